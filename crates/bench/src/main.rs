@@ -1,0 +1,2 @@
+//! Benchmarks that print figures.
+fn main() {}

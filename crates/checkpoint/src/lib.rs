@@ -1,0 +1,1 @@
+//! When a checkpoint begins, completes, fails, is kept, subsumed or disposed; restore and restart decisions.

@@ -1,0 +1,1 @@
+//! Job master, worker processes, supervision and restart.

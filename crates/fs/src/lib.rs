@@ -1,0 +1,1 @@
+//! Bytes behind a URI.

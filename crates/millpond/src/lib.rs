@@ -1,0 +1,1 @@
+//! Millpond: a stateful stream processor whose jobs survive.

@@ -1,0 +1,1 @@
+//! A value as the bytes of Flink's serializers, and serializer snapshots.

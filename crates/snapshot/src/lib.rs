@@ -1,0 +1,1 @@
+//! Flink's snapshot format: metadata, handles, keyed and operator state files.

@@ -1,0 +1,1 @@
+//! Keyed and operator state as a function sees it; the heap backend.

@@ -1,0 +1,1 @@
+//! Ids, key groups, options and the clock: what every other crate may know.
