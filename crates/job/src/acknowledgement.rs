@@ -1,0 +1,85 @@
+//! What a subtask reports when its part of a snapshot is written.
+
+use millpond_snapshot::SubtaskSnapshot;
+use millpond_types::OperatorId;
+use serde::{Deserialize, Serialize};
+
+use crate::job_graph::VertexIndex;
+
+/// A file that a subtask wrote for a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenFile {
+    /// Name relative to the directory of the snapshot.
+    pub name: String,
+    /// Bytes in the file.
+    pub size: u64,
+    /// XXH3-64 of all its bytes.
+    pub checksum: u64,
+}
+
+/// How much one state holds in one subtask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateCount {
+    /// The state's name.
+    pub name: String,
+    /// One row per non-empty key group, ascending: key group, entries, bytes.
+    /// Operator state has a single row with key group 0.
+    pub key_groups: Vec<(u16, u64, u64)>,
+}
+
+/// One operator's part of a [`SubtaskAcknowledgement`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperatorAcknowledgement {
+    /// The operator.
+    pub operator: OperatorId,
+    /// Its state handles.
+    pub state: SubtaskSnapshot,
+    /// The files that the handles point at.
+    pub files: Vec<WrittenFile>,
+    /// Keys and bytes per state and key group.
+    pub counts: Vec<StateCount>,
+    /// Source positions in words, one line per split; empty for other operators.
+    pub positions: Vec<String>,
+    /// Whether an exactly-once sink has transactions in this snapshot that are still to be
+    /// committed.
+    pub pending_transactions: bool,
+}
+
+/// One subtask's whole part of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubtaskAcknowledgement {
+    /// The vertex.
+    pub vertex: VertexIndex,
+    /// The subtask, counted from 0.
+    pub subtask: u32,
+    /// One entry for each operator of the chain.
+    pub operators: Vec<OperatorAcknowledgement>,
+    /// How long and how large.
+    pub metrics: AcknowledgeMetrics,
+}
+
+impl SubtaskAcknowledgement {
+    /// Bytes of state in this acknowledgement, inline and in files.
+    pub fn state_bytes(&self) -> u64 {
+        self.operators.iter().map(|operator| operator.state.state_size()).sum()
+    }
+}
+
+/// Times and sizes of one subtask's checkpoint, with Flink's meanings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcknowledgeMetrics {
+    /// From the trigger (the coordinator's clock) to the first sign of the barrier here, in ms.
+    pub start_delay_ms: u64,
+    /// From the first record behind a barrier to the last barrier, in ns.
+    pub alignment_duration_ns: u64,
+    /// Bytes processed during alignment.
+    pub processed_bytes: u64,
+    /// Bytes of in-flight data stored.
+    pub persisted_bytes: u64,
+    /// Synchronous part on the worker, in ms.
+    pub sync_duration_ms: u64,
+    /// Asynchronous part in the background, in ms.
+    pub async_duration_ms: u64,
+    /// Share of the asynchronous part spent in fsync, in ms.
+    pub fsync_duration_ms: u64,
+}

@@ -1,0 +1,420 @@
+//! What the REST API may ask of a running cluster, and the answers as data.
+//!
+//! Every call returns at once. Operations that take time are started under a [`TriggerId`] and
+//! asked for later, as in Flink's REST API: the same id twice starts one operation.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
+
+use crate::status::{ExecutionState, JobStatus};
+
+/// A running cluster, as seen from outside.
+pub trait Dispatcher: Send + Sync {
+    /// Slots and numbers of jobs.
+    fn overview(&self) -> ClusterOverview;
+
+    /// Every job, running or ended.
+    fn jobs(&self) -> Vec<JobOverview>;
+
+    /// One job with its vertices; `None` if it is not known.
+    fn job(&self, job: JobId) -> Option<JobDetails>;
+
+    /// Cancels a job.
+    ///
+    /// # Errors
+    ///
+    /// The job is not known, or has already ended by itself.
+    fn cancel(&self, job: JobId) -> Result<(), DispatchError>;
+
+    /// Starts a savepoint, possibly followed by a stop or a cancellation.
+    ///
+    /// A job that is unknown or has ended is no error here: the failure is the operation's result.
+    ///
+    /// # Errors
+    ///
+    /// Neither a target directory nor a default one.
+    fn trigger_savepoint(
+        &self,
+        job: JobId,
+        trigger: TriggerId,
+        request: SavepointRequest,
+    ) -> Result<(), DispatchError>;
+
+    /// The state of a savepoint; `None` if no such trigger is known for this job.
+    fn savepoint_status(&self, job: JobId, trigger: TriggerId) -> Option<Operation<String>>;
+
+    /// Starts a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// None at present; a failure is the operation's result.
+    fn trigger_checkpoint(
+        &self,
+        job: JobId,
+        trigger: TriggerId,
+        kind: CheckpointKind,
+    ) -> Result<(), DispatchError>;
+
+    /// The state of a checkpoint; `None` if no such trigger is known for this job.
+    fn checkpoint_status(&self, job: JobId, trigger: TriggerId) -> Option<Operation<CheckpointId>>;
+
+    /// Starts the removal of a savepoint.
+    ///
+    /// # Errors
+    ///
+    /// None at present; a failure is the operation's result.
+    fn dispose_savepoint(&self, trigger: TriggerId, path: String) -> Result<(), DispatchError>;
+
+    /// The state of a removal; `None` if no such trigger is known.
+    fn disposal_status(&self, trigger: TriggerId) -> Option<Operation<()>>;
+
+    /// Counts, sizes, durations and history of a job's checkpoints; `None` if the job is unknown.
+    fn checkpoints(&self, job: JobId) -> Option<CheckpointStatistics>;
+
+    /// How a job's checkpoints are configured; `None` if the job is unknown.
+    fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig>;
+
+    /// What made a job fail, newest first; `None` if the job is unknown.
+    fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>>;
+
+    /// The options that the cluster runs with, as configured, secrets hidden.
+    fn configuration(&self) -> Vec<(String, String)>;
+}
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DispatchError {
+    /// No such job.
+    UnknownJob(JobId),
+    /// The job has ended in this state and can no longer be cancelled.
+    AlreadyEnded(JobId, JobStatus),
+    /// Neither a target directory nor a configured default one.
+    NoTargetDirectory,
+    /// The request cannot be carried out; the text says why.
+    Refused(String),
+}
+
+impl fmt::Display for DispatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DispatchError::UnknownJob(job) => write!(f, "Job {job} not found"),
+            DispatchError::AlreadyEnded(job, status) => {
+                write!(f, "Job cancellation failed because job {job} has already reached another terminal state ({status}).")
+            }
+            DispatchError::NoTargetDirectory => f.write_str(
+                "Config key [execution.checkpointing.savepoint-dir] is not set. \
+                 Property [target-directory] must be provided.",
+            ),
+            DispatchError::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for DispatchError {}
+
+/// An asynchronous operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation<T> {
+    /// Not yet done.
+    InProgress,
+    /// Done.
+    Completed(Result<T, OperationFailure>),
+}
+
+/// Why an asynchronous operation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperationFailure {
+    /// Flink's exception class, which its client shows.
+    pub class: String,
+    /// For people.
+    pub message: String,
+}
+
+/// A savepoint that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavepointRequest {
+    /// The directory below which it is made; `None` is the configured default.
+    pub target_directory: Option<String>,
+    /// What happens behind it.
+    pub then: AfterSavepoint,
+    /// Its format.
+    pub format: SavepointFormat,
+}
+
+/// What happens behind a savepoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AfterSavepoint {
+    /// The job goes on.
+    Continue,
+    /// The job is cancelled; if the savepoint fails it goes on.
+    Cancel,
+    /// The job is stopped without maximum watermark and ends FINISHED.
+    Stop,
+    /// The job is stopped after the maximum watermark and ends FINISHED.
+    Drain,
+}
+
+/// The format of a savepoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SavepointFormat {
+    /// One format for all state backends.
+    Canonical,
+    /// The state backend's own.
+    Native,
+}
+
+/// What kind of checkpoint was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointKind {
+    /// As the job is configured.
+    Configured,
+    /// Independent of earlier ones.
+    Full,
+    /// On top of earlier ones.
+    Incremental,
+}
+
+/// Slots and numbers of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterOverview {
+    /// Worker processes.
+    pub task_managers: u32,
+    /// Workers in them.
+    pub slots_total: u32,
+    /// Workers without a task.
+    pub slots_available: u32,
+    /// Jobs that have not ended.
+    pub jobs_running: u32,
+    /// Jobs by how they ended.
+    pub jobs_finished: u32,
+    /// Cancelled jobs.
+    pub jobs_cancelled: u32,
+    /// Failed jobs.
+    pub jobs_failed: u32,
+}
+
+/// One job in a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobOverview {
+    /// Its id.
+    pub id: JobId,
+    /// Its name.
+    pub name: String,
+    /// Its state.
+    pub status: JobStatus,
+    /// Milliseconds since 1970.
+    pub start_time_ms: u64,
+    /// Milliseconds since 1970; `None` while it runs.
+    pub end_time_ms: Option<u64>,
+    /// Milliseconds since 1970 of the last change of its state.
+    pub last_modification_ms: u64,
+    /// Subtasks by state.
+    pub tasks: BTreeMap<ExecutionState, u32>,
+}
+
+/// One job with its vertices.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobDetails {
+    /// The line.
+    pub overview: JobOverview,
+    /// When each state was last entered, in milliseconds since 1970.
+    pub timestamps: BTreeMap<JobStatus, u64>,
+    /// The vertices in topological order.
+    pub vertices: Vec<VertexDetails>,
+    /// How often the job was restarted.
+    pub restarts: u32,
+    /// The snapshot that the current attempt was restored from, as a URI.
+    pub restored_from: Option<String>,
+    /// Parallelism of the job as a whole.
+    pub parallelism: u32,
+    /// The restart strategy in words.
+    pub restart_strategy: String,
+}
+
+/// One vertex of a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VertexDetails {
+    /// The id of the chain's head.
+    pub id: OperatorId,
+    /// The operators' names, joined by ` -> `.
+    pub name: String,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// Number of key groups.
+    pub max_parallelism: u32,
+    /// Its state: the lowest of its subtasks'.
+    pub status: ExecutionState,
+    /// Subtasks by state.
+    pub tasks: BTreeMap<ExecutionState, u32>,
+    /// Records taken by all subtasks.
+    pub records_in: u64,
+    /// Records given by all subtasks.
+    pub records_out: u64,
+    /// Milliseconds since 1970 at which it began to run.
+    pub start_time_ms: Option<u64>,
+    /// Milliseconds since 1970 at which it ended.
+    pub end_time_ms: Option<u64>,
+    /// Where its records come from.
+    pub inputs: Vec<VertexInput>,
+}
+
+/// One input of a vertex.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VertexInput {
+    /// The id of the sending vertex.
+    pub from: OperatorId,
+    /// `HASH`, `FORWARD`, `REBALANCE`, ...
+    pub ship_strategy: String,
+}
+
+/// How a job's checkpoints are configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointConfig {
+    /// Whether records are held during alignment.
+    pub exactly_once: bool,
+    /// Milliseconds between triggers; `None` is off.
+    pub interval_ms: Option<u64>,
+    /// Milliseconds after which a checkpoint is given up.
+    pub timeout_ms: u64,
+    /// Milliseconds between the end of one and the begin of the next.
+    pub min_pause_ms: u64,
+    /// How many may be in progress at once.
+    pub max_concurrent: u32,
+    /// How many may fail in a row.
+    pub tolerable_failed: u32,
+    /// Whether completed checkpoints outlive the job.
+    pub externalized: bool,
+    /// Whether they are deleted when the job is cancelled.
+    pub delete_on_cancellation: bool,
+    /// `HashMapStateBackend`, ...
+    pub state_backend: String,
+    /// `FileSystemCheckpointStorage`, ...
+    pub checkpoint_storage: String,
+}
+
+/// Counts, sizes, durations and history of a job's checkpoints.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CheckpointStatistics {
+    /// Restores.
+    pub restored: u64,
+    /// Everything that was triggered.
+    pub total: u64,
+    /// Under way.
+    pub in_progress: u64,
+    /// Completed.
+    pub completed: u64,
+    /// Failed.
+    pub failed: u64,
+    /// The newest first, at most `web.checkpoints.history`.
+    pub history: Vec<CheckpointRecord>,
+    /// The newest completed checkpoint, savepoints not included.
+    pub latest_completed: Option<CheckpointRecord>,
+    /// The newest completed savepoint.
+    pub latest_savepoint: Option<CheckpointRecord>,
+    /// The newest failure.
+    pub latest_failed: Option<CheckpointRecord>,
+    /// What the current attempt was restored from.
+    pub latest_restored: Option<RestoredCheckpoint>,
+}
+
+/// A snapshot that an attempt was restored from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoredCheckpoint {
+    /// Its number.
+    pub id: CheckpointId,
+    /// Milliseconds since 1970 of the restore.
+    pub restore_timestamp_ms: u64,
+    /// Whether it is a savepoint.
+    pub is_savepoint: bool,
+    /// Where it lies.
+    pub external_path: String,
+}
+
+/// What is known about one checkpoint or savepoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointRecord {
+    /// Its number.
+    pub id: CheckpointId,
+    /// Where it is.
+    pub status: CheckpointStatus,
+    /// Whether the user asked for it.
+    pub is_savepoint: bool,
+    /// Whether the job stops behind it.
+    pub is_synchronous: bool,
+    /// Milliseconds since 1970.
+    pub trigger_timestamp_ms: u64,
+    /// Milliseconds since 1970 of the newest acknowledgement.
+    pub latest_ack_timestamp_ms: Option<u64>,
+    /// Milliseconds from trigger to completion, failure or the newest acknowledgement.
+    pub end_to_end_duration_ms: u64,
+    /// Bytes of state.
+    pub state_bytes: u64,
+    /// Bytes written for it.
+    pub checkpointed_bytes: u64,
+    /// Bytes processed during alignment.
+    pub processed_bytes: u64,
+    /// Subtasks that take part.
+    pub num_subtasks: u32,
+    /// Subtasks that have acknowledged.
+    pub num_acknowledged: u32,
+    /// Where it lies, once complete.
+    pub external_path: Option<String>,
+    /// Whether it has been deleted since.
+    pub discarded: bool,
+    /// Milliseconds since 1970 of the failure.
+    pub failure_timestamp_ms: Option<u64>,
+    /// Why it failed.
+    pub failure_message: Option<String>,
+    /// By vertex.
+    pub vertices: Vec<VertexCheckpoint>,
+}
+
+/// Where a checkpoint is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointStatus {
+    /// Under way.
+    InProgress,
+    /// Complete.
+    Completed,
+    /// Failed, declined, expired or aborted.
+    Failed,
+}
+
+/// One vertex's part of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VertexCheckpoint {
+    /// The vertex.
+    pub id: OperatorId,
+    /// Number of subtasks.
+    pub num_subtasks: u32,
+    /// One row per subtask that has acknowledged.
+    pub subtasks: Vec<SubtaskCheckpoint>,
+}
+
+/// One subtask's part of a checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubtaskCheckpoint {
+    /// The subtask, counted from 0.
+    pub index: u32,
+    /// Milliseconds since 1970.
+    pub ack_timestamp_ms: u64,
+    /// Milliseconds from the trigger.
+    pub end_to_end_duration_ms: u64,
+    /// Bytes of state.
+    pub state_bytes: u64,
+    /// Times and sizes.
+    pub metrics: crate::acknowledgement::AcknowledgeMetrics,
+}
+
+/// Something that made a job fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExceptionEntry {
+    /// Milliseconds since 1970.
+    pub timestamp_ms: u64,
+    /// The task, if it was one: `counter (1/2)`.
+    pub task: Option<String>,
+    /// For people, with all causes.
+    pub message: String,
+}

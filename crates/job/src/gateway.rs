@@ -1,0 +1,198 @@
+//! The messages between a job master and the worker processes of one attempt.
+//!
+//! They are data that serializes, whether master and workers share a process or not. Every
+//! message names its attempt; one of an older attempt is dropped by whoever receives it.
+//!
+//! A barrier is a frontier advance. The master first *announces* what the end of an epoch is; when
+//! every process has confirmed, it lets the sources *advance*. An epoch cannot be taken back: a
+//! checkpoint that is aborted consumes its epoch.
+
+use millpond_types::{CheckpointId, JobId};
+use serde::{Deserialize, Serialize};
+
+use crate::acknowledgement::SubtaskAcknowledgement;
+use crate::job_graph::VertexIndex;
+
+/// One try to run a job: counts from 1.
+pub type Attempt = u32;
+
+/// The part of an attempt between two barriers: counts from 0 in each attempt.
+pub type Epoch = u32;
+
+/// How a job ends behind a synchronous savepoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StopMode {
+    /// Sources stop; timers and windows stay in the savepoint.
+    Suspend,
+    /// Sources send the maximum watermark first, so that all event-time timers fire.
+    Drain,
+    /// All sources have ended by themselves; this is the last checkpoint.
+    EndOfInput,
+}
+
+/// What a snapshot is to be written like.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotOptions {
+    /// Its number.
+    pub id: CheckpointId,
+    /// Whether the user asked for it, as opposed to a checkpoint.
+    pub is_savepoint: bool,
+    /// The directory that its files go to, as a URI.
+    pub directory: String,
+    /// State of at most this many bytes goes inline into the metadata.
+    pub inline_threshold_bytes: u32,
+    /// Milliseconds since 1970 at which the master triggered it.
+    pub triggered_at_ms: u64,
+    /// Whether and how the job ends behind it.
+    pub stop: Option<StopMode>,
+}
+
+/// What the end of an epoch is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EpochEnd {
+    /// Nothing happens: ticks begin anew.
+    Nothing,
+    /// Every operator snapshots.
+    Snapshot(SnapshotOptions),
+}
+
+/// From the job master to a worker process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ToWorker {
+    /// What the end of `epoch` is; to be confirmed by [`FromWorker::Announced`].
+    Announce {
+        /// The attempt.
+        attempt: Attempt,
+        /// The epoch that will end.
+        epoch: Epoch,
+        /// What its end is.
+        end: EpochEnd,
+    },
+    /// All processes know the end of `epoch`: sources advance.
+    Advance {
+        /// The attempt.
+        attempt: Attempt,
+        /// The epoch that ends.
+        epoch: Epoch,
+    },
+    /// The checkpoint is complete and durable: commit.
+    NotifyComplete {
+        /// The attempt.
+        attempt: Attempt,
+        /// Its number.
+        checkpoint: CheckpointId,
+    },
+    /// The checkpoint will never complete: forget it and drop its files.
+    NotifyAborted {
+        /// The attempt.
+        attempt: Attempt,
+        /// Its number.
+        checkpoint: CheckpointId,
+    },
+    /// End the attempt now.
+    Cancel {
+        /// The attempt.
+        attempt: Attempt,
+    },
+}
+
+/// From a worker process to the job master.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FromWorker {
+    /// All subtasks of this process have their state and run.
+    Running {
+        /// The attempt.
+        attempt: Attempt,
+        /// The process, counted from 0.
+        process: u32,
+    },
+    /// The process knows the end of `epoch`.
+    Announced {
+        /// The attempt.
+        attempt: Attempt,
+        /// The process.
+        process: u32,
+        /// The epoch.
+        epoch: Epoch,
+    },
+    /// A subtask's part of a checkpoint is written.
+    Acknowledge {
+        /// The attempt.
+        attempt: Attempt,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The subtask's part.
+        acknowledgement: SubtaskAcknowledgement,
+    },
+    /// A subtask could not write its part of a checkpoint.
+    Decline {
+        /// The attempt.
+        attempt: Attempt,
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The vertex.
+        vertex: VertexIndex,
+        /// The subtask.
+        subtask: u32,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A source subtask has made its last record.
+    SourceEnded {
+        /// The attempt.
+        attempt: Attempt,
+        /// The vertex.
+        vertex: VertexIndex,
+        /// The subtask.
+        subtask: u32,
+    },
+    /// The attempt has failed in this process.
+    Failed {
+        /// The attempt.
+        attempt: Attempt,
+        /// The process.
+        process: u32,
+        /// Name and subtask of the failed task, if it was one: `counter (1/2)`.
+        task: Option<String>,
+        /// What happened, for people.
+        message: String,
+    },
+    /// All subtasks of this process have ended, after completion or [`ToWorker::Cancel`].
+    Ended {
+        /// The attempt.
+        attempt: Attempt,
+        /// The process.
+        process: u32,
+    },
+    /// Counters of this process's subtasks, now and then.
+    Metrics {
+        /// The attempt.
+        attempt: Attempt,
+        /// One row per subtask.
+        subtasks: Vec<SubtaskMetrics>,
+    },
+}
+
+/// Counters of one subtask since the attempt began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtaskMetrics {
+    /// The vertex.
+    pub vertex: VertexIndex,
+    /// The subtask.
+    pub subtask: u32,
+    /// Records taken from all inputs.
+    pub records_in: u64,
+    /// Records given to all outputs.
+    pub records_out: u64,
+    /// The lowest watermark of all inputs, or of the source; `i64::MIN` before the first.
+    pub watermark: i64,
+}
+
+/// Where a job is: the parts of a message that every log line needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobAttempt {
+    /// The job.
+    pub job: JobId,
+    /// The attempt.
+    pub attempt: Attempt,
+}
