@@ -1,0 +1,187 @@
+//! Rust types that stand for Flink types: the trait and the types without parts.
+
+use crate::{ByteReader, ByteWriter, Compatibility, Error, SerializerSnapshot};
+
+/// A Rust type that stands for a Flink type; its bytes are those of Flink's serializer.
+pub trait FlinkType: Clone + Send + Sync + 'static {
+    /// Returns what Flink's serializer of this type writes about itself.
+    fn serializer_snapshot() -> SerializerSnapshot;
+
+    /// What Flink's `getLength()` says: the bytes of a value if all values have equally many.
+    fn fixed_length() -> Option<usize>;
+
+    /// Appends the value.
+    fn write(&self, out: &mut Vec<u8>);
+
+    /// Reads a value; what follows it is left.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, if the bytes are no value of this type; unsupported, if they are one that Rust
+    /// cannot hold, such as null.
+    fn read(input: &mut ByteReader<'_>) -> Result<Self, Error>;
+
+    /// Returns whether values that `previous` describes can be read as this type.
+    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
+        Self::serializer_snapshot().resolve(previous)
+    }
+}
+
+macro_rules! number {
+    ($($type:ty, $java:literal, $put:ident, $get:ident;)*) => { $(
+        impl FlinkType for $type {
+            fn serializer_snapshot() -> SerializerSnapshot {
+                SerializerSnapshot::base($java)
+            }
+
+            fn fixed_length() -> Option<usize> {
+                Some(size_of::<$type>())
+            }
+
+            #[inline]
+            fn write(&self, out: &mut Vec<u8>) {
+                out.$put(*self);
+            }
+
+            #[inline]
+            fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+                input.$get()
+            }
+        }
+    )* };
+}
+
+number! {
+    i64, "Long", put_i64, i64;
+    i32, "Int", put_i32, i32;
+    i16, "Short", put_i16, i16;
+    i8, "Byte", put_i8, i8;
+    bool, "Boolean", put_bool, bool;
+    f64, "Double", put_f64, f64;
+    f32, "Float", put_f32, f32;
+}
+
+impl FlinkType for String {
+    fn serializer_snapshot() -> SerializerSnapshot {
+        SerializerSnapshot::base("String")
+    }
+
+    fn fixed_length() -> Option<usize> {
+        None
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_string_value(self);
+    }
+
+    fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+        let at = input.offset();
+        let null = || Error::unsupported(format!("null for a String at offset {at}"));
+        input.string_value()?.ok_or_else(null)
+    }
+}
+
+/// Java's `byte[]`.
+impl FlinkType for Vec<u8> {
+    fn serializer_snapshot() -> SerializerSnapshot {
+        SerializerSnapshot::byte_array()
+    }
+
+    fn fixed_length() -> Option<usize> {
+        None
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_bytes(self);
+    }
+
+    fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+        input.bytes().map(<[u8]>::to_vec)
+    }
+}
+
+/// A value that may be null: Flink's `NullableSerializer` without padding.
+impl<T: FlinkType> FlinkType for Option<T> {
+    fn serializer_snapshot() -> SerializerSnapshot {
+        SerializerSnapshot::nullable(T::serializer_snapshot())
+    }
+
+    fn fixed_length() -> Option<usize> {
+        None
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_bool(self.is_none());
+        if let Some(value) = self {
+            value.write(out);
+        }
+    }
+
+    fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+        if input.bool()? {
+            Ok(None)
+        } else {
+            T::read(input).map(Some)
+        }
+    }
+
+    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
+        // A version without padding is the same serializer with padding 0.
+        if previous.class == Self::serializer_snapshot().class && previous.padding() == 0 {
+            return match previous.nested() {
+                [value] => T::resolve(value),
+                _ => Self::serializer_snapshot().resolve(previous),
+            };
+        }
+        Self::serializer_snapshot().resolve(previous)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_have_the_bytes_of_flinks_serializers() {
+        fn bytes<T: FlinkType>(value: T) -> Vec<u8> {
+            let mut out = Vec::new();
+            value.write(&mut out);
+            out
+        }
+        assert_eq!(bytes(-2i64), [255, 255, 255, 255, 255, 255, 255, 254]);
+        assert_eq!(bytes(1i32), [0, 0, 0, 1]);
+        assert_eq!(bytes(5i16), [0, 5]);
+        assert_eq!(bytes(-1i8), [255]);
+        assert_eq!(bytes(true), [1]);
+        assert_eq!(bytes("k2".to_owned()), [3, b'k', b'2']);
+        assert_eq!(bytes(vec![7u8, 8]), [0, 0, 0, 2, 7, 8]);
+        assert_eq!(bytes(None::<i16>), [1]);
+        assert_eq!(bytes(Some(1i16)), [0, 0, 1]);
+        assert_eq!(bytes(1.5f64), [0x3f, 0xf8, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn the_snapshot_of_a_type_says_the_same_length_as_the_type() {
+        fn check<T: FlinkType>() {
+            assert_eq!(T::serializer_snapshot().fixed_length(), T::fixed_length());
+        }
+        check::<i64>();
+        check::<i32>();
+        check::<i16>();
+        check::<i8>();
+        check::<bool>();
+        check::<f64>();
+        check::<f32>();
+        check::<String>();
+        check::<Vec<u8>>();
+        check::<Vec<i64>>();
+        check::<Option<i64>>();
+        check::<std::collections::BTreeMap<i64, i64>>();
+        check::<(i64, i32)>();
+        check::<(i64, String)>();
+        check::<crate::VoidNamespace>();
+        check::<crate::TimeWindow>();
+        check::<crate::TimerElement<i64, crate::VoidNamespace>>();
+        check::<crate::TimerElement<String, crate::TimeWindow>>();
+    }
+}
