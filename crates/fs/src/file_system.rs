@@ -1,0 +1,165 @@
+//! The interface of file systems, and the choice among them.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ErrorKind;
+use crate::{Error, LocalFileSystem, Location};
+
+/// A place that keeps files and directories.
+///
+/// Parent directories of what is written are made. Files are written once.
+pub trait FileSystem: Send + Sync {
+    /// Starts a new file.
+    ///
+    /// # Errors
+    ///
+    /// Already exists, if there is a file of that name; else what the file system reports.
+    fn create(&self, file: &Location) -> Result<Box<dyn FileWriter>, Error>;
+
+    /// Opens a file for reading at any place.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn open(&self, file: &Location) -> Result<Box<dyn FileReader>, Error>;
+
+    /// Writes a small file so that it is there wholly and durably, or not at all.
+    ///
+    /// It is written under a temporary name in the same directory, synced, renamed (a file of
+    /// that name is replaced), and the directory is synced.
+    ///
+    /// # Errors
+    ///
+    /// What the file system reports; then the temporary file is removed as far as possible.
+    fn write_atomic(&self, file: &Location, bytes: &[u8]) -> Result<(), Error>;
+
+    /// Whether there is a file or directory.
+    ///
+    /// # Errors
+    ///
+    /// What the file system reports, if it cannot tell.
+    fn exists(&self, location: &Location) -> Result<bool, Error>;
+
+    /// Returns the bytes of a file.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn len(&self, file: &Location) -> Result<u64, Error>;
+
+    /// Lists a directory, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn list(&self, directory: &Location) -> Result<Vec<Entry>, Error>;
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn delete_file(&self, file: &Location) -> Result<(), Error>;
+
+    /// Deletes a directory and all that is in it.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn delete_dir(&self, directory: &Location) -> Result<(), Error>;
+
+    /// Makes a directory and those above it, durably.
+    ///
+    /// # Errors
+    ///
+    /// What the file system reports; none if it is there already.
+    fn create_dir_all(&self, directory: &Location) -> Result<(), Error>;
+
+    /// Makes the names of all closed files in a directory durable.
+    ///
+    /// # Errors
+    ///
+    /// What the file system reports.
+    fn sync_dir(&self, directory: &Location) -> Result<(), Error>;
+
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn read(&self, file: &Location) -> Result<Vec<u8>, Error> {
+        let reader = self.open(file)?;
+        let length = usize::try_from(reader.len())
+            .map_err(|_| Error::plain(ErrorKind::Other, "hold in memory", file))?;
+        let mut bytes = vec![0; length];
+        reader.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// A file being written.
+///
+/// Dropping it without [`close`](FileWriter::close) leaves a file of unknown content; delete it.
+pub trait FileWriter: io::Write + Send {
+    /// Ends the file; returns the time spent on making its bytes durable.
+    ///
+    /// # Errors
+    ///
+    /// What the file system reports.
+    fn close(self: Box<Self>, durability: Durability) -> Result<Duration, Error>;
+}
+
+/// Whether a closed file survives a crash of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Its bytes are on the disk. (Its name is after [`FileSystem::sync_dir`].)
+    Synced,
+    /// Its bytes may still be in the caches of the operating system.
+    Cached,
+}
+
+/// A file open for reading.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "nobody asks a file whether it is empty"
+)]
+pub trait FileReader: Send + Sync {
+    /// The bytes of the file when it was opened.
+    fn len(&self) -> u64;
+
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    ///
+    /// Other, if the file ends before; else what the file system reports.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error>;
+}
+
+/// What a directory holds under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, without the directory.
+    pub name: String,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// The bytes of a file; 0 for a directory.
+    pub len: u64,
+}
+
+/// Returns the file system that serves a location.
+///
+/// # Errors
+///
+/// Location, if there is none for its scheme.
+pub fn file_system_for(location: &Location) -> Result<Arc<dyn FileSystem>, Error> {
+    match location.scheme() {
+        "file" => Ok(Arc::new(LocalFileSystem)),
+        _ => Err(Error::plain(
+            ErrorKind::Location,
+            "find a file system for",
+            location,
+        )),
+    }
+}
