@@ -1,1 +1,39 @@
 //! Keyed and operator state as a function sees it; the heap backend.
+//!
+//! Keyed state belongs to a key: [`KeyedBackend`] holds it, [`ValueState`], [`ListState`],
+//! [`MapState`], [`ReducingState`] and [`TimerHandle`] show what belongs to the current key. A
+//! snapshot is taken while records go on: [`KeyedBackend::freeze`] shares the tables in O(key
+//! groups), another thread writes them.
+
+mod backend;
+mod codec;
+mod delta;
+mod error;
+mod frozen;
+mod hash;
+mod key_context;
+mod keyed_table;
+mod layered;
+mod list_state;
+mod list_value;
+mod map_state;
+mod map_value;
+mod minimum;
+mod operator_state;
+mod raw;
+mod reducing_state;
+mod registered;
+mod table;
+mod timers;
+mod value_state;
+
+pub use backend::KeyedBackend;
+pub use error::{Error, ErrorKind, Result};
+pub use frozen::FrozenKeyedState;
+pub use list_state::ListState;
+pub use map_state::MapState;
+pub use operator_state::{OperatorListState, OperatorStateBackend, OperatorStateImage};
+pub use reducing_state::ReducingState;
+pub use registered::StateType;
+pub use timers::{Timer, TimerHandle, TimerService};
+pub use value_state::ValueState;

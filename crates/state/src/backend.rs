@@ -1,0 +1,393 @@
+//! The heap backend: all keyed state of one operator subtask, in memory.
+//!
+//! It lives on one worker thread. The current key is set once per record; handles find their value
+//! by it. Between batches the driver calls [`KeyedBackend::maintain`], which folds what changed
+//! during a snapshot into the tables, about a millisecond of work at a time.
+
+use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
+use crate::key_context::KeyContext;
+use crate::keyed_table::KeyedTable;
+use crate::raw::RawState;
+use crate::registered::{RegisteredState, StateDescription, StateType};
+use crate::timers::{TimerQueue, TimerService};
+use crate::{
+    Error, ErrorKind, FrozenKeyedState, ListState, MapState, ReducingState, Result, ValueState,
+};
+use millpond_serializer::{ByteReader, FlinkKey, FlinkType, Namespace, VoidNamespace};
+use millpond_types::{KeyGroup, KeyGroupRange};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// How many entries one call of [`KeyedBackend::maintain`] merges: about a millisecond.
+const ENTRIES_PER_CALL: usize = 8192;
+
+/// The keyed state of one operator subtask.
+pub struct KeyedBackend<K> {
+    max_parallelism: u32,
+    range: KeyGroupRange,
+    context: Rc<KeyContext<K>>,
+    /// In the order of their ids in a snapshot.
+    states: RefCell<Vec<Slot<K>>>,
+}
+
+enum Slot<K> {
+    Registered(Rc<dyn RegisteredState<K>>),
+    Raw(RawState),
+}
+
+impl<K: 'static> Slot<K> {
+    fn name(&self) -> &str {
+        match self {
+            Slot::Registered(state) => &state.description().name,
+            Slot::Raw(state) => &state.description.name,
+        }
+    }
+}
+
+impl<K: FlinkKey> KeyedBackend<K> {
+    /// Returns a backend without state for the key groups of `range`.
+    pub fn new(max_parallelism: u32, range: KeyGroupRange) -> Self {
+        KeyedBackend {
+            max_parallelism,
+            range,
+            context: Rc::new(KeyContext::new()),
+            states: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// The key groups whose state this is.
+    pub fn range(&self) -> KeyGroupRange {
+        self.range
+    }
+
+    /// Returns the key group of a key.
+    #[inline]
+    pub fn key_group(&self, key: &K) -> KeyGroup {
+        KeyGroup::of_hash(key.hash_code(), self.max_parallelism)
+    }
+
+    /// Makes `key` the current key; `group` is its key group, which the exchange has computed.
+    ///
+    /// # Panics
+    ///
+    /// If `group` is not one of this subtask: the record was sent to the wrong place.
+    #[inline]
+    pub fn set_current_key(&self, key: &K, group: KeyGroup) {
+        assert!(
+            self.range.contains(group),
+            "key group {} is not in {}",
+            group.0,
+            self.range
+        );
+        self.context
+            .set(key, usize::from(group.0 - self.range.first().0));
+    }
+
+    /// Returns a copy of the current key, if there is one.
+    pub fn current_key(&self) -> Option<K> {
+        self.context.key()
+    }
+
+    /// Registers a value state.
+    ///
+    /// # Errors
+    ///
+    /// Registered, if the name is taken; incompatible, corrupt or unsupported, if a restored
+    /// snapshot holds state of this name that cannot be read as it is declared.
+    pub fn value_state<V: FlinkType>(&self, name: &str) -> Result<ValueState<V>> {
+        self.value_state_in(name, VoidNamespace)
+    }
+
+    /// Registers a value state with namespaces, of which `namespace` is chosen first.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn value_state_in<N: Namespace, V: FlinkType>(
+        &self,
+        name: &str,
+        namespace: N,
+    ) -> Result<ValueState<V, N>> {
+        let table = self.table::<N, ValueCodec<V>>(name, StateType::Value)?;
+        Ok(ValueState::new(table, namespace))
+    }
+
+    /// Registers the accumulators of an aggregation with namespaces.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn aggregating_state_in<N: Namespace, A: FlinkType>(
+        &self,
+        name: &str,
+        namespace: N,
+    ) -> Result<ValueState<A, N>> {
+        let table = self.table::<N, ValueCodec<A>>(name, StateType::Aggregating)?;
+        Ok(ValueState::new(table, namespace))
+    }
+
+    /// Registers a list state.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn list_state<T: FlinkType>(&self, name: &str) -> Result<ListState<T>> {
+        self.list_state_in(name, VoidNamespace)
+    }
+
+    /// Registers a list state with namespaces, of which `namespace` is chosen first.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn list_state_in<N: Namespace, T: FlinkType>(
+        &self,
+        name: &str,
+        namespace: N,
+    ) -> Result<ListState<T, N>> {
+        let table = self.table::<N, ListCodec<T>>(name, StateType::List)?;
+        Ok(ListState::new(table, namespace))
+    }
+
+    /// Registers a map state.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn map_state<UK: FlinkType + Ord, UV: FlinkType>(
+        &self,
+        name: &str,
+    ) -> Result<MapState<UK, UV>> {
+        self.map_state_in(name, VoidNamespace)
+    }
+
+    /// Registers a map state with namespaces, of which `namespace` is chosen first.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn map_state_in<N: Namespace, UK: FlinkType + Ord, UV: FlinkType>(
+        &self,
+        name: &str,
+        namespace: N,
+    ) -> Result<MapState<UK, UV, N>> {
+        let table = self.table::<N, MapCodec<UK, UV>>(name, StateType::Map)?;
+        Ok(MapState::new(table, namespace))
+    }
+
+    /// Registers a reducing state; `reduce` makes one value of two.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn reducing_state<V: FlinkType>(
+        &self,
+        name: &str,
+        reduce: impl Fn(&V, &V) -> V + 'static,
+    ) -> Result<ReducingState<V>> {
+        self.reducing_state_in(name, VoidNamespace, reduce)
+    }
+
+    /// Registers a reducing state with namespaces, of which `namespace` is chosen first.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn reducing_state_in<N: Namespace, V: FlinkType>(
+        &self,
+        name: &str,
+        namespace: N,
+        reduce: impl Fn(&V, &V) -> V + 'static,
+    ) -> Result<ReducingState<V, N>> {
+        let table = self.table::<N, ValueCodec<V>>(name, StateType::Reducing)?;
+        Ok(ReducingState::new(table, namespace, Box::new(reduce)))
+    }
+
+    /// Registers the timers of a service: `user-timers` for functions, `window-timers` for windows.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn timers<N: Namespace>(&self, service: &str) -> Result<TimerService<K, N>> {
+        let queue = |domain: &str| {
+            let name = format!("_timer_state/{domain}_{service}");
+            Rc::new(TimerQueue::new(name, Rc::clone(&self.context), self.range))
+        };
+        let (processing, event) = (queue("processing"), queue("event"));
+        self.register(Rc::clone(&processing) as Rc<dyn RegisteredState<K>>)?;
+        self.register(Rc::clone(&event) as Rc<dyn RegisteredState<K>>)?;
+        Ok(TimerService::new(event, processing))
+    }
+
+    fn table<N: Namespace, C: Codec>(
+        &self,
+        name: &str,
+        state_type: StateType,
+    ) -> Result<Rc<KeyedTable<K, N, C>>> {
+        let description = StateDescription {
+            name: name.to_owned(),
+            state_type,
+            namespace: Some(N::serializer_snapshot()),
+            value: C::serializer(),
+        };
+        let context = Rc::clone(&self.context);
+        let table = Rc::new(KeyedTable::<K, N, C>::new(
+            description,
+            context,
+            self.range.len(),
+        ));
+        self.register(Rc::clone(&table) as Rc<dyn RegisteredState<K>>)?;
+        Ok(table)
+    }
+
+    /// Adds a state, or puts it in the place of raw state of its name, which it then decodes.
+    fn register(&self, state: Rc<dyn RegisteredState<K>>) -> Result<()> {
+        let name = &state.description().name;
+        let mut states = self.states.borrow_mut();
+        match states.iter_mut().find(|slot| slot.name() == name) {
+            Some(Slot::Registered(_)) => Err(Error::new(ErrorKind::Registered {
+                state: name.clone(),
+            })),
+            Some(slot) => {
+                if let Slot::Raw(raw) = slot {
+                    state.check(&raw.description)?;
+                    decode(raw, &*state)?;
+                }
+                *slot = Slot::Registered(state);
+                Ok(())
+            }
+            None => {
+                states.push(Slot::Registered(state));
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the image of all state as it is now.
+    ///
+    /// Copies no entry: O(states times key groups). Several images may live at once.
+    pub fn freeze(&self) -> FrozenKeyedState {
+        let allocated_bytes = self.allocated_bytes();
+        let states = self.states.borrow();
+        let states = states
+            .iter()
+            .map(|slot| match slot {
+                Slot::Registered(state) => (state.description().clone(), state.freeze()),
+                Slot::Raw(raw) => (raw.description.clone(), raw.freeze()),
+            })
+            .collect();
+        FrozenKeyedState {
+            range: self.range,
+            states,
+            allocated_bytes,
+        }
+    }
+
+    /// Folds what changed during a snapshot into the tables; returns whether there is more to do.
+    ///
+    /// Called between batches. Bounded work: about a millisecond, and a few nanoseconds when there
+    /// is nothing to do. Groups that a snapshot still reads are left alone and are no more to do.
+    #[inline]
+    pub fn maintain(&self) -> bool {
+        let mut budget = ENTRIES_PER_CALL;
+        self.states.borrow().iter().any(|slot| match slot {
+            Slot::Registered(state) => state.maintain(&mut budget),
+            Slot::Raw(_) => false,
+        })
+    }
+
+    /// How many entries all states have together: keys times namespaces, and timers.
+    pub fn entries(&self) -> usize {
+        self.states
+            .borrow()
+            .iter()
+            .map(|slot| match slot {
+                Slot::Registered(state) => state.entries(),
+                Slot::Raw(state) => state.entries(),
+            })
+            .sum()
+    }
+
+    /// The memory of all tables, in bytes; not what keys and values own elsewhere.
+    pub fn allocated_bytes(&self) -> usize {
+        self.states
+            .borrow()
+            .iter()
+            .map(|slot| match slot {
+                Slot::Registered(state) => state.allocated_bytes(),
+                Slot::Raw(state) => state.allocated_bytes(),
+            })
+            .sum()
+    }
+
+    /// Returns the keys that have a value in a registered state, once per namespace, unordered.
+    pub fn keys(&self, state: &str) -> Vec<K> {
+        let mut keys = Vec::new();
+        self.with_registered(state, |state| {
+            state.for_each_key(&mut |key| keys.push(key.clone()))
+        });
+        keys
+    }
+
+    /// Calls `visit` for each entry of a registered value, reducing or aggregating state.
+    ///
+    /// Returns whether there is a state of this name and these types. The order is not promised.
+    pub fn for_each_value<N: Namespace, V: FlinkType>(
+        &self,
+        state: &str,
+        visit: impl FnMut(&K, &N, &V),
+    ) -> bool {
+        self.with_registered(state, |state| {
+            match state
+                .as_any()
+                .downcast_ref::<KeyedTable<K, N, ValueCodec<V>>>()
+            {
+                Some(table) => {
+                    table.for_each(visit);
+                    true
+                }
+                None => false,
+            }
+        })
+        .unwrap_or(false)
+    }
+
+    fn with_registered<R>(
+        &self,
+        name: &str,
+        f: impl FnOnce(&dyn RegisteredState<K>) -> R,
+    ) -> Option<R> {
+        let states = self.states.borrow();
+        let slot = states.iter().find(|slot| slot.name() == name)?;
+        match slot {
+            Slot::Registered(state) => Some(f(&**state)),
+            Slot::Raw(_) => None,
+        }
+    }
+}
+
+fn decode<K: 'static>(raw: &RawState, state: &dyn RegisteredState<K>) -> Result<()> {
+    for (position, group) in raw.groups.iter().enumerate() {
+        state.reserve(position, group.entries());
+        group
+            .try_for_each(|key, value| {
+                state.restore_entry(
+                    position,
+                    &mut ByteReader::new(key),
+                    &mut ByteReader::new(value),
+                )
+            })
+            .map_err(|error| {
+                Error::reading(format!("state \"{}\"", raw.description.name), error)
+            })?;
+    }
+    Ok(())
+}
+
+impl<K> std::fmt::Debug for KeyedBackend<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyedBackend")
+            .field("range", &self.range)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,243 @@
+//! How the value of each kind of keyed state lies in the entries of a snapshot.
+//!
+//! | kind | entries | value bytes |
+//! | --- | --- | --- |
+//! | value, reducing, aggregating | one | serializer bytes |
+//! | list | one | elements joined by `2C`, neither counted nor escaped |
+//! | map | one per user key, whose bytes end the entry's key | bool isNull, value |
+//!
+//! Source: Flink 2.3.0, classes `RocksDBListState`, `RocksDBMapState`, `HeapKeyValueStateIterator`.
+
+use crate::list_value::ListValue;
+use crate::map_value::MapValue;
+use millpond_serializer::{
+    ByteReader, ByteWriter, Compatibility, Error, FlinkType, SerializerSnapshot,
+};
+use std::marker::PhantomData;
+
+const LIST_DELIMITER: u8 = b',';
+
+/// Takes the entries of a snapshot one by one.
+pub(crate) trait EntrySink {
+    /// Adds an entry; `key` begins behind the key group.
+    fn entry(&mut self, key: &[u8], value: &[u8]) -> crate::Result<()>;
+}
+
+/// Two buffers that are used again for each entry.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+/// What distinguishes the kinds of keyed state in a snapshot.
+pub(crate) trait Codec: 'static {
+    /// What a table holds for one key.
+    type Value: Clone + Send + Sync + 'static;
+
+    /// The serializer of the whole value.
+    fn serializer() -> SerializerSnapshot;
+
+    /// Whether values that `previous` describes can be read.
+    fn resolve(previous: &SerializerSnapshot) -> Compatibility;
+
+    /// Writes the entries of one key; `scratch.key` holds key and namespace, `scratch.value` is empty.
+    fn write(
+        value: &Self::Value,
+        scratch: &mut Scratch,
+        sink: &mut dyn EntrySink,
+    ) -> crate::Result<()>;
+
+    /// Reads an entry into the value of its key; `user_key` is what follows the namespace.
+    fn read(
+        user_key: &mut ByteReader<'_>,
+        value: &mut ByteReader<'_>,
+        into: &mut Option<Self::Value>,
+    ) -> Result<(), Error>;
+}
+
+/// One value.
+#[derive(Debug)]
+pub(crate) struct ValueCodec<V>(PhantomData<fn(V)>);
+
+impl<V: FlinkType> Codec for ValueCodec<V> {
+    type Value = V;
+
+    fn serializer() -> SerializerSnapshot {
+        V::serializer_snapshot()
+    }
+
+    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
+        V::resolve(previous)
+    }
+
+    #[inline]
+    fn write(value: &V, scratch: &mut Scratch, sink: &mut dyn EntrySink) -> crate::Result<()> {
+        value.write(&mut scratch.value);
+        sink.entry(&scratch.key, &scratch.value)
+    }
+
+    #[inline]
+    fn read(
+        user_key: &mut ByteReader<'_>,
+        value: &mut ByteReader<'_>,
+        into: &mut Option<V>,
+    ) -> Result<(), Error> {
+        *into = Some(V::read(value)?);
+        at_end(user_key)?;
+        at_end(value)
+    }
+}
+
+/// A list of elements.
+#[derive(Debug)]
+pub(crate) struct ListCodec<T>(PhantomData<fn(T)>);
+
+impl<T: FlinkType> Codec for ListCodec<T> {
+    type Value = ListValue<T>;
+
+    fn serializer() -> SerializerSnapshot {
+        SerializerSnapshot::list(T::serializer_snapshot())
+    }
+
+    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
+        resolve_parts(&Self::serializer(), previous, &[T::resolve])
+    }
+
+    fn write(
+        value: &ListValue<T>,
+        scratch: &mut Scratch,
+        sink: &mut dyn EntrySink,
+    ) -> crate::Result<()> {
+        let mut first = true;
+        value.for_each(|element| {
+            if !std::mem::replace(&mut first, false) {
+                scratch.value.put_u8(LIST_DELIMITER);
+            }
+            element.write(&mut scratch.value);
+        });
+        sink.entry(&scratch.key, &scratch.value)
+    }
+
+    fn read(
+        user_key: &mut ByteReader<'_>,
+        value: &mut ByteReader<'_>,
+        into: &mut Option<ListValue<T>>,
+    ) -> Result<(), Error> {
+        at_end(user_key)?;
+        let list = into.get_or_insert_with(ListValue::new);
+        loop {
+            list.push(T::read(value)?);
+            if value.is_empty() {
+                return Ok(());
+            }
+            let at = value.offset();
+            match value.u8()? {
+                LIST_DELIMITER => {}
+                other => {
+                    let found = format!("{other:#04x}");
+                    return Err(Error::corrupt(at, "',' between list elements", found));
+                }
+            }
+        }
+    }
+}
+
+/// A map from user keys to user values.
+#[derive(Debug)]
+pub(crate) struct MapCodec<UK, UV>(PhantomData<fn(UK, UV)>);
+
+impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
+    type Value = MapValue<UK, UV>;
+
+    fn serializer() -> SerializerSnapshot {
+        SerializerSnapshot::map(UK::serializer_snapshot(), UV::serializer_snapshot())
+    }
+
+    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
+        resolve_parts(&Self::serializer(), previous, &[UK::resolve, UV::resolve])
+    }
+
+    fn write(
+        value: &MapValue<UK, UV>,
+        scratch: &mut Scratch,
+        sink: &mut dyn EntrySink,
+    ) -> crate::Result<()> {
+        let head = scratch.key.len();
+        let mut written = Ok(());
+        value.for_each(|user_key, user_value| {
+            if written.is_ok() {
+                scratch.key.truncate(head);
+                user_key.write(&mut scratch.key);
+                scratch.value.clear();
+                scratch.value.put_bool(false);
+                user_value.write(&mut scratch.value);
+                written = sink.entry(&scratch.key, &scratch.value);
+            }
+        });
+        written
+    }
+
+    fn read(
+        user_key: &mut ByteReader<'_>,
+        value: &mut ByteReader<'_>,
+        into: &mut Option<MapValue<UK, UV>>,
+    ) -> Result<(), Error> {
+        let key = UK::read(user_key)?;
+        at_end(user_key)?;
+        let at = value.offset();
+        let user_value = if value.bool()? {
+            // What a null value is followed by differs between Flink's backends.
+            read_null::<UV>(at)?
+        } else {
+            let user_value = UV::read(value)?;
+            at_end(value)?;
+            user_value
+        };
+        into.get_or_insert_with(MapValue::new).put(key, user_value);
+        Ok(())
+    }
+}
+
+/// Returns null as `UV`, which works for `Option` alone.
+fn read_null<UV: FlinkType>(at: u64) -> Result<UV, Error> {
+    let mut null = Vec::new();
+    None::<bool>.write(&mut null);
+    if UV::serializer_snapshot().class == Option::<bool>::serializer_snapshot().class {
+        return UV::read(&mut ByteReader::new(&null));
+    }
+    Err(Error::unsupported(format!(
+        "a map value that is null at offset {at}; declare the values as Option to read it"
+    )))
+}
+
+type Resolve = fn(&SerializerSnapshot) -> Compatibility;
+
+/// Asks each part, so that parts with rules of their own can apply them.
+fn resolve_parts(
+    whole: &SerializerSnapshot,
+    previous: &SerializerSnapshot,
+    parts: &[Resolve],
+) -> Compatibility {
+    let nested = previous.nested();
+    if whole.class != previous.class || nested.len() != parts.len() {
+        return whole.resolve(previous);
+    }
+    parts
+        .iter()
+        .zip(nested)
+        .fold(Compatibility::AsIs, |all, (resolve, part)| {
+            all.and(resolve(part))
+        })
+}
+
+/// Checks that nothing follows a value.
+#[inline]
+fn at_end(reader: &ByteReader<'_>) -> Result<(), Error> {
+    if reader.is_empty() {
+        Ok(())
+    } else {
+        let found = format!("{} bytes more", reader.remaining());
+        Err(reader.corrupt("the end of the entry", found))
+    }
+}

@@ -1,0 +1,67 @@
+//! The current key of an operator: set once per record, read by all of its states.
+
+use crate::hash::{self, Probe};
+use std::cell::{Cell, RefCell};
+use std::hash::Hash;
+
+/// The current key with its hash and its key group.
+#[derive(Debug)]
+pub(crate) struct KeyContext<K> {
+    key: RefCell<Option<K>>,
+    hash: Cell<u64>,
+    /// The position of the key group in the operator's range.
+    group: Cell<usize>,
+}
+
+impl<K: Hash + Eq + Clone> KeyContext<K> {
+    pub(crate) fn new() -> Self {
+        KeyContext {
+            key: RefCell::new(None),
+            hash: Cell::new(0),
+            group: Cell::new(0),
+        }
+    }
+
+    /// Makes `key` the current one, in the key group at position `group`.
+    #[inline]
+    pub(crate) fn set(&self, key: &K, group: usize) {
+        self.hash.set(hash::of_key(key));
+        self.group.set(group);
+        let mut current = self.key.borrow_mut();
+        match &mut *current {
+            // Strings keep their allocation.
+            Some(current) => current.clone_from(key),
+            None => *current = Some(key.clone()),
+        }
+    }
+
+    pub(crate) fn key(&self) -> Option<K> {
+        self.key.borrow().clone()
+    }
+
+    /// Calls `f` with the position of the current key group and the probe of the current key.
+    ///
+    /// # Panics
+    ///
+    /// If no key was set: the state of a key was used where there is none, as in `open`.
+    #[inline]
+    pub(crate) fn with<N: Hash + Eq + Clone, R>(
+        &self,
+        namespace: &N,
+        f: impl FnOnce(usize, Probe<'_, K, N>) -> R,
+    ) -> R {
+        let current = self.key.borrow();
+        let Some(key) = &*current else {
+            panic!("keyed state is used without a current key: only records and timers have one");
+        };
+        let hash = hash::of_key_and_namespace(self.hash.get(), namespace);
+        f(
+            self.group.get(),
+            Probe {
+                hash,
+                key,
+                namespace,
+            },
+        )
+    }
+}

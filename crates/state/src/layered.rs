@@ -1,0 +1,574 @@
+//! One key group of one state: written by its owner while a snapshot reads it.
+//!
+//! Outside a snapshot the group is one table, and the only price is one branch. Freezing shares the
+//! table with the snapshot and puts an empty delta on top:
+//!
+//! ```text
+//!   Owned             table
+//!   freeze         -> base (shared) | delta
+//!   freeze again   -> base (shared) | delta (shared) | delta
+//!   dropped        -> base          | delta ...               merged in slices -> Owned
+//! ```
+//!
+//! Reads go from the newest layer to the oldest. The first write to a key copies its value into the
+//! newest delta; removing a key leaves a tombstone. When the writer of the snapshot has dropped its
+//! share, the owner merges delta into base, a bounded number of entries per call; meanwhile each
+//! write goes in place to the newest layer that holds the key.
+//!
+//! A second snapshot may begin while the first is being written: the delta is shared as well and
+//! another one is put on top. Layers below the youngest snapshot that still lives are shared, layers
+//! above are owned and merged with each other, so there are never more than one layer per live
+//! snapshot and two.
+
+use crate::delta::Delta;
+use crate::hash::Probe;
+use crate::table::{Change, Entry, Table};
+use std::hash::Hash;
+use std::sync::Arc;
+
+/// The entries of one key group.
+#[derive(Debug)]
+pub(crate) enum Layered<K, N, V> {
+    /// No snapshot reads the group.
+    Owned(Table<K, N, V>),
+    /// A snapshot reads the group, or did, and the layers are not merged yet.
+    Stacked(Box<Stack<K, N, V>>),
+}
+
+/// The layers of a group, oldest first: `base`, `shared`, `owned`.
+#[derive(Debug)]
+pub(crate) struct Stack<K, N, V> {
+    base: Base<K, N, V>,
+    /// Deltas that a snapshot may still read; empty when `base` is owned.
+    shared: Vec<Arc<Delta<K, N, V>>>,
+    /// Deltas that no snapshot reads; not empty while `base` is shared.
+    owned: Vec<Delta<K, N, V>>,
+    /// Visible keys over all layers.
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Base<K, N, V> {
+    Shared(Arc<Table<K, N, V>>),
+    Owned(Table<K, N, V>),
+}
+
+impl<K, N, V> Base<K, N, V> {
+    fn table(&self) -> &Table<K, N, V> {
+        match self {
+            Base::Shared(table) => table,
+            Base::Owned(table) => table,
+        }
+    }
+}
+
+/// The image of a group at the moment of its freeze. Dropping it lets the owner merge.
+#[derive(Debug)]
+pub(crate) struct FrozenGroup<K, N, V> {
+    // Dropped before the base: the owner looks at the base first.
+    deltas: Vec<Arc<Delta<K, N, V>>>,
+    base: Arc<Table<K, N, V>>,
+    len: usize,
+}
+
+/// What a call of [`Layered::maintain`] left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The group is one table again.
+    Done,
+    /// A snapshot still reads the group; there is nothing to merge now.
+    Waiting,
+    /// The budget was used up; there is more to merge.
+    More,
+}
+
+impl<K, N, V> Layered<K, N, V>
+where
+    K: Hash + Eq + Clone,
+    N: Hash + Eq + Clone,
+    V: Clone,
+{
+    pub(crate) fn new() -> Self {
+        Layered::Owned(Table::new())
+    }
+
+    /// How many keys have a value.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Layered::Owned(table) => table.len(),
+            Layered::Stacked(stack) => stack.len,
+        }
+    }
+
+    /// The memory of tables and deltas, in bytes; not what keys and values own elsewhere.
+    pub(crate) fn allocated_bytes(&self) -> usize {
+        match self {
+            Layered::Owned(table) => table.allocated_bytes(),
+            Layered::Stacked(stack) => {
+                stack.base.table().allocated_bytes()
+                    + stack
+                        .shared
+                        .iter()
+                        .map(|delta| delta.allocated_bytes())
+                        .sum::<usize>()
+                    + stack
+                        .owned
+                        .iter()
+                        .map(Delta::allocated_bytes)
+                        .sum::<usize>()
+            }
+        }
+    }
+
+    pub(crate) fn is_stacked(&self) -> bool {
+        matches!(self, Layered::Stacked(_))
+    }
+
+    /// Makes room for `additional` more entries, where the group is one table.
+    pub(crate) fn reserve(&mut self, additional: usize) {
+        match self {
+            Layered::Owned(table) => table.reserve(additional),
+            Layered::Stacked(_) => {}
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, probe: Probe<'_, K, N>) -> Option<&V> {
+        match self {
+            Layered::Owned(table) => table.get(probe),
+            Layered::Stacked(stack) => stack.get(probe),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn put(&mut self, probe: Probe<'_, K, N>, value: V) {
+        match self {
+            Layered::Owned(table) => {
+                table.put(probe, value);
+            }
+            Layered::Stacked(stack) => stack.put(probe, value),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn remove(&mut self, probe: Probe<'_, K, N>) {
+        match self {
+            Layered::Owned(table) => {
+                table.remove(probe);
+            }
+            Layered::Stacked(stack) => stack.modify(probe, |_| Change::Remove),
+        }
+    }
+
+    /// Lets `change` see the value in place and applies what it answers.
+    #[inline]
+    pub(crate) fn modify(
+        &mut self,
+        probe: Probe<'_, K, N>,
+        change: impl FnOnce(Option<&mut V>) -> Change<V>,
+    ) {
+        match self {
+            Layered::Owned(table) => table.modify(probe, change),
+            Layered::Stacked(stack) => stack.modify(probe, change),
+        }
+    }
+
+    /// Hands `change` the value itself and stores what it leaves.
+    #[inline]
+    pub(crate) fn update_with(
+        &mut self,
+        probe: Probe<'_, K, N>,
+        change: impl FnOnce(&mut Option<V>),
+    ) {
+        match self {
+            Layered::Owned(table) => table.update_with(probe, change),
+            Layered::Stacked(stack) => stack.update_with(probe, change),
+        }
+    }
+
+    /// Calls `visit` for each visible entry, in no particular order.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&K, &N, &V)) {
+        match self {
+            Layered::Owned(table) => {
+                table
+                    .iter()
+                    .for_each(|e| visit(&e.key, &e.namespace, &e.value));
+            }
+            Layered::Stacked(stack) => {
+                let deltas: Vec<_> = stack.deltas().collect();
+                let visited = visit_layers(&deltas, stack.base.table(), |key, namespace, value| {
+                    visit(key, namespace, value);
+                    Ok::<(), std::convert::Infallible>(())
+                });
+                match visited {
+                    Ok(()) => {}
+                }
+            }
+        }
+    }
+
+    /// Returns the image of the group as it is now, or `None` when it is empty.
+    ///
+    /// Copies no entry.
+    pub(crate) fn freeze(&mut self) -> Option<FrozenGroup<K, N, V>> {
+        if self.len() == 0 && !self.is_stacked() {
+            return None;
+        }
+        let stack = match std::mem::replace(self, Layered::new()) {
+            Layered::Owned(table) => Box::new(Stack::on(table)),
+            Layered::Stacked(stack) => stack,
+        };
+        let (stack, frozen) = stack.freeze();
+        *self = Layered::Stacked(stack);
+        Some(frozen)
+    }
+
+    /// Merges what no snapshot reads any more, at most `budget` entries, which it lowers.
+    pub(crate) fn maintain(&mut self, budget: &mut usize) -> Progress {
+        let Layered::Stacked(stack) = self else {
+            return Progress::Done;
+        };
+        let progress = stack.maintain(budget);
+        if progress == Progress::Done {
+            let Layered::Stacked(stack) = std::mem::replace(self, Layered::new()) else {
+                unreachable!("matched above");
+            };
+            match stack.base {
+                Base::Owned(table) => *self = Layered::Owned(table),
+                Base::Shared(_) => unreachable!("a merged group owns its table"),
+            }
+        }
+        progress
+    }
+}
+
+impl<K, N, V> Stack<K, N, V>
+where
+    K: Hash + Eq + Clone,
+    N: Hash + Eq + Clone,
+    V: Clone,
+{
+    fn on(table: Table<K, N, V>) -> Self {
+        let len = table.len();
+        Stack {
+            base: Base::Owned(table),
+            shared: Vec::new(),
+            owned: Vec::new(),
+            len,
+        }
+    }
+
+    /// All deltas, newest first.
+    fn deltas(&self) -> impl Iterator<Item = &Delta<K, N, V>> {
+        self.owned
+            .iter()
+            .rev()
+            .chain(self.shared.iter().rev().map(|delta| &**delta))
+    }
+
+    fn get(&self, probe: Probe<'_, K, N>) -> Option<&V> {
+        self.deltas()
+            .find_map(|delta| delta.get(probe))
+            .map_or_else(|| self.base.table().get(probe), Option::as_ref)
+    }
+
+    /// Returns the value as the layers that a snapshot reads have it.
+    fn get_below_owned(&self, probe: Probe<'_, K, N>) -> Option<&V> {
+        self.shared
+            .iter()
+            .rev()
+            .find_map(|delta| delta.get(probe))
+            .map_or_else(|| self.base.table().get(probe), Option::as_ref)
+    }
+
+    fn put(&mut self, probe: Probe<'_, K, N>, value: V) {
+        for delta in self.owned.iter_mut().rev() {
+            if let Some(slot) = delta.get_mut(probe) {
+                self.len += usize::from(slot.is_none());
+                *slot = Some(value);
+                return;
+            }
+        }
+        let existed = match &mut self.base {
+            Base::Owned(table) => table.put(probe, value),
+            Base::Shared(_) => {
+                let existed = self.get_below_owned(probe).is_some();
+                self.owned_delta().insert_new(probe, Some(value));
+                existed
+            }
+        };
+        self.len += usize::from(!existed);
+    }
+
+    fn modify(&mut self, probe: Probe<'_, K, N>, change: impl FnOnce(Option<&mut V>) -> Change<V>) {
+        for delta in self.owned.iter_mut().rev() {
+            if let Some(slot) = delta.get_mut(probe) {
+                let before = slot.is_some();
+                match change(slot.as_mut()) {
+                    Change::Keep => {}
+                    Change::Set(value) => *slot = Some(value),
+                    Change::Remove => *slot = None,
+                }
+                let after = slot.is_some();
+                self.count(before, after);
+                return;
+            }
+        }
+        match &mut self.base {
+            Base::Owned(table) => {
+                // No delta knows the key, so the table alone decides.
+                let before = table.len();
+                table.modify(probe, change);
+                self.len = self.len + table.len() - before;
+            }
+            Base::Shared(_) => {
+                let mut value = self.get_below_owned(probe).cloned();
+                let before = value.is_some();
+                match change(value.as_mut()) {
+                    Change::Keep => {}
+                    Change::Set(new) => value = Some(new),
+                    Change::Remove => value = None,
+                }
+                let after = value.is_some();
+                if before || after {
+                    self.owned_delta().insert_new(probe, value);
+                }
+                self.count(before, after);
+            }
+        }
+    }
+
+    fn update_with(&mut self, probe: Probe<'_, K, N>, change: impl FnOnce(&mut Option<V>)) {
+        for delta in self.owned.iter_mut().rev() {
+            if let Some(slot) = delta.get_mut(probe) {
+                let before = slot.is_some();
+                change(slot);
+                let after = slot.is_some();
+                self.count(before, after);
+                return;
+            }
+        }
+        match &mut self.base {
+            Base::Owned(table) => {
+                let before = table.len();
+                table.update_with(probe, change);
+                self.len = self.len + table.len() - before;
+            }
+            Base::Shared(_) => {
+                let mut value = self.get_below_owned(probe).cloned();
+                let before = value.is_some();
+                change(&mut value);
+                let after = value.is_some();
+                if before || after {
+                    self.owned_delta().insert_new(probe, value);
+                }
+                self.count(before, after);
+            }
+        }
+    }
+
+    /// The delta for keys that no owned layer knows: the oldest, for nothing above shadows them.
+    fn owned_delta(&mut self) -> &mut Delta<K, N, V> {
+        self.owned
+            .first_mut()
+            .expect("a shared base has an owned delta above it")
+    }
+
+    fn count(&mut self, before: bool, after: bool) {
+        self.len = self.len + usize::from(after) - usize::from(before);
+    }
+
+    fn freeze(self: Box<Self>) -> (Box<Self>, FrozenGroup<K, N, V>) {
+        let Stack {
+            base,
+            mut shared,
+            owned,
+            len,
+        } = *self;
+        let base = match base {
+            Base::Shared(table) => table,
+            Base::Owned(table) => Arc::new(table),
+        };
+        shared.extend(
+            owned
+                .into_iter()
+                .filter(|delta| !delta.is_empty())
+                .map(Arc::new),
+        );
+        let frozen = FrozenGroup {
+            deltas: shared.clone(),
+            base: Arc::clone(&base),
+            len,
+        };
+        let owned = vec![Delta::new()];
+        (
+            Box::new(Stack {
+                base: Base::Shared(base),
+                shared,
+                owned,
+                len,
+            }),
+            frozen,
+        )
+    }
+
+    fn maintain(&mut self, budget: &mut usize) -> Progress {
+        self.reclaim();
+        loop {
+            match &mut self.base {
+                Base::Owned(table) => {
+                    let Some(delta) = self.owned.first_mut() else {
+                        return Progress::Done;
+                    };
+                    if !merge_into_table(delta, table, budget) {
+                        return Progress::More;
+                    }
+                    self.owned.remove(0);
+                }
+                Base::Shared(_) => {
+                    let [older, newer, ..] = &mut self.owned[..] else {
+                        return Progress::Waiting;
+                    };
+                    if !merge_into_delta(newer, older, budget) {
+                        return Progress::More;
+                    }
+                    self.owned.remove(1);
+                }
+            }
+        }
+    }
+
+    /// Takes back the layers that no snapshot reads any more, newest first.
+    fn reclaim(&mut self) {
+        while let Some(delta) = self.shared.pop() {
+            match Arc::try_unwrap(delta) {
+                Ok(delta) => self.owned.insert(0, delta),
+                Err(delta) => {
+                    self.shared.push(delta);
+                    return;
+                }
+            }
+        }
+        if let Base::Shared(table) = &mut self.base
+            && Arc::get_mut(table).is_some()
+        {
+            let table = std::mem::replace(table, Arc::new(Table::new()));
+            self.base = Base::Owned(Arc::into_inner(table).expect("exclusive, as just seen"));
+        }
+    }
+}
+
+/// Merges from the end; returns whether the delta is empty now.
+fn merge_into_table<K, N, V>(
+    delta: &mut Delta<K, N, V>,
+    table: &mut Table<K, N, V>,
+    budget: &mut usize,
+) -> bool
+where
+    K: Hash + Eq + Clone,
+    N: Hash + Eq + Clone,
+    V: Clone,
+{
+    while *budget > 0 {
+        let Some(entry) = delta.pop() else {
+            return true;
+        };
+        *budget -= 1;
+        let probe = Probe::of(&entry.key, &entry.namespace);
+        match entry.value {
+            Some(value) => table.put(probe, value),
+            None => table.remove(probe),
+        };
+    }
+    delta.is_empty()
+}
+
+/// Merges `newer` into `older` from the end; returns whether `newer` is empty now.
+fn merge_into_delta<K, N, V>(
+    newer: &mut Delta<K, N, V>,
+    older: &mut Delta<K, N, V>,
+    budget: &mut usize,
+) -> bool
+where
+    K: Hash + Eq + Clone,
+    N: Hash + Eq + Clone,
+{
+    while *budget > 0 {
+        let Some(entry) = newer.pop() else {
+            return true;
+        };
+        *budget -= 1;
+        let probe = Probe::of(&entry.key, &entry.namespace);
+        match older.get_mut(probe) {
+            Some(slot) => *slot = entry.value,
+            None => older.insert_new(probe, entry.value),
+        }
+    }
+    newer.is_empty()
+}
+
+impl<K, N, V> FrozenGroup<K, N, V>
+where
+    K: Hash + Eq + Clone,
+    N: Hash + Eq + Clone,
+    V: Clone,
+{
+    /// How many entries the image holds.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Calls `visit` for each entry of the image until it fails.
+    pub(crate) fn try_for_each<E>(
+        &self,
+        mut visit: impl FnMut(&K, &N, &V) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if self.deltas.is_empty() {
+            for Entry {
+                key,
+                namespace,
+                value,
+            } in self.base.iter()
+            {
+                visit(key, namespace, value)?;
+            }
+            return Ok(());
+        }
+        let newest_first: Vec<_> = self.deltas.iter().rev().map(|delta| &**delta).collect();
+        visit_layers(&newest_first, &self.base, visit)
+    }
+}
+
+/// Visits what is visible through the deltas, given newest first.
+fn visit_layers<K, N, V, E>(
+    deltas: &[&Delta<K, N, V>],
+    base: &Table<K, N, V>,
+    mut visit: impl FnMut(&K, &N, &V) -> Result<(), E>,
+) -> Result<(), E>
+where
+    K: Hash + Eq + Clone,
+    N: Hash + Eq + Clone,
+{
+    let hidden_by = |newer: &[&Delta<K, N, V>], key: &K, namespace: &N| {
+        let probe = Probe::of(key, namespace);
+        newer.iter().any(|delta| delta.get(probe).is_some())
+    };
+    for (index, delta) in deltas.iter().enumerate() {
+        for entry in delta.iter() {
+            if let Some(value) = &entry.value
+                && !hidden_by(&deltas[..index], &entry.key, &entry.namespace)
+            {
+                visit(&entry.key, &entry.namespace, value)?;
+            }
+        }
+    }
+    for entry in base.iter() {
+        if !hidden_by(deltas, &entry.key, &entry.namespace) {
+            visit(&entry.key, &entry.namespace, &entry.value)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

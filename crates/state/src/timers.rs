@@ -1,0 +1,371 @@
+//! Timers: per key group an ordered set that a snapshot shares in O(1).
+//!
+//! A service has two queues, for event time and for processing time. A timer is one (time, key,
+//! namespace): registering it again changes nothing. The earliest time over all groups is known at
+//! any moment, so a watermark for which nothing is due costs one comparison.
+
+use crate::codec::EntrySink;
+use crate::frozen::FrozenState;
+use crate::key_context::KeyContext;
+use crate::minimum::Minimum;
+use crate::registered::{RegisteredState, StateDescription, StateType};
+use crate::{Result, hash};
+use imbl::OrdSet;
+use millpond_serializer::{
+    ByteReader, Compatibility, Error, FlinkKey, FlinkType, Namespace, SerializerSnapshot,
+    TimerElement, VoidNamespace,
+};
+use millpond_types::{KeyGroup, KeyGroupRange};
+use std::any::Any;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// A timer that is due.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timer<K, N = VoidNamespace> {
+    /// The time that it was registered for, in milliseconds.
+    pub timestamp: i64,
+    /// The key that registered it.
+    pub key: K,
+    /// The namespace that it was registered in.
+    pub namespace: N,
+    /// The key group of the key.
+    pub group: KeyGroup,
+}
+
+/// The timers of one operator: what a driver fires and hands handles out of.
+pub struct TimerService<K, N = VoidNamespace> {
+    event: Rc<TimerQueue<K, N>>,
+    processing: Rc<TimerQueue<K, N>>,
+}
+
+impl<K, N> Clone for TimerService<K, N> {
+    fn clone(&self) -> Self {
+        TimerService {
+            event: Rc::clone(&self.event),
+            processing: Rc::clone(&self.processing),
+        }
+    }
+}
+
+impl<K: FlinkKey, N: Namespace> TimerService<K, N> {
+    pub(crate) fn new(event: Rc<TimerQueue<K, N>>, processing: Rc<TimerQueue<K, N>>) -> Self {
+        TimerService { event, processing }
+    }
+
+    /// Returns a handle that registers timers for the current key.
+    pub fn handle(&self) -> TimerHandle<N> {
+        TimerHandle {
+            event: self.event.clone(),
+            processing: self.processing.clone(),
+        }
+    }
+
+    /// Takes the earliest event-time timer that is due at `watermark`, in milliseconds.
+    ///
+    /// The current key stays as it is: the caller sets it to that of the timer. Timers that are
+    /// registered meanwhile take part.
+    #[inline]
+    pub fn pop_event_timer(&self, watermark: i64) -> Option<Timer<K, N>> {
+        self.event.pop(watermark)
+    }
+
+    /// Takes the earliest processing-time timer that is due at `now`, in milliseconds.
+    #[inline]
+    pub fn pop_processing_timer(&self, now: i64) -> Option<Timer<K, N>> {
+        self.processing.pop(now)
+    }
+
+    /// Returns the time of the earliest event-time timer, in milliseconds.
+    #[inline]
+    pub fn next_event_time(&self) -> Option<i64> {
+        self.event.queue.borrow().heads.get()
+    }
+
+    /// Returns the time of the earliest processing-time timer, in milliseconds.
+    #[inline]
+    pub fn next_processing_time(&self) -> Option<i64> {
+        self.processing.queue.borrow().heads.get()
+    }
+
+    /// Returns all event-time timers and all processing-time timers, in no particular order.
+    pub fn all(&self) -> (Vec<TimerElement<K, N>>, Vec<TimerElement<K, N>>) {
+        (self.event.all(), self.processing.all())
+    }
+
+    /// How many timers are registered: event time and processing time.
+    pub fn len(&self) -> (usize, usize) {
+        (self.event.entries(), self.processing.entries())
+    }
+
+    /// Whether no timer is registered.
+    pub fn is_empty(&self) -> bool {
+        self.len() == (0, 0)
+    }
+}
+
+impl<K: FlinkKey, N: Namespace> std::fmt::Debug for TimerService<K, N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (event, processing) = self.len();
+        f.debug_struct("TimerService")
+            .field("event", &event)
+            .field("processing", &processing)
+            .finish()
+    }
+}
+
+/// Registers and deletes timers of the current key.
+pub struct TimerHandle<N = VoidNamespace> {
+    event: Rc<dyn RegisterTimer<N>>,
+    processing: Rc<dyn RegisterTimer<N>>,
+}
+
+impl<N> Clone for TimerHandle<N> {
+    fn clone(&self) -> Self {
+        TimerHandle {
+            event: Rc::clone(&self.event),
+            processing: Rc::clone(&self.processing),
+        }
+    }
+}
+
+impl<N> std::fmt::Debug for TimerHandle<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TimerHandle").finish_non_exhaustive()
+    }
+}
+
+impl<N: Namespace> TimerHandle<N> {
+    /// Registers a timer that fires once the watermark reaches `timestamp`, in milliseconds.
+    ///
+    /// # Panics
+    ///
+    /// If there is no current key, as all methods here.
+    pub fn register_event_time(&self, namespace: &N, timestamp: i64) {
+        self.event.register(namespace, timestamp);
+    }
+
+    /// Deletes a timer; without effect if there is none.
+    pub fn delete_event_time(&self, namespace: &N, timestamp: i64) {
+        self.event.delete(namespace, timestamp);
+    }
+
+    /// Registers a timer that fires once the clock reaches `timestamp`, in milliseconds.
+    pub fn register_processing_time(&self, namespace: &N, timestamp: i64) {
+        self.processing.register(namespace, timestamp);
+    }
+
+    /// Deletes a timer; without effect if there is none.
+    pub fn delete_processing_time(&self, namespace: &N, timestamp: i64) {
+        self.processing.delete(namespace, timestamp);
+    }
+}
+
+trait RegisterTimer<N> {
+    fn register(&self, namespace: &N, timestamp: i64);
+    fn delete(&self, namespace: &N, timestamp: i64);
+}
+
+/// The timers of one time domain.
+pub(crate) struct TimerQueue<K, N> {
+    description: StateDescription,
+    context: Rc<KeyContext<K>>,
+    first: KeyGroup,
+    queue: RefCell<Queue<K, N>>,
+}
+
+struct Queue<K, N> {
+    groups: Vec<OrdSet<TimerElement<K, N>>>,
+    /// The earliest time of each group.
+    heads: Minimum,
+}
+
+impl<K: FlinkKey, N: Namespace> Queue<K, N> {
+    fn update_head(&mut self, group: usize) {
+        let head = self.groups[group].get_min().map(|timer| timer.timestamp);
+        self.heads.set(group, head);
+    }
+}
+
+impl<K: FlinkKey, N: Namespace> TimerQueue<K, N> {
+    pub(crate) fn new(name: String, context: Rc<KeyContext<K>>, range: KeyGroupRange) -> Self {
+        let description = StateDescription {
+            name,
+            state_type: StateType::PriorityQueue,
+            namespace: None,
+            value: SerializerSnapshot::timer(K::serializer_snapshot(), N::serializer_snapshot()),
+        };
+        let queue = Queue {
+            groups: vec![OrdSet::new(); range.len()],
+            heads: Minimum::new(range.len()),
+        };
+        TimerQueue {
+            description,
+            context,
+            first: range.first(),
+            queue: RefCell::new(queue),
+        }
+    }
+
+    fn pop(&self, up_to: i64) -> Option<Timer<K, N>> {
+        let mut queue = self.queue.borrow_mut();
+        if queue.heads.get()? > up_to {
+            return None;
+        }
+        let group = queue.heads.place()?;
+        let TimerElement {
+            timestamp,
+            key,
+            namespace,
+        } = queue.groups[group].remove_min()?;
+        queue.update_head(group);
+        let group = KeyGroup(self.first.0 + group as u16);
+        Some(Timer {
+            timestamp,
+            key,
+            namespace,
+            group,
+        })
+    }
+
+    /// Returns all timers, in no particular order.
+    fn all(&self) -> Vec<TimerElement<K, N>> {
+        self.queue
+            .borrow()
+            .groups
+            .iter()
+            .flatten()
+            .cloned()
+            .collect()
+    }
+}
+
+impl<K: FlinkKey, N: Namespace> RegisterTimer<N> for TimerQueue<K, N> {
+    fn register(&self, namespace: &N, timestamp: i64) {
+        self.context
+            .with(namespace, |group, hash::Probe { key, namespace, .. }| {
+                let timer = TimerElement {
+                    timestamp,
+                    key: key.clone(),
+                    namespace: namespace.clone(),
+                };
+                let mut queue = self.queue.borrow_mut();
+                queue.groups[group].insert(timer);
+                queue.update_head(group);
+            });
+    }
+
+    fn delete(&self, namespace: &N, timestamp: i64) {
+        self.context
+            .with(namespace, |group, hash::Probe { key, namespace, .. }| {
+                let timer = TimerElement {
+                    timestamp,
+                    key: key.clone(),
+                    namespace: namespace.clone(),
+                };
+                let mut queue = self.queue.borrow_mut();
+                queue.groups[group].remove(&timer);
+                queue.update_head(group);
+            });
+    }
+}
+
+impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn for_each_key(&self, visit: &mut dyn FnMut(&K)) {
+        self.queue
+            .borrow()
+            .groups
+            .iter()
+            .flatten()
+            .for_each(|timer| visit(&timer.key));
+    }
+
+    fn description(&self) -> &StateDescription {
+        &self.description
+    }
+
+    fn resolve(&self, previous: &StateDescription) -> Compatibility {
+        TimerElement::<K, N>::resolve(&previous.value)
+    }
+
+    fn entries(&self) -> usize {
+        self.queue.borrow().groups.iter().map(OrdSet::len).sum()
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        self.entries() * size_of::<TimerElement<K, N>>()
+    }
+
+    fn freeze(&self) -> Box<dyn FrozenState> {
+        let groups = self
+            .queue
+            .borrow()
+            .groups
+            .iter()
+            .cloned()
+            .map(Some)
+            .collect();
+        Box::new(FrozenTimers {
+            state: self.description.name.clone(),
+            groups,
+        })
+    }
+
+    fn maintain(&self, _budget: &mut usize) -> bool {
+        false
+    }
+
+    fn reserve(&self, _group: usize, _additional: usize) {}
+
+    fn restore_entry(
+        &self,
+        group: usize,
+        key: &mut ByteReader<'_>,
+        _value: &mut ByteReader<'_>,
+    ) -> std::result::Result<(), Error> {
+        let timer = TimerElement::read(key)?;
+        let mut queue = self.queue.borrow_mut();
+        queue.groups[group].insert(timer);
+        queue.update_head(group);
+        Ok(())
+    }
+}
+
+/// The image of a queue at the moment of its freeze.
+struct FrozenTimers<K, N> {
+    state: String,
+    groups: Vec<Option<OrdSet<TimerElement<K, N>>>>,
+}
+
+impl<K: FlinkKey, N: Namespace> FrozenState for FrozenTimers<K, N> {
+    fn name(&self) -> &str {
+        &self.state
+    }
+
+    fn entries(&self) -> usize {
+        self.groups.iter().flatten().map(OrdSet::len).sum()
+    }
+
+    fn has_entries(&self, group: usize) -> bool {
+        self.groups[group]
+            .as_ref()
+            .is_some_and(|group| !group.is_empty())
+    }
+
+    fn write_group(&mut self, group: usize, sink: &mut dyn EntrySink) -> Result<u64> {
+        let Some(timers) = self.groups[group].take() else {
+            return Ok(0);
+        };
+        let mut key = Vec::new();
+        for timer in &timers {
+            key.clear();
+            timer.write(&mut key);
+            sink.entry(&key, &[])?;
+        }
+        Ok(timers.len() as u64)
+    }
+}
