@@ -1,1 +1,0 @@
-//! Options: how each is spelled, its older names, its default and its meaning.

@@ -1,0 +1,292 @@
+//! Options whose value is one of a few words, with Flink's words and its texts of errors.
+
+use std::fmt;
+
+use super::ConfigValue;
+
+/// Reads one of `choices`, in any case.
+fn parse_choice<T: Copy + fmt::Display>(
+    text: &str,
+    class: &str,
+    choices: &[T],
+) -> Result<T, String> {
+    let wanted = text.trim();
+    choices
+        .iter()
+        .find(|choice| choice.to_string().eq_ignore_ascii_case(wanted))
+        .copied()
+        .ok_or_else(|| {
+            let names: Vec<String> = choices.iter().map(T::to_string).collect();
+            format!(
+                "Could not parse value for enum {class}. Expected one of: [[{}]]",
+                names.join(", ")
+            )
+        })
+}
+
+/// Whether a record can be counted twice after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointingMode {
+    /// Records behind a barrier wait until all barriers are there.
+    ExactlyOnce,
+    /// They do not wait.
+    AtLeastOnce,
+}
+
+impl fmt::Display for CheckpointingMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CheckpointingMode::ExactlyOnce => "EXACTLY_ONCE",
+            CheckpointingMode::AtLeastOnce => "AT_LEAST_ONCE",
+        })
+    }
+}
+
+impl ConfigValue for CheckpointingMode {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_choice(
+            text,
+            "CheckpointingMode",
+            &[
+                CheckpointingMode::ExactlyOnce,
+                CheckpointingMode::AtLeastOnce,
+            ],
+        )
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// What becomes of a job's checkpoints when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExternalizedCheckpointRetention {
+    /// Deleted when it is cancelled, kept when it fails.
+    DeleteOnCancellation,
+    /// Kept when it is cancelled or fails.
+    RetainOnCancellation,
+    /// In Flink: always deleted.
+    NoExternalizedCheckpoints,
+}
+
+impl fmt::Display for ExternalizedCheckpointRetention {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ExternalizedCheckpointRetention::DeleteOnCancellation => "DELETE_ON_CANCELLATION",
+            ExternalizedCheckpointRetention::RetainOnCancellation => "RETAIN_ON_CANCELLATION",
+            ExternalizedCheckpointRetention::NoExternalizedCheckpoints => {
+                "NO_EXTERNALIZED_CHECKPOINTS"
+            }
+        })
+    }
+}
+
+impl ConfigValue for ExternalizedCheckpointRetention {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_choice(
+            text,
+            "ExternalizedCheckpointRetention",
+            &[
+                ExternalizedCheckpointRetention::DeleteOnCancellation,
+                ExternalizedCheckpointRetention::RetainOnCancellation,
+                ExternalizedCheckpointRetention::NoExternalizedCheckpoints,
+            ],
+        )
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Who owns the files of the snapshot that a job is restored from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimMode {
+    /// The job: it deletes them when they are no longer needed.
+    Claim,
+    /// The user; the first checkpoint of the job stands on its own.
+    NoClaim,
+    /// The user; later checkpoints may lean on them. Deprecated in Flink.
+    Legacy,
+}
+
+impl fmt::Display for ClaimMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ClaimMode::Claim => "CLAIM",
+            ClaimMode::NoClaim => "NO_CLAIM",
+            ClaimMode::Legacy => "LEGACY",
+        })
+    }
+}
+
+impl ConfigValue for ClaimMode {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_choice(
+            text,
+            "RecoveryClaimMode",
+            &[ClaimMode::Claim, ClaimMode::NoClaim, ClaimMode::Legacy],
+        )
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// When a failed job is started again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartStrategyType {
+    /// Never.
+    None,
+    /// A fixed number of times.
+    FixedDelay,
+    /// While failures are not too frequent.
+    FailureRate,
+    /// Always, after pauses that grow.
+    ExponentialDelay,
+}
+
+impl fmt::Display for RestartStrategyType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RestartStrategyType::None => "none",
+            RestartStrategyType::FixedDelay => "fixed-delay",
+            RestartStrategyType::FailureRate => "failure-rate",
+            RestartStrategyType::ExponentialDelay => "exponential-delay",
+        })
+    }
+}
+
+impl ConfigValue for RestartStrategyType {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "none" | "off" | "disable" => Ok(RestartStrategyType::None),
+            "fixed-delay" | "fixeddelay" => Ok(RestartStrategyType::FixedDelay),
+            "failure-rate" | "failurerate" => Ok(RestartStrategyType::FailureRate),
+            "exponential-delay" | "exponentialdelay" => Ok(RestartStrategyType::ExponentialDelay),
+            _ => Err(format!(
+                "Unknown restart strategy {text}. Expected one of: \
+                 [none, fixed-delay, failure-rate, exponential-delay]"
+            )),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Where working state lives.
+///
+/// Flink 1.x had two names that also chose where checkpoints go, `jobmanager` and `filesystem`.
+/// They are read here as [`StateBackendType::HashMap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateBackendType {
+    /// On the heap.
+    HashMap,
+    /// In RocksDB, on local disk.
+    RocksDb,
+}
+
+impl fmt::Display for StateBackendType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StateBackendType::HashMap => "hashmap",
+            StateBackendType::RocksDb => "rocksdb",
+        })
+    }
+}
+
+impl ConfigValue for StateBackendType {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "hashmap" | "jobmanager" | "filesystem" => Ok(StateBackendType::HashMap),
+            "rocksdb" => Ok(StateBackendType::RocksDb),
+            _ => Err(format!(
+                "no state backend is named {text}. Expected one of: [hashmap, rocksdb]"
+            )),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Where completed checkpoints go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointStorage {
+    /// Into the memory of the job master: gone with it.
+    JobManager,
+    /// Into the directory for checkpoints.
+    FileSystem,
+}
+
+impl fmt::Display for CheckpointStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CheckpointStorage::JobManager => "jobmanager",
+            CheckpointStorage::FileSystem => "filesystem",
+        })
+    }
+}
+
+impl ConfigValue for CheckpointStorage {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_choice(
+            text,
+            "CheckpointStorage",
+            &[CheckpointStorage::JobManager, CheckpointStorage::FileSystem],
+        )
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_is_read_in_any_case_and_the_error_names_all() {
+        assert_eq!(ClaimMode::parse("no_claim"), Ok(ClaimMode::NoClaim));
+        assert_eq!(ClaimMode::parse("CLAIM"), Ok(ClaimMode::Claim));
+        let error = ClaimMode::parse("borrow").expect_err("no mode");
+        assert!(
+            error.ends_with("Expected one of: [[CLAIM, NO_CLAIM, LEGACY]]"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_restart_strategy_has_the_spellings_of_flink() {
+        for text in ["none", "off", "disable", "NONE"] {
+            assert_eq!(
+                RestartStrategyType::parse(text),
+                Ok(RestartStrategyType::None)
+            );
+        }
+        assert_eq!(
+            RestartStrategyType::parse("fixeddelay"),
+            Ok(RestartStrategyType::FixedDelay)
+        );
+        assert!(RestartStrategyType::parse("sometimes").is_err());
+    }
+
+    #[test]
+    fn the_state_backends_of_flink_1_are_read_as_the_heap() {
+        assert_eq!(
+            StateBackendType::parse("filesystem"),
+            Ok(StateBackendType::HashMap)
+        );
+        assert_eq!(
+            StateBackendType::parse("rocksdb"),
+            Ok(StateBackendType::RocksDb)
+        );
+        assert!(StateBackendType::parse("forst").is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! Every option that Millpond reads.
+//!
+//! Names, older names and defaults are those of Flink 2.3.0 unless the text says otherwise.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::option::{ConfigOption, OptionInfo};
+use super::{
+    CheckpointStorage, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, MemorySize,
+    PortRange, RestartStrategyType, StateBackendType,
+};
+
+/// Makes one constant per option and the list of all; a macro, because a function cannot see to it
+/// that no option is left out of the list.
+macro_rules! options {
+    ($($(#[doc = $doc:literal])+ $name:ident: $type:ty =
+        $key:literal, [$($old:literal),*] $(, $default:literal)?;)*) => {
+        $(
+            $(#[doc = $doc])+
+            pub const $name: ConfigOption<$type> = ConfigOption::new(
+                $key,
+                &[$($old),*],
+                options!(@default $($default)?),
+                concat!($($doc),+),
+            );
+        )*
+
+        /// Every option, in the order of the documentation.
+        pub const ALL: &[OptionInfo] = &[$(*$name.info()),*];
+    };
+    (@default) => { None };
+    (@default $default:literal) => { Some($default) };
+}
+
+options! {
+    /// Time between the triggers of checkpoints; not set: no periodic checkpoints.
+    CHECKPOINTING_INTERVAL: Option<Duration> = "execution.checkpointing.interval", [];
+    /// Whether a record can be counted twice after a failure: EXACTLY_ONCE or AT_LEAST_ONCE.
+    CHECKPOINTING_MODE: CheckpointingMode = "execution.checkpointing.mode", [], "EXACTLY_ONCE";
+    /// Time after which a checkpoint that is not complete is given up.
+    CHECKPOINTING_TIMEOUT: Duration = "execution.checkpointing.timeout", [], "10 min";
+    /// Time between the end of a checkpoint and the begin of the next.
+    CHECKPOINTING_MIN_PAUSE: Duration = "execution.checkpointing.min-pause", [], "0 ms";
+    /// How many checkpoints may be under way at once.
+    MAX_CONCURRENT_CHECKPOINTS: u32 =
+        "execution.checkpointing.max-concurrent-checkpoints", [], "1";
+    /// How many checkpoints may fail in a row before the job is failed over.
+    TOLERABLE_FAILED_CHECKPOINTS: u32 =
+        "execution.checkpointing.tolerable-failed-checkpoints", [], "0";
+    /// What becomes of checkpoints when the job ends. Not set: in Millpond a FAILED job keeps its
+    /// newest ones, a cancelled or finished one deletes them.
+    EXTERNALIZED_CHECKPOINT_RETENTION: Option<ExternalizedCheckpointRetention> =
+        "execution.checkpointing.externalized-checkpoint-retention", [];
+    /// Where completed checkpoints go: jobmanager or filesystem. Not set: the file system if a
+    /// directory is set, else the memory of the job master.
+    CHECKPOINT_STORAGE: Option<CheckpointStorage> =
+        "execution.checkpointing.storage", ["state.checkpoint-storage"];
+    /// The directory below which checkpoints go.
+    CHECKPOINTS_DIRECTORY: Option<String> = "execution.checkpointing.dir",
+        ["state.checkpoints.dir", "state.backend.fs.checkpointdir"];
+    /// Whether checkpoints go into a directory named after the job's id.
+    CHECKPOINTS_CREATE_SUBDIRECTORY: bool =
+        "execution.checkpointing.create-subdir", ["state.checkpoints.create-subdir"], "true";
+    /// The directory below which savepoints go when none is given.
+    SAVEPOINT_DIRECTORY: Option<String> = "execution.checkpointing.savepoint-dir",
+        ["state.savepoints.dir", "savepoints.state.backend.fs.dir"];
+    /// How many completed checkpoints are kept.
+    NUM_RETAINED: u32 =
+        "execution.checkpointing.num-retained", ["state.checkpoints.num-retained"], "1";
+    /// Whether a checkpoint may leave out what earlier ones hold; for RocksDB only.
+    INCREMENTAL: bool = "execution.checkpointing.incremental", ["state.backend.incremental"], "false";
+    /// State of at most this size goes into `_metadata` itself; at most 1 mb.
+    DATA_INLINE_THRESHOLD: MemorySize = "execution.checkpointing.data-inline-threshold",
+        ["state.storage.fs.memory-threshold", "state.backend.fs.memory-threshold"], "20 kb";
+    /// Size of the buffer in front of a file of a checkpoint.
+    WRITE_BUFFER_SIZE: MemorySize = "execution.checkpointing.write-buffer-size",
+        ["state.storage.fs.write-buffer-size", "state.backend.fs.write-buffer-size"], "4096";
+    /// Whether checkpoints overtake records that are in flight.
+    UNALIGNED_ENABLED: bool =
+        "execution.checkpointing.unaligned.enabled", ["execution.checkpointing.unaligned"], "false";
+    /// Time after which an aligned checkpoint becomes an unaligned one.
+    ALIGNED_CHECKPOINT_TIMEOUT: Duration = "execution.checkpointing.aligned-checkpoint-timeout",
+        ["execution.checkpointing.alignment-timeout"], "0 ms";
+    /// Whether checkpoints go on after some tasks have finished.
+    CHECKPOINTS_AFTER_TASKS_FINISH: bool =
+        "execution.checkpointing.checkpoints-after-tasks-finish",
+        ["execution.checkpointing.checkpoints-after-tasks-finish.enabled"], "true";
+    /// Whether checkpoints are also written to a local disk.
+    LOCAL_BACKUP_ENABLED: bool = "execution.checkpointing.local-backup.enabled",
+        ["execution.state-recovery.from-local", "state.backend.local-recovery"], "false";
+
+    /// The savepoint or retained checkpoint to restore from.
+    RECOVERY_PATH: Option<String> =
+        "execution.state-recovery.path", ["execution.savepoint.path"];
+    /// Whether state that maps to no operator of the program is dropped.
+    IGNORE_UNCLAIMED_STATE: bool = "execution.state-recovery.ignore-unclaimed-state",
+        ["execution.savepoint.ignore-unclaimed-state"], "false";
+    /// Who owns the snapshot that is restored: CLAIM, NO_CLAIM or LEGACY.
+    CLAIM_MODE: ClaimMode = "execution.state-recovery.claim-mode",
+        ["execution.savepoint-restore-mode"], "NO_CLAIM";
+    /// Whether a recovery may use an older checkpoint than one whose transactions have been
+    /// committed, so that its output appears twice. Millpond's own.
+    ALLOW_FALLBACK_PAST_COMMITTED_TRANSACTIONS: bool =
+        "execution.state-recovery.allow-fallback-past-committed-transactions", [], "false";
+    /// Whether state is restored from a copy on a local disk.
+    RECOVER_FROM_LOCAL: bool =
+        "execution.state-recovery.from-local", ["state.backend.local-recovery"], "false";
+
+    /// Where working state lives: hashmap or rocksdb.
+    STATE_BACKEND: StateBackendType = "state.backend.type", ["state.backend"], "hashmap";
+
+    /// When a failed job is started again: none, fixed-delay, failure-rate or exponential-delay.
+    /// Not set: none without checkpoints, exponential-delay with them.
+    RESTART_STRATEGY: Option<RestartStrategyType> = "restart-strategy.type", ["restart-strategy"];
+    /// How often a job is started again.
+    FIXED_DELAY_ATTEMPTS: u32 = "restart-strategy.fixed-delay.attempts", [], "1";
+    /// Pause before each new attempt.
+    FIXED_DELAY: Duration = "restart-strategy.fixed-delay.delay", [], "1 s";
+    /// How many failures may fall into the interval.
+    FAILURE_RATE_MAX_FAILURES: u32 =
+        "restart-strategy.failure-rate.max-failures-per-interval", [], "1";
+    /// The interval in which failures are counted.
+    FAILURE_RATE_INTERVAL: Duration =
+        "restart-strategy.failure-rate.failure-rate-interval", [], "1 min";
+    /// Pause before each new attempt.
+    FAILURE_RATE_DELAY: Duration = "restart-strategy.failure-rate.delay", [], "1 s";
+    /// The first pause.
+    EXPONENTIAL_INITIAL_BACKOFF: Duration =
+        "restart-strategy.exponential-delay.initial-backoff", [], "1 s";
+    /// The longest pause.
+    EXPONENTIAL_MAX_BACKOFF: Duration =
+        "restart-strategy.exponential-delay.max-backoff", [], "1 min";
+    /// How much longer each pause is than the one before.
+    EXPONENTIAL_MULTIPLIER: f64 =
+        "restart-strategy.exponential-delay.backoff-multiplier", [], "1.5";
+    /// Time without failure after which the pause is the first one again.
+    EXPONENTIAL_RESET_THRESHOLD: Duration =
+        "restart-strategy.exponential-delay.reset-backoff-threshold", [], "1 h";
+    /// By which share of itself a pause is longer or shorter at random.
+    EXPONENTIAL_JITTER: f64 = "restart-strategy.exponential-delay.jitter-factor", [], "0.1";
+    /// How many attempts until the job is given up; not set: without end.
+    EXPONENTIAL_ATTEMPTS: Option<u32> =
+        "restart-strategy.exponential-delay.attempts-before-reset-backoff", [];
+
+    /// The address that clients use.
+    REST_ADDRESS: Option<String> =
+        "rest.address", ["web.address", "jobmanager.rpc.address"];
+    /// The port that clients use, and that REST listens on if rest.bind-port is not set.
+    /// The default moves to the next free port, a given one does not.
+    REST_PORT: u16 = "rest.port", ["web.port"], "8081";
+    /// The port or ports that REST tries to listen on.
+    REST_BIND_PORT: PortRange = "rest.bind-port", ["rest.port", "web.port"], "8081";
+    /// The address that REST listens on. In Millpond only this machine by default.
+    REST_BIND_ADDRESS: String = "rest.bind-address", [], "127.0.0.1";
+    /// How often a client tries to reach REST. Flink's default is 20, so that a wrong port is told
+    /// after a minute.
+    REST_RETRY_MAX_ATTEMPTS: u32 = "rest.retry.max-attempts", [], "5";
+    /// Pause of a client between two tries. Flink's default is 3 s.
+    REST_RETRY_DELAY: Duration = "rest.retry.delay", [], "500 ms";
+    /// Time that a client gives the server to accept a connection.
+    REST_CONNECTION_TIMEOUT: Duration = "rest.connection-timeout", [], "15 s";
+    /// Time that the result of an operation is kept.
+    REST_ASYNC_STORE_DURATION: Duration = "rest.async.store-duration", [], "5 min";
+    /// Time that REST stays after the end of the job, until the result of each finished operation
+    /// has been fetched once. Millpond's own.
+    REST_LINGER: Duration = "rest.linger", [], "10 s";
+    /// Time that a client waits for the result of an operation.
+    CLIENT_TIMEOUT: Duration = "client.timeout", ["akka.client.timeout"], "60 s";
+    /// The longest pause of a client between two questions for a result.
+    CLIENT_RETRY_PERIOD: Duration = "client.retry-period", [], "2 s";
+
+    /// Whether a job may be cancelled from the web page.
+    WEB_CANCEL_ENABLE: bool = "web.cancel.enable", [], "true";
+    /// Whether programs may be submitted over REST.
+    WEB_SUBMIT_ENABLE: bool = "web.submit.enable", ["jobmanager.web.submit.enable"], "true";
+    /// Time between two questions of the web page.
+    WEB_REFRESH_INTERVAL: Duration =
+        "web.refresh-interval", ["jobmanager.web.refresh-interval"], "3 s";
+    /// How many checkpoints are remembered for REST.
+    WEB_CHECKPOINTS_HISTORY: u32 =
+        "web.checkpoints.history", ["jobmanager.web.checkpoints.history"], "10";
+    /// How many exceptions are remembered for REST.
+    WEB_EXCEPTION_HISTORY_SIZE: u32 = "web.exception-history-size", [], "16";
+
+    /// Parallelism of operators that have none of their own.
+    PARALLELISM: u32 = "parallelism.default", [], "1";
+    /// Number of key groups; -1: from the parallelism.
+    MAX_PARALLELISM: i32 = "pipeline.max-parallelism", [], "-1";
+    /// Name of the job.
+    JOB_NAME: Option<String> = "pipeline.name", [];
+    /// Whether an operator without uid gets a generated id; if not, it is refused.
+    AUTO_GENERATE_UIDS: bool = "pipeline.auto-generate-uids", [], "true";
+    /// Whether operators may share a task.
+    OPERATOR_CHAINING: bool =
+        "pipeline.operator-chaining.enabled", ["pipeline.operator-chaining"], "true";
+    /// Time between periodic watermarks.
+    AUTO_WATERMARK_INTERVAL: Duration = "pipeline.auto-watermark-interval", [], "200 ms";
+    /// Whether records are handed on without a copy. Of no effect: Rust's ownership sees to it.
+    OBJECT_REUSE: bool = "pipeline.object-reuse", [], "false";
+    /// Parallelism by id of vertex, over what the program says.
+    PARALLELISM_OVERRIDES: BTreeMap<String, String> =
+        "pipeline.jobvertex-parallelism-overrides", [], "";
+    /// The id of the job, 32 hex digits; not set: a random one.
+    FIXED_JOB_ID: Option<String> = "$internal.pipeline.job-id", [];
+
+    /// Number of worker processes; 1: workers are threads of the job master. Millpond's own.
+    CLUSTER_PROCESSES: u32 = "cluster.processes", [], "1";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{ConfigValue, Configuration};
+
+    #[test]
+    fn every_default_is_a_value_of_its_option_or_absent() {
+        for info in ALL {
+            if let Some(default) = info.default {
+                assert_eq!(info.check(default), Ok(()), "{}", info.key);
+            }
+        }
+        // `default_value` panics if an option has neither; reading all that have no default.
+        let empty = Configuration::new();
+        assert_eq!(empty.get(&CHECKPOINTING_INTERVAL), Ok(None));
+        assert_eq!(empty.get(&EXTERNALIZED_CHECKPOINT_RETENTION), Ok(None));
+        assert_eq!(empty.get(&REST_BIND_PORT), Ok(PortRange::single(8081)));
+        assert_eq!(empty.get(&REST_LINGER), Ok(Duration::from_secs(10)));
+        assert_eq!(
+            empty.get(&WRITE_BUFFER_SIZE),
+            Ok(MemorySize::of_bytes(4096))
+        );
+    }
+
+    #[test]
+    fn an_option_without_default_may_be_absent() {
+        for info in ALL.iter().filter(|info| info.default.is_none()) {
+            assert!(info.may_be_absent(), "{}", info.key);
+        }
+        assert_eq!(Option::<u32>::absent(), Some(None));
+    }
+
+    #[test]
+    fn no_two_options_have_the_same_key_and_all_are_described() {
+        let mut keys: Vec<&str> = ALL.iter().map(|info| info.key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        assert_eq!(keys.len(), ALL.len());
+        assert!(
+            ALL.iter()
+                .all(|info| info.description.trim().ends_with('.'))
+        );
+    }
+}
