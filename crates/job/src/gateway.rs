@@ -89,6 +89,11 @@ pub enum ToWorker {
         /// Its number.
         checkpoint: CheckpointId,
     },
+    /// All sources have ended and no last checkpoint will be taken: the job ends.
+    EndOfInput {
+        /// The attempt.
+        attempt: Attempt,
+    },
     /// End the attempt now.
     Cancel {
         /// The attempt.

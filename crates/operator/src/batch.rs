@@ -1,0 +1,223 @@
+//! Batches: records that travel together, as columns.
+//!
+//! Inside a process a batch moves from operator to operator. Between processes it travels as the
+//! bytes below.
+//!
+//! | order | width | meaning |
+//! |---|---|---|
+//! | 1 | u32 | number of records n |
+//! | 2 | u8 | bit 0: timestamps follow, bit 1: key groups follow |
+//! | 3 | n x i64 | timestamps, if present |
+//! | 4 | n x u16 | key groups, if present |
+//! | 5 | rest | the records, one after the other, each in postcard's form |
+//!
+//! All numbers little-endian: both ends are the same executable.
+
+use std::any::Any;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{FunctionError, Result};
+
+/// A type whose values can be records of a stream.
+///
+/// Implemented for every type that fulfils the bounds; `serde` carries it between processes.
+pub trait Data: Clone + Send + Serialize + DeserializeOwned + 'static {}
+
+impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Data for T {}
+
+/// How many records a batch holds before it is sent on.
+pub const BATCH_RECORDS: usize = 1024;
+
+/// Records of one type that travel together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Batch<T> {
+    /// The records.
+    pub rows: Vec<T>,
+    /// One timestamp per record in milliseconds, or empty if no record has one.
+    pub timestamps: Vec<i64>,
+    /// One key group per record behind a `key_by`, else empty.
+    pub key_groups: Vec<u16>,
+}
+
+impl<T> Default for Batch<T> {
+    fn default() -> Self {
+        Batch { rows: Vec::new(), timestamps: Vec::new(), key_groups: Vec::new() }
+    }
+}
+
+impl<T> Batch<T> {
+    /// A batch of records without timestamps.
+    pub fn of(rows: Vec<T>) -> Self {
+        Batch { rows, timestamps: Vec::new(), key_groups: Vec::new() }
+    }
+
+    /// The timestamp of record `index`, or [`crate::NO_TIMESTAMP`].
+    #[inline]
+    pub fn timestamp(&self, index: usize) -> i64 {
+        self.timestamps.get(index).copied().unwrap_or(crate::NO_TIMESTAMP)
+    }
+}
+
+/// A [`Batch`] whose record type is not known here.
+pub trait AnyBatch: Any + Send {
+    /// Number of records.
+    fn len(&self) -> usize;
+
+    /// Whether it holds no record.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A copy.
+    fn clone_box(&self) -> Box<dyn AnyBatch>;
+
+    /// Appends the form in which it travels between processes.
+    ///
+    /// # Errors
+    ///
+    /// A record's `Serialize` failed.
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
+
+    /// For the way back to the typed batch.
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl Clone for Box<dyn AnyBatch> {
+    fn clone(&self) -> Self {
+        (**self).clone_box()
+    }
+}
+
+impl<T: Data> AnyBatch for Batch<T> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn clone_box(&self) -> Box<dyn AnyBatch> {
+        Box::new(self.clone())
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<()> {
+        out.extend_from_slice(&(self.rows.len() as u32).to_le_bytes());
+        let has_timestamps = !self.timestamps.is_empty();
+        let has_key_groups = !self.key_groups.is_empty();
+        out.push(u8::from(has_timestamps) | u8::from(has_key_groups) << 1);
+        out.extend(self.timestamps.iter().flat_map(|timestamp| timestamp.to_le_bytes()));
+        out.extend(self.key_groups.iter().flat_map(|group| group.to_le_bytes()));
+        for row in &self.rows {
+            postcard::serialize_with_flavor(row, Append(out))?;
+        }
+        Ok(())
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
+    }
+}
+
+/// Lets postcard append to a vector that it does not own.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// Turns a batch back into its type.
+///
+/// # Panics
+///
+/// If the batch holds another type: the graph connects only equal types, so this is a bug.
+pub fn downcast<T: Data>(batch: Box<dyn AnyBatch>) -> Batch<T> {
+    *batch.into_any().downcast::<Batch<T>>().expect("edges connect outputs and inputs of one type")
+}
+
+/// Reads batches of one record type that came from another process.
+#[derive(Clone, Copy)]
+pub struct BatchCodec {
+    decode: fn(&[u8]) -> Result<Box<dyn AnyBatch>>,
+}
+
+impl BatchCodec {
+    /// The codec of records of type `T`.
+    pub fn of<T: Data>() -> Self {
+        BatchCodec { decode: decode::<T> }
+    }
+
+    /// Reads what [`AnyBatch::encode`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// The bytes are cut or are of another type.
+    pub fn decode(self, bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
+        (self.decode)(bytes)
+    }
+}
+
+fn decode<T: Data>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
+    let cut = || FunctionError::new("a batch from another process is cut; its connection is broken");
+    let (count, bytes) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
+    let count = u32::from_le_bytes(*count) as usize;
+    let (flags, mut bytes) = bytes.split_first().ok_or_else(cut)?;
+    if count > bytes.len() {
+        // Every record but those of zero-sized types takes a byte; those are rare enough to copy.
+        if size_of::<T>() != 0 {
+            return Err(cut());
+        }
+    }
+    let mut batch = Batch::<T>::default();
+    if flags & 1 != 0 {
+        let (column, rest) = bytes.split_at_checked(count * 8).ok_or_else(cut)?;
+        let words = column.chunks_exact(8);
+        batch.timestamps.extend(words.filter_map(|word| word.try_into().ok().map(i64::from_le_bytes)));
+        bytes = rest;
+    }
+    if flags & 2 != 0 {
+        let (column, rest) = bytes.split_at_checked(count * 2).ok_or_else(cut)?;
+        let words = column.chunks_exact(2);
+        batch.key_groups.extend(words.filter_map(|word| word.try_into().ok().map(u16::from_le_bytes)));
+        bytes = rest;
+    }
+    batch.rows.reserve_exact(count);
+    for _ in 0..count {
+        let (row, rest) = postcard::take_from_bytes::<T>(bytes)?;
+        batch.rows.push(row);
+        bytes = rest;
+    }
+    Ok(Box::new(batch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_comes_back_from_its_bytes_with_all_columns() {
+        for (timestamps, key_groups) in [(vec![], vec![]), (vec![5, -7], vec![]), (vec![5, -7], vec![3, 9])] {
+            let batch =
+                Batch { rows: vec![("a".to_owned(), 1i64), ("né😀".to_owned(), -2)], timestamps, key_groups };
+            let mut bytes = Vec::new();
+            batch.encode(&mut bytes).expect("encodes");
+            let back = BatchCodec::of::<(String, i64)>().decode(&bytes).expect("decodes");
+            assert_eq!(downcast::<(String, i64)>(back), batch);
+            for end in 0..bytes.len() {
+                assert!(BatchCodec::of::<(String, i64)>().decode(&bytes[..end]).is_err(), "cut at {end}");
+            }
+        }
+    }
+}

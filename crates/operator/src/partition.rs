@@ -1,0 +1,199 @@
+//! Partitioners: which subtasks of the receiver get a record.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use millpond_serializer::FlinkKey;
+use millpond_types::KeyGroup;
+
+use crate::batch::{AnyBatch, BATCH_RECORDS, Batch, Data, downcast};
+use crate::element::NO_TIMESTAMP;
+
+/// Extracts the key of a record.
+pub trait KeySelector<T>: Send + Sync + 'static {
+    /// The type of the key.
+    type Key: FlinkKey;
+
+    /// The key of `record`, borrowed from it if it lies there.
+    fn key<'a>(&self, record: &'a T) -> Cow<'a, Self::Key>;
+}
+
+/// A selector that computes the key.
+pub struct ByValue<F, K>(pub F, pub PhantomData<fn() -> K>);
+
+impl<T, K: FlinkKey, F: Fn(&T) -> K + Send + Sync + 'static> KeySelector<T> for ByValue<F, K> {
+    type Key = K;
+
+    #[inline]
+    fn key<'a>(&self, record: &'a T) -> Cow<'a, K> {
+        Cow::Owned((self.0)(record))
+    }
+}
+
+/// A selector that points at the key inside the record.
+pub struct ByReference<F, K>(pub F, pub PhantomData<fn() -> K>);
+
+impl<T, K, F> KeySelector<T> for ByReference<F, K>
+where
+    K: FlinkKey,
+    F: for<'a> Fn(&'a T) -> &'a K + Send + Sync + 'static,
+{
+    type Key = K;
+
+    #[inline]
+    fn key<'a>(&self, record: &'a T) -> Cow<'a, K> {
+        Cow::Borrowed((self.0)(record))
+    }
+}
+
+/// Takes batches ready to be sent: the receiving subtask and the records.
+pub type Send<'a> = &'a mut dyn FnMut(u32, Box<dyn AnyBatch>);
+
+/// Distributes the records of one sender over the subtasks of the receiver.
+pub trait Partition {
+    /// Distributes a batch; may keep records back until [`Partition::flush`].
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>);
+
+    /// Sends everything kept back.
+    fn flush(&mut self, send: Send<'_>);
+}
+
+/// Makes the partition of one sending subtask.
+///
+/// Arguments: the sending subtask, the receiver's parallelism and maximum parallelism.
+pub type PartitionFactory = Arc<dyn Fn(u32, u32, u32) -> Box<dyn Partition> + std::marker::Send + Sync>;
+
+/// Sends every batch to one subtask: forward and global edges.
+pub struct ToSubtask(pub u32);
+
+impl Partition for ToSubtask {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+        send(self.0, batch);
+    }
+
+    fn flush(&mut self, _send: Send<'_>) {}
+}
+
+/// Sends a copy of every batch to every subtask.
+pub struct ToAll(pub u32);
+
+impl Partition for ToAll {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+        for subtask in 1..self.0 {
+            send(subtask, batch.clone());
+        }
+        send(0, batch);
+    }
+
+    fn flush(&mut self, _send: Send<'_>) {}
+}
+
+/// Records waiting for one receiving subtask each.
+struct Buckets<T> {
+    batches: Vec<Batch<T>>,
+}
+
+impl<T: Data> Buckets<T> {
+    fn new(parallelism: u32) -> Self {
+        Buckets { batches: (0..parallelism).map(|_| Batch::default()).collect() }
+    }
+
+    #[inline]
+    fn push(&mut self, subtask: usize, row: T, timestamp: i64, key_group: Option<u16>, send: Send<'_>) {
+        let bucket = &mut self.batches[subtask];
+        if bucket.rows.capacity() == 0 {
+            bucket.rows.reserve_exact(BATCH_RECORDS);
+            if key_group.is_some() {
+                bucket.key_groups.reserve_exact(BATCH_RECORDS);
+            }
+        }
+        if timestamp != NO_TIMESTAMP || !bucket.timestamps.is_empty() {
+            bucket.timestamps.resize(bucket.rows.len(), NO_TIMESTAMP);
+            bucket.timestamps.push(timestamp);
+        }
+        bucket.rows.push(row);
+        if let Some(group) = key_group {
+            bucket.key_groups.push(group);
+        }
+        if bucket.rows.len() == BATCH_RECORDS {
+            send(subtask as u32, Box::new(std::mem::take(bucket)));
+        }
+    }
+
+    fn flush(&mut self, send: Send<'_>) {
+        for (subtask, bucket) in self.batches.iter_mut().enumerate() {
+            if !bucket.rows.is_empty() {
+                send(subtask as u32, Box::new(std::mem::take(bucket)));
+            }
+        }
+    }
+}
+
+/// Sends records round robin, one by one.
+pub struct RoundRobin<T> {
+    buckets: Buckets<T>,
+    next: usize,
+}
+
+impl<T: Data> RoundRobin<T> {
+    /// Begins with the subtask of the sender's own number, so that senders spread.
+    pub fn new(sender: u32, parallelism: u32) -> Self {
+        RoundRobin { buckets: Buckets::new(parallelism), next: (sender % parallelism) as usize }
+    }
+}
+
+impl<T: Data> Partition for RoundRobin<T> {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+        let Batch { rows, timestamps, .. } = downcast::<T>(batch);
+        let mut timestamps = timestamps.into_iter();
+        for row in rows {
+            let timestamp = timestamps.next().unwrap_or(NO_TIMESTAMP);
+            self.buckets.push(self.next, row, timestamp, None, send);
+            self.next += 1;
+            if self.next == self.buckets.batches.len() {
+                self.next = 0;
+            }
+        }
+    }
+
+    fn flush(&mut self, send: Send<'_>) {
+        self.buckets.flush(send);
+    }
+}
+
+/// Sends records to the owner of their key's group, and tells it the group.
+pub struct ByKey<T, S> {
+    selector: Arc<S>,
+    max_parallelism: u32,
+    owners: Vec<u16>,
+    buckets: Buckets<T>,
+}
+
+impl<T: Data, S: KeySelector<T>> ByKey<T, S> {
+    /// A partition over `parallelism` subtasks and `max_parallelism` key groups.
+    pub fn new(selector: Arc<S>, parallelism: u32, max_parallelism: u32) -> Self {
+        let owners = (0..max_parallelism)
+            .map(|group| KeyGroup(group as u16).subtask(parallelism, max_parallelism) as u16)
+            .collect();
+        ByKey { selector, max_parallelism, owners, buckets: Buckets::new(parallelism) }
+    }
+}
+
+impl<T: Data, S: KeySelector<T>> Partition for ByKey<T, S> {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+        let Batch { rows, timestamps, .. } = downcast::<T>(batch);
+        let mut timestamps = timestamps.into_iter();
+        for row in rows {
+            let hash_code = self.selector.key(&row).hash_code();
+            let group = KeyGroup::of_hash(hash_code, self.max_parallelism).0;
+            let owner = usize::from(self.owners[usize::from(group)]);
+            let timestamp = timestamps.next().unwrap_or(NO_TIMESTAMP);
+            self.buckets.push(owner, row, timestamp, Some(group), send);
+        }
+    }
+
+    fn flush(&mut self, send: Send<'_>) {
+        self.buckets.flush(send);
+    }
+}
