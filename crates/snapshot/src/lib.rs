@@ -1,1 +1,54 @@
 //! Flink's snapshot format: metadata, handles, keyed and operator state files.
+//!
+//! A snapshot is a directory with a file [`_metadata`](Metadata) and state files beside it. The
+//! metadata lists operators; each has, per subtask, handles that say where its state lies.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `directory` | names, finding and loading a snapshot, checking all its files |
+//! | `metadata`, `handle`, `trailer` | `_metadata` |
+//! | `state_stream` | a state on its way to a file, or into the metadata if it is small |
+//! | `keyed/` | the content of keyed state |
+//! | `operator_state` | the content of operator state |
+//!
+//! All that is read was written by others and may be damaged: every length is checked against
+//! what is left, and damage is an [`Error`] that says where.
+
+mod checksum;
+mod compression;
+mod directory;
+mod error;
+mod handle;
+mod keyed;
+mod metadata;
+mod operator_state;
+mod source;
+mod state_meta;
+mod state_stream;
+mod trailer;
+
+pub use checksum::{ChecksumWriter, checksum};
+pub use directory::{
+    Damage, LoadedSnapshot, METADATA_FILE, checkpoint_directory, job_directory, load,
+    metadata_location, savepoint_directory, state_file_name, write_metadata,
+};
+pub use error::{Error, ErrorKind};
+pub use handle::{
+    ChangelogHandle, ChannelHandle, DistributionMode, IncrementalHandle, KeyGroupOffsets,
+    KeyGroupsKind, KeyedHandle, MergedOperatorState, NamedStream, OperatorStateHandle,
+    OperatorStateOffsets, StreamHandle,
+};
+pub use keyed::{
+    CanonicalReader, CanonicalWriter, Entry, KeyParts, KeyedHeader, KeyedReader, LIST_DELIMITER,
+    NativeHeapReader, WrittenKeyed, WrittenState, is_ambiguous, key_group_prefix_bytes, put_length,
+    read_length, split_key,
+};
+pub use metadata::{MasterState, Metadata, OperatorSnapshot, SubtaskSnapshot};
+pub use operator_state::{OperatorStateHeader, OperatorStateReader, OperatorStateWriter};
+pub use source::StateSource;
+pub use state_meta::{KeyedStateType, StateKind, StateMeta};
+pub use state_stream::{StateStream, WrittenStream};
+pub use trailer::{
+    FileRecord, KeyGroupRecord, OperatorRecord, STATE_FILE_PREFIX, StateRecord, SubtaskRecord,
+    Trailer,
+};

@@ -1,0 +1,371 @@
+//! Directories of snapshots: their names, finding one, loading and checking it.
+//!
+//! ```text
+//! <checkpoints>/<job id>/chk-<n>/_metadata and the files of that checkpoint
+//! <checkpoints>/<job id>/shared, taskowned
+//! <target>/savepoint-<first 6 digits of the job id>-<12 random digits>/_metadata and files
+//! ```
+//!
+//! A directory without `_metadata` is no snapshot. Files beside it are named relative to it, so
+//! that the directory can be moved.
+
+use std::io;
+use std::sync::Arc;
+
+use millpond_fs::{FileSystem, Location};
+use millpond_types::{CheckpointId, JobId, KeyGroupRange};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::trailer::STATE_FILE_PREFIX;
+use crate::{
+    Error, ErrorKind, FileRecord, KeyedHandle, KeyedReader, Metadata, OperatorStateHandle,
+    OperatorStateReader, StateSource, StreamHandle,
+};
+
+/// The name of the file that makes a directory a snapshot.
+pub const METADATA_FILE: &str = "_metadata";
+/// How much of a file is read at once when its checksum is checked.
+const CHECK_BYTES: u64 = 1 << 20;
+
+/// Returns the directory of all checkpoints of a job.
+pub fn job_directory(checkpoints: &Location, job: JobId) -> Location {
+    checkpoints.join(&job.to_string())
+}
+
+/// Returns the directory of one checkpoint.
+pub fn checkpoint_directory(checkpoints: &Location, job: JobId, id: CheckpointId) -> Location {
+    job_directory(checkpoints, job).join(&format!("chk-{id}"))
+}
+
+/// Returns the directory of a savepoint; `random` is new for each.
+pub fn savepoint_directory(target: &Location, job: JobId, random: [u8; 6]) -> Location {
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    target.join(&format!("savepoint-{}-{random}", &job.to_string()[..6]))
+}
+
+/// Returns the name of a state file; `random` is new for each.
+pub fn state_file_name(random: [u8; 16]) -> String {
+    let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{STATE_FILE_PREFIX}{random}")
+}
+
+/// Writes the metadata of a snapshot: from then on the directory is one.
+///
+/// All files beside it must be closed and synced before. Returns where it lies.
+///
+/// # Errors
+///
+/// Unsupported, if the metadata cannot be said in its version; Io, if it cannot be written.
+pub fn write_metadata(
+    fs: &dyn FileSystem,
+    directory: &Location,
+    metadata: &Metadata,
+) -> Result<Location, Error> {
+    let file = directory.join(METADATA_FILE);
+    fs.write_atomic(&file, &metadata.write()?)?;
+    Ok(file)
+}
+
+/// Returns where the metadata lies that `pointer`, a directory or the file itself, means.
+///
+/// # Errors
+///
+/// Io: not found, if there is neither.
+pub fn metadata_location(fs: &dyn FileSystem, pointer: &Location) -> Result<Location, Error> {
+    let inside = pointer.join(METADATA_FILE);
+    if fs.exists(&inside)? {
+        return Ok(inside);
+    }
+    match fs.list(pointer) {
+        // A directory, and no metadata in it.
+        Ok(_) => {
+            let missing = io::ErrorKind::NotFound.into();
+            Err(
+                millpond_fs::Error::io("find the metadata of a snapshot at", &inside, missing)
+                    .into(),
+            )
+        }
+        Err(_) => {
+            fs.open(pointer)?;
+            Ok(pointer.clone())
+        }
+    }
+}
+
+/// Loads the metadata of a snapshot; `pointer` is its directory or its metadata file.
+///
+/// # Errors
+///
+/// Corrupt, if the metadata is damaged (its checksum is checked if it has one); unsupported, if
+/// its version is unknown; Io, if it cannot be read.
+pub fn load(fs: Arc<dyn FileSystem>, pointer: &Location) -> Result<LoadedSnapshot, Error> {
+    let file = metadata_location(&*fs, pointer)?;
+    let bytes = fs.read(&file)?;
+    let metadata = Metadata::read(&bytes).map_err(|error| error.in_file(&file))?;
+    let directory = file.parent().unwrap_or_else(|| file.clone());
+    Ok(LoadedSnapshot {
+        fs,
+        directory,
+        metadata_file: file,
+        metadata,
+    })
+}
+
+/// A snapshot whose metadata is in memory.
+pub struct LoadedSnapshot {
+    fs: Arc<dyn FileSystem>,
+    /// The directory that the metadata lies in.
+    pub directory: Location,
+    /// The metadata file.
+    pub metadata_file: Location,
+    /// What it says.
+    pub metadata: Metadata,
+}
+
+/// What is wrong with a file of a snapshot.
+#[derive(Debug)]
+pub struct Damage {
+    /// The file.
+    pub file: String,
+    /// What should be there.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+    /// Whether trying again cannot help.
+    pub permanent: bool,
+}
+
+impl std::fmt::Display for Damage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Damage {
+            file,
+            expected,
+            found,
+            ..
+        } = self;
+        write!(f, "\"{file}\": expected {expected}, found {found}")
+    }
+}
+
+impl std::fmt::Debug for LoadedSnapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LoadedSnapshot")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LoadedSnapshot {
+    /// The file system that the snapshot was loaded from.
+    pub fn file_system(&self) -> &Arc<dyn FileSystem> {
+        &self.fs
+    }
+
+    /// Returns the file that a handle points at; `None` if its bytes are inline.
+    ///
+    /// # Errors
+    ///
+    /// Io, if its path cannot be understood.
+    pub fn file_of(&self, stream: &StreamHandle) -> Result<Option<Location>, Error> {
+        Ok(match stream {
+            StreamHandle::Bytes { .. } | StreamHandle::EmptySegment => None,
+            StreamHandle::File { path, .. } | StreamHandle::Segment { path, .. } => {
+                Some(Location::parse(path)?)
+            }
+            StreamHandle::Relative { name, .. } => Some(self.directory.join(name)),
+            StreamHandle::KeyGroups { stream, .. } => self.file_of(stream)?,
+        })
+    }
+
+    /// Opens a stream.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, if a file has not the size that the handle says; Io, if it cannot be opened.
+    pub fn open(&self, stream: &StreamHandle) -> Result<StateSource, Error> {
+        let file = match (stream, self.file_of(stream)?) {
+            (StreamHandle::Bytes { name, data }, _) => {
+                let name = format!("{} (inline: {name})", self.metadata_file);
+                return Ok(StateSource::of_bytes(&name, data.as_slice()));
+            }
+            (StreamHandle::KeyGroups { stream, .. }, _) => return self.open(stream),
+            (_, None) => return Ok(StateSource::of_bytes("an empty segment", Vec::new())),
+            (_, Some(file)) => file,
+        };
+        let (name, reader) = (file.to_string(), self.fs.open(&file)?);
+        if let StreamHandle::Segment { start, .. } = stream {
+            let start = u64::try_from(*start).unwrap_or(u64::MAX);
+            return StateSource::of_file(&name, reader, start, stream.size());
+        }
+        if reader.len() != stream.size() {
+            let (size, found) = (stream.size(), reader.len());
+            let offset = size.min(found);
+            let error = Error::corrupt(offset, format!("{size} bytes"), format!("{found} bytes"));
+            return Err(error.in_file(&name));
+        }
+        let len = reader.len();
+        StateSource::of_file(&name, reader, 0, len)
+    }
+
+    /// Opens those key groups of a handle that `wanted` has; `None` if it has none of them.
+    ///
+    /// # Errors
+    ///
+    /// Unsupported, if the handle holds files of a RocksDB or a changelog; else as
+    /// [`open`](Self::open) and [`KeyedReader::open`].
+    pub fn open_keyed(
+        &self,
+        handle: &KeyedHandle,
+        wanted: KeyGroupRange,
+        max_parallelism: u32,
+    ) -> Result<Option<KeyedReader>, Error> {
+        if handle
+            .key_groups()
+            .and_then(|groups| groups.intersection(wanted))
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let what = match handle {
+            KeyedHandle::KeyGroups {
+                kind,
+                groups,
+                stream,
+            } => {
+                let source = self.open(stream)?;
+                return KeyedReader::open(source, kind, groups, wanted, max_parallelism).map(Some);
+            }
+            KeyedHandle::Incremental(_) => {
+                "keyed state in files of a RocksDB; take a canonical savepoint instead"
+            }
+            KeyedHandle::Changelog(_)
+            | KeyedHandle::InMemoryChanges { .. }
+            | KeyedHandle::ChangeFiles { .. } => {
+                "keyed state with a changelog; take a canonical savepoint instead"
+            }
+        };
+        Err(Error::unsupported(what).in_file(&self.metadata_file))
+    }
+
+    /// Reads the operator state of a handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open) and [`OperatorStateReader::new`].
+    pub fn open_operator(
+        &self,
+        handle: &OperatorStateHandle,
+    ) -> Result<OperatorStateReader, Error> {
+        let source = self.open(&handle.stream)?;
+        OperatorStateReader::new(source.read_all()?, handle)
+            .map_err(|error| error.in_file(source.name()))
+    }
+
+    /// Checks that every file is there, has its size and, if there is a trailer, its checksum.
+    ///
+    /// Without a trailer (Flink wrote the snapshot) only presence and sizes can be checked.
+    /// Returns all that is wrong; nothing if all is well.
+    pub fn verify(&self) -> Vec<Damage> {
+        let mut damages = Vec::new();
+        let records = self
+            .metadata
+            .trailer
+            .as_ref()
+            .map_or(&[][..], |trailer| &trailer.files);
+        for record in records {
+            damages.extend(self.check_record(record));
+        }
+        let mut seen: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+        let mut referenced = Vec::new();
+        self.metadata.streams(&mut |stream| referenced.push(stream));
+        for stream in referenced {
+            match stream {
+                StreamHandle::Relative { name, .. } if seen.contains(&name.as_str()) => {}
+                StreamHandle::Relative { name, .. } => {
+                    seen.push(name);
+                    damages.extend(self.check_unrecorded(stream));
+                }
+                StreamHandle::File { .. }
+                | StreamHandle::Segment { .. }
+                | StreamHandle::KeyGroups { .. } => damages.extend(self.check_unrecorded(stream)),
+                StreamHandle::Bytes { .. } | StreamHandle::EmptySegment => {}
+            }
+        }
+        damages
+    }
+
+    fn check_record(&self, record: &FileRecord) -> Option<Damage> {
+        let stream = StreamHandle::Relative {
+            name: record.name.clone(),
+            size: record.size as i64,
+        };
+        let checked = self.open(&stream).and_then(|source| {
+            let found = checksum_of(&source)?;
+            if found == record.checksum {
+                return Ok(());
+            }
+            let expected = format!("a file with the checksum {:016x}", record.checksum);
+            Err(Error::corrupt(0, expected, format!("{found:016x}")).in_file(source.name()))
+        });
+        checked.err().map(|error| self.damage(&stream, &error))
+    }
+
+    /// Checks a file that the trailer does not know.
+    fn check_unrecorded(&self, stream: &StreamHandle) -> Option<Damage> {
+        let damage = self
+            .open(stream)
+            .err()
+            .map(|error| self.damage(stream, &error));
+        let relative = matches!(stream, StreamHandle::Relative { .. });
+        if damage.is_some() || self.metadata.trailer.is_none() || !relative {
+            return damage;
+        }
+        let error = Error::corrupt(0, "a checksum of this file in the trailer", "none");
+        Some(self.damage(stream, &error))
+    }
+
+    fn damage(&self, stream: &StreamHandle, error: &Error) -> Damage {
+        let file = match self.file_of(stream) {
+            Ok(Some(file)) => file.to_string(),
+            Ok(None) | Err(_) => self.metadata_file.to_string(),
+        };
+        let permanent = match error.kind() {
+            ErrorKind::Io(io) => io.kind() == millpond_fs::ErrorKind::NotFound,
+            ErrorKind::Corrupt { .. } => true,
+            ErrorKind::Incompatible { .. } | ErrorKind::Unsupported { .. } => true,
+        };
+        match error.kind() {
+            ErrorKind::Corrupt {
+                expected, found, ..
+            } => Damage {
+                file,
+                expected: expected.clone(),
+                found: found.clone(),
+                permanent,
+            },
+            ErrorKind::Incompatible { .. } | ErrorKind::Unsupported { .. } | ErrorKind::Io(_) => {
+                let expected = format!("{} bytes", stream.size());
+                Damage {
+                    file,
+                    expected,
+                    found: error.to_string(),
+                    permanent,
+                }
+            }
+        }
+    }
+}
+
+fn checksum_of(source: &StateSource) -> Result<u64, Error> {
+    let mut hash = Xxh3::new();
+    let mut at = 0;
+    while at < source.len() {
+        let end = source.len().min(at + CHECK_BYTES);
+        hash.update(&source.read_range(at, end)?);
+        at = end;
+    }
+    Ok(hash.digest())
+}
+
+#[cfg(test)]
+mod tests;

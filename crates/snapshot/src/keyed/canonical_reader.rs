@@ -1,0 +1,284 @@
+//! Reading keyed state in the canonical format; the layout stands at
+//! [`CanonicalWriter`](crate::CanonicalWriter).
+//!
+//! Only the key groups that are asked for are read, through a window of about a mebibyte: a key
+//! group may be larger than the memory. A compressed group is read whole.
+
+use millpond_types::{KeyGroup, KeyGroupRange};
+
+use crate::compression::decompress;
+use crate::keyed::{Entry, extents, key_group_prefix_bytes};
+use crate::{Error, KeyGroupOffsets, KeyedHeader, StateSource};
+
+const END_OF_GROUP: u16 = 0xffff;
+const WINDOW_BYTES: u64 = 1 << 20;
+
+/// Reads the entries of some key groups.
+pub struct CanonicalReader {
+    source: StateSource,
+    header: KeyedHeader,
+    prefix_bytes: usize,
+    /// The groups still to be read, the next one last.
+    todo: Vec<(KeyGroup, u64, u64)>,
+    /// The group being read and the state in it.
+    current: Option<(KeyGroup, u16)>,
+    window: Window,
+}
+
+/// A part of the stream in memory.
+#[derive(Default)]
+struct Window {
+    bytes: Vec<u8>,
+    /// The next byte to be read.
+    at: usize,
+    /// Where the current group ends in `bytes`, or the end of `bytes` if that is before.
+    end: usize,
+    /// Where `bytes` begins in the stream.
+    start: u64,
+    /// Where the current group ends in the stream.
+    limit: u64,
+    /// Up to where it is worth reading ahead.
+    ahead: u64,
+}
+
+impl Window {
+    fn offset(&self) -> u64 {
+        self.start + self.at as u64
+    }
+
+    /// Turns to the group from `start` to `limit`; what is in memory of it stays.
+    fn turn_to(&mut self, start: u64, limit: u64) {
+        if self.offset() != start {
+            self.bytes.clear();
+            (self.at, self.start) = (0, start);
+        }
+        self.limit = limit;
+        self.find_end();
+    }
+
+    /// Turns to a group whose bytes are all at hand, and lie at `start` in another form.
+    fn turn_to_bytes(&mut self, start: u64, bytes: Vec<u8>) {
+        (self.at, self.start, self.limit) = (0, start, start + bytes.len() as u64);
+        self.bytes = bytes;
+        self.find_end();
+    }
+
+    fn find_end(&mut self) {
+        self.end = (self.limit - self.start).min(self.bytes.len() as u64) as usize;
+    }
+
+    /// Makes sure that the next `length` bytes of the group are in memory.
+    #[inline]
+    fn need(&mut self, length: usize, source: &StateSource) -> Result<(), Error> {
+        if self.end - self.at >= length {
+            return Ok(());
+        }
+        self.refill(length, source)
+    }
+
+    #[cold]
+    fn refill(&mut self, length: usize, source: &StateSource) -> Result<(), Error> {
+        let offset = self.offset();
+        let left = self.limit - offset;
+        if left < length as u64 {
+            let found = format!("the end of the key group after {left} bytes");
+            return Err(Error::corrupt(offset, format!("{length} bytes"), found));
+        }
+        self.bytes.drain(..self.at);
+        (self.start, self.at) = (offset, 0);
+        let have = self.bytes.len();
+        // `limit` and `ahead` lie in the stream, so that its length bounds the memory.
+        let ahead = self.ahead.saturating_sub(offset).min(WINDOW_BYTES);
+        let want = ahead.max(length as u64) as usize;
+        self.bytes.resize(want.max(have), 0);
+        source.read_at(self.start + have as u64, &mut self.bytes[have..])?;
+        self.find_end();
+        Ok(())
+    }
+
+    /// Reads a length, and makes sure that as many bytes are in memory.
+    #[inline]
+    fn length(&mut self, source: &StateSource) -> Result<usize, Error> {
+        self.need(4, source)?;
+        let bytes = self.bytes[self.at..].first_chunk().expect("needed before");
+        let length = i32::from_be_bytes(*bytes);
+        let Ok(bytes) = usize::try_from(length) else {
+            return Err(Error::corrupt(
+                self.offset(),
+                "a length",
+                length.to_string(),
+            ));
+        };
+        self.at += 4;
+        self.need(bytes, source)?;
+        Ok(bytes)
+    }
+
+    #[inline]
+    fn u16(&mut self, source: &StateSource) -> Result<u16, Error> {
+        self.need(2, source)?;
+        let bytes = self.bytes[self.at..].first_chunk().expect("needed before");
+        self.at += 2;
+        Ok(u16::from_be_bytes(*bytes))
+    }
+}
+
+impl CanonicalReader {
+    /// Reads the header and gets ready for those of `groups` that `wanted` has.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, unsupported or Io: the header cannot be read, or an offset lies outside.
+    pub fn open(
+        source: StateSource,
+        groups: &KeyGroupOffsets,
+        wanted: KeyGroupRange,
+        max_parallelism: u32,
+    ) -> Result<Self, Error> {
+        let (header, header_bytes) = KeyedHeader::read_from(&source)?;
+        let mut todo = extents(groups, wanted, &source, header_bytes)?;
+        todo.reverse();
+        let ahead = todo.iter().map(|(_, _, end)| *end).max().unwrap_or(0);
+        let window = Window {
+            ahead,
+            ..Window::default()
+        };
+        Ok(CanonicalReader {
+            source,
+            header,
+            prefix_bytes: key_group_prefix_bytes(max_parallelism),
+            todo,
+            current: None,
+            window,
+        })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &KeyedHeader {
+        &self.header
+    }
+
+    /// Returns the next entry, or `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, if the bytes are damaged; Io, if they cannot be read. After an error the reader
+    /// is of no use.
+    #[inline]
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
+        match self.advance() {
+            Ok(None) => Ok(None),
+            Ok(Some((key_group, state, (key, value), end))) => {
+                let bytes = &self.window.bytes;
+                Ok(Some(Entry {
+                    key_group,
+                    state: usize::from(state),
+                    key: &bytes[key + self.prefix_bytes..value - 4],
+                    value: &bytes[value..end],
+                }))
+            }
+            Err(error) => Err(error.in_file(self.source.name())),
+        }
+    }
+
+    /// Finds where the key, the value and the end of the next entry lie in the window.
+    #[expect(clippy::type_complexity, reason = "a place in the window, used once")]
+    #[inline]
+    fn advance(&mut self) -> Result<Option<(KeyGroup, u16, (usize, usize), usize)>, Error> {
+        let (group, state) = match self.current {
+            Some(current) => current,
+            None => match self.next_group()? {
+                Some(current) => current,
+                None => return Ok(None),
+            },
+        };
+        let window = &mut self.window;
+        let key_length = window.length(&self.source)?;
+        self.check_prefix(group, key_length)?;
+        // Key and value must be in memory together: first both lengths are.
+        let window = &mut self.window;
+        window.need(key_length + 4, &self.source)?;
+        let length_at = window.at + key_length;
+        let bytes = window.bytes[length_at..]
+            .first_chunk()
+            .expect("needed before");
+        let value_length = i32::from_be_bytes(*bytes);
+        let Ok(value_length) = usize::try_from(value_length) else {
+            let at = window.start + length_at as u64;
+            return Err(Error::corrupt(at, "a length", value_length.to_string()));
+        };
+        let entry_length = key_length + 4 + value_length;
+        let last = window.bytes[window.at] & 0x80 != 0;
+        window.need(entry_length + if last { 2 } else { 0 }, &self.source)?;
+        let key = window.at;
+        window.at += entry_length;
+        self.current = Some((group, state));
+        if last {
+            self.end_state(group)?;
+        }
+        let value = key + key_length + 4;
+        Ok(Some((group, state, (key, value), value + value_length)))
+    }
+
+    /// Checks that the key begins with the key group.
+    #[inline]
+    fn check_prefix(&self, group: KeyGroup, key_length: usize) -> Result<(), Error> {
+        let key = &self.window.bytes[self.window.at..self.window.at + key_length];
+        let found = match (self.prefix_bytes, key) {
+            (1, [first, ..]) => Some(u16::from(first & 0x7f)),
+            (2, [first, second, ..]) => Some(u16::from_be_bytes([first & 0x7f, *second])),
+            _ => None,
+        };
+        if found == Some(group.0) {
+            return Ok(());
+        }
+        let found = found.map_or("a shorter key".to_owned(), |found| {
+            format!("key group {found}")
+        });
+        let expected = format!("a key of key group {}", group.0);
+        Err(Error::corrupt(self.window.offset(), expected, found))
+    }
+
+    /// Reads what follows the last entry of a state; it is in memory, behind that entry.
+    fn end_state(&mut self, group: KeyGroup) -> Result<(), Error> {
+        let at = self.window.offset();
+        self.current = match self.window.u16(&self.source)? {
+            END_OF_GROUP if self.window.offset() == self.window.limit => None,
+            END_OF_GROUP => {
+                let expected = format!("the end of key group {} at {}", group.0, self.window.limit);
+                return Err(Error::corrupt(at, expected, "it here already"));
+            }
+            state => Some((group, self.known_state(state, at)?)),
+        };
+        Ok(())
+    }
+
+    fn known_state(&self, state: u16, at: u64) -> Result<u16, Error> {
+        let states = self.header.states.len();
+        if usize::from(state) < states {
+            return Ok(state);
+        }
+        Err(Error::corrupt(
+            at,
+            format!("one of {states} states"),
+            format!("state {state}"),
+        ))
+    }
+
+    fn next_group(&mut self) -> Result<Option<(KeyGroup, u16)>, Error> {
+        let Some((group, start, end)) = self.todo.pop() else {
+            return Ok(None);
+        };
+        let window = &mut self.window;
+        if self.header.compressed {
+            let framed = self.source.read_range(start, end)?;
+            window.turn_to_bytes(start, decompress(&framed, start)?);
+        } else {
+            window.turn_to(start, end);
+        }
+        let at = window.offset();
+        let state = window.u16(&self.source)?;
+        self.known_state(state, at)
+            .map(|state| Some((group, state)))
+    }
+}

@@ -1,0 +1,138 @@
+//! Keyed state: the canonical format of savepoints, and the native one of the heap backend.
+//!
+//! Both begin with the same [`KeyedHeader`]. [`KeyedReader`] reads either, and always yields
+//! canonical entries, so that a backend need not know where its state came from.
+
+mod canonical_reader;
+mod canonical_writer;
+mod composite_key;
+mod header;
+mod native_heap;
+
+pub use canonical_reader::CanonicalReader;
+pub use canonical_writer::{CanonicalWriter, WrittenKeyed, WrittenState};
+pub use composite_key::{
+    KeyParts, LIST_DELIMITER, is_ambiguous, put_length, read_length, split_key,
+};
+pub use header::KeyedHeader;
+pub use native_heap::NativeHeapReader;
+
+use millpond_types::{KeyGroup, KeyGroupRange};
+
+use crate::{Error, KeyGroupOffsets, KeyGroupsKind, StateSource};
+
+/// One entry of keyed state, in canonical form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// The key group.
+    pub key_group: KeyGroup,
+    /// The state: an index into [`KeyedHeader::states`].
+    pub state: usize,
+    /// Key, namespace and user key, without the key group in front; for timers the element.
+    pub key: &'a [u8],
+    /// The value; empty for timers.
+    pub value: &'a [u8],
+}
+
+/// Returns how many bytes the key group takes in front of each key.
+pub fn key_group_prefix_bytes(max_parallelism: u32) -> usize {
+    if max_parallelism > 128 { 2 } else { 1 }
+}
+
+/// Reads keyed state entry by entry, whichever format it is in.
+pub enum KeyedReader {
+    /// The canonical format.
+    Canonical(CanonicalReader),
+    /// The native format of the heap backend.
+    NativeHeap(NativeHeapReader),
+}
+
+impl KeyedReader {
+    /// Opens the key groups of `wanted` in a stream.
+    ///
+    /// A handle of type 12 (or 3) may hold either format: the native one of the heap backend, or
+    /// a full checkpoint of an older RocksDB backend in the canonical one.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, unsupported or Io, as reading the header and the first bytes of groups may fail.
+    pub fn open(
+        source: StateSource,
+        kind: &KeyGroupsKind,
+        groups: &KeyGroupOffsets,
+        wanted: KeyGroupRange,
+        max_parallelism: u32,
+    ) -> Result<Self, Error> {
+        let native = match kind {
+            KeyGroupsKind::Savepoint => false,
+            KeyGroupsKind::V1 | KeyGroupsKind::V2 { .. } => {
+                native_heap::looks_native(&source, groups)?
+            }
+        };
+        if native {
+            return NativeHeapReader::open(source, groups, wanted).map(KeyedReader::NativeHeap);
+        }
+        CanonicalReader::open(source, groups, wanted, max_parallelism).map(KeyedReader::Canonical)
+    }
+
+    /// The header.
+    pub fn header(&self) -> &KeyedHeader {
+        match self {
+            KeyedReader::Canonical(reader) => reader.header(),
+            KeyedReader::NativeHeap(reader) => reader.header(),
+        }
+    }
+
+    /// Returns the next entry, or `None` after the last.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, if the bytes are damaged; Io, if they cannot be read. After an error the reader
+    /// is of no use.
+    #[inline]
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
+        match self {
+            KeyedReader::Canonical(reader) => reader.next_entry(),
+            KeyedReader::NativeHeap(reader) => reader.next_entry(),
+        }
+    }
+}
+
+/// The non-empty groups of `wanted`: key group, start, and the next start behind it.
+pub(crate) fn extents(
+    groups: &KeyGroupOffsets,
+    wanted: KeyGroupRange,
+    source: &StateSource,
+    header_bytes: u64,
+) -> Result<Vec<(KeyGroup, u64, u64)>, Error> {
+    let mut starts = Vec::new();
+    for (group, offset) in groups.iter() {
+        match u64::try_from(offset) {
+            Ok(0) => {}
+            Ok(offset) if (header_bytes..source.len()).contains(&offset) => {
+                starts.push((group, offset));
+            }
+            Ok(_) | Err(_) => {
+                let expected = format!(
+                    "key group {} at an offset from {header_bytes} to {}",
+                    group.0,
+                    source.len()
+                );
+                let error = Error::corrupt(source.len(), expected, format!("offset {offset}"));
+                return Err(error.in_file(source.name()));
+            }
+        }
+    }
+    let mut sorted: Vec<u64> = starts.iter().map(|(_, start)| *start).collect();
+    sorted.sort_unstable();
+    let end_of = |start: u64| {
+        let behind = sorted.partition_point(|other| *other <= start);
+        sorted.get(behind).copied().unwrap_or(source.len())
+    };
+    let mine = starts
+        .into_iter()
+        .filter(|(group, _)| wanted.contains(*group));
+    Ok(mine
+        .map(|(group, start)| (group, start, end_of(start)))
+        .collect())
+}

@@ -1,0 +1,187 @@
+//! A state on its way: inline into the metadata if it stays small, else into a file.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use millpond_fs::{Durability, FileSystem, FileWriter, Location};
+
+use crate::checksum::ChecksumWriter;
+use crate::{Error, FileRecord, StreamHandle};
+
+/// The most bytes that a state may have inline, whatever the threshold: Flink's own limit.
+const MAX_INLINE_BYTES: usize = 1 << 20;
+
+/// Takes the bytes of one state.
+///
+/// No file is made before the bytes are more than the threshold. If the stream is dropped
+/// before [`finish`](Self::finish), the file is deleted.
+pub struct StateStream<'a> {
+    fs: &'a dyn FileSystem,
+    file: Location,
+    threshold_bytes: usize,
+    inline: Vec<u8>,
+    spilled: Option<ChecksumWriter<Box<dyn FileWriter>>>,
+    finished: bool,
+}
+
+/// A state that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenStream {
+    /// Where it lies: inline, or in a file beside `_metadata`.
+    pub handle: StreamHandle,
+    /// The file for the trailer; `None` if inline.
+    pub file: Option<FileRecord>,
+    /// The time spent on making the file durable.
+    pub sync: Duration,
+}
+
+impl<'a> StateStream<'a> {
+    /// Returns a stream into `directory` under `name`, which
+    /// [`state_file_name`](crate::state_file_name) makes.
+    ///
+    /// States of up to `threshold_bytes` (at most a mebibyte) become inline handles.
+    pub fn new(
+        fs: &'a dyn FileSystem,
+        directory: &Location,
+        name: &str,
+        threshold_bytes: usize,
+    ) -> Self {
+        StateStream {
+            fs,
+            file: directory.join(name),
+            threshold_bytes: threshold_bytes.min(MAX_INLINE_BYTES),
+            inline: Vec::new(),
+            spilled: None,
+            finished: false,
+        }
+    }
+
+    /// Ends the state.
+    ///
+    /// # Errors
+    ///
+    /// Io, if the file cannot be written; then it is deleted.
+    pub fn finish(mut self, durability: Durability) -> Result<WrittenStream, Error> {
+        let name = self.file.file_name().to_owned();
+        let Some(spilled) = self.spilled.take() else {
+            self.finished = true;
+            let data = std::mem::take(&mut self.inline);
+            let handle = StreamHandle::Bytes { name, data };
+            return Ok(WrittenStream {
+                handle,
+                file: None,
+                sync: Duration::ZERO,
+            });
+        };
+        let (writer, size, checksum) = spilled.finish();
+        let closed = writer.close(durability);
+        if closed.is_err() {
+            self.delete_file();
+        }
+        let sync = closed?;
+        self.finished = true;
+        let handle = StreamHandle::Relative {
+            name: name.clone(),
+            size: size as i64,
+        };
+        Ok(WrittenStream {
+            handle,
+            file: Some(FileRecord {
+                name,
+                size,
+                checksum,
+            }),
+            sync,
+        })
+    }
+
+    fn spill(&mut self) -> io::Result<&mut ChecksumWriter<Box<dyn FileWriter>>> {
+        let created = self.fs.create(&self.file).map_err(io::Error::other)?;
+        let mut writer = ChecksumWriter::new(created);
+        let written = writer.write_all(&self.inline);
+        self.inline = Vec::new();
+        let spilled = self.spilled.insert(writer);
+        written.map(|()| spilled)
+    }
+
+    fn delete_file(&self) {
+        // The write has failed or was given up; a left-over has a name that nobody reads, and is
+        // removed at the next start of the job.
+        let _ = self.fs.delete_file(&self.file);
+    }
+}
+
+impl Write for StateStream<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Some(spilled) = &mut self.spilled {
+            return spilled.write(bytes);
+        }
+        if self.inline.len() + bytes.len() <= self.threshold_bytes {
+            self.inline.extend_from_slice(bytes);
+            return Ok(bytes.len());
+        }
+        self.spill()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.spilled {
+            Some(spilled) => spilled.flush(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for StateStream<'_> {
+    fn drop(&mut self) {
+        if !self.finished && self.spilled.take().is_some() {
+            self.delete_file();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum;
+    use millpond_fs::memory::{Faults, MemoryFileSystem};
+
+    fn directory() -> Location {
+        Location::parse("/sp").expect("a path")
+    }
+
+    #[test]
+    fn a_small_state_makes_no_file_and_a_large_one_no_inline_handle() {
+        let fs = MemoryFileSystem::new();
+        for (bytes, inline) in [(10, true), (11, false)] {
+            let mut stream = StateStream::new(&fs, &directory(), "millpond-a", 10);
+            let data = vec![7u8; bytes];
+            data.chunks(3)
+                .for_each(|part| stream.write_all(part).expect("room"));
+            let written = stream.finish(Durability::Synced).expect("room");
+            assert_eq!(written.handle.size(), bytes as u64);
+            assert_eq!(matches!(written.handle, StreamHandle::Bytes { .. }), inline);
+            assert_eq!(
+                fs.exists(&directory().join("millpond-a")).expect("known"),
+                !inline
+            );
+            if let Some(file) = written.file {
+                assert_eq!((file.size, file.checksum), (11, checksum(&data)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_state_that_cannot_be_written_or_is_given_up_leaves_no_file() {
+        let fs = MemoryFileSystem::new();
+        fs.set_faults(Faults {
+            capacity_bytes: Some(100),
+            ..Faults::default()
+        });
+        let mut stream = StateStream::new(&fs, &directory(), "millpond-a", 0);
+        stream.write_all(&[1; 60]).expect("room");
+        assert!(fs.exists(&directory().join("millpond-a")).expect("known"));
+        assert!(stream.write_all(&[1; 60]).is_err());
+        drop(stream);
+        assert!(!fs.exists(&directory().join("millpond-a")).expect("known"));
+    }
+}
