@@ -1,1 +1,33 @@
-//! When a checkpoint begins, completes, fails, is kept, subsumed or disposed; restore and restart decisions.
+//! When a checkpoint begins, completes, fails, is kept, subsumed or disposed; restore and restart
+//! decisions.
+//!
+//! Everything here decides and nothing acts: no I/O, no threads, no clock. Time comes in as
+//! `now_ms`, what happened as an [`Event`], and what is to be done goes out as [`Action`]s that the
+//! job master carries out.
+//!
+//! - [`Coordinator`]: the life of every checkpoint and savepoint of one job.
+//! - [`choose_recovery`]: which snapshot an attempt is restored from.
+//! - [`RestartStrategy`]: whether and when a failed job runs again.
+
+mod action;
+mod announcement;
+mod completed;
+mod config;
+mod coordinator;
+mod event;
+mod failure;
+mod operations;
+mod pending;
+mod recovery;
+mod restart;
+mod schedule;
+mod statistics;
+
+pub use action::{Action, Completion, DiscardReason, Outcome};
+pub use completed::CompletedSnapshot;
+pub use config::{CoordinatorConfig, Retention};
+pub use coordinator::Coordinator;
+pub use event::{Event, StartedFrom};
+pub use failure::FailureReason;
+pub use recovery::{RecoveryChoice, RecoveryPolicy, Verification, choose_recovery};
+pub use restart::{Restart, RestartConfig, RestartStrategy};

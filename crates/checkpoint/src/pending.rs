@@ -1,0 +1,118 @@
+//! A checkpoint in progress: who has acknowledged and who has not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use millpond_job::dispatcher::AfterSavepoint;
+use millpond_job::gateway::{Attempt, SnapshotOptions};
+use millpond_job::{SubtaskAcknowledgement, VertexIndex};
+use millpond_types::TriggerId;
+
+/// Why a checkpoint was triggered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The interval has passed.
+    Periodic,
+    /// The user wanted a checkpoint.
+    Manual(TriggerId),
+    /// The user wanted a savepoint.
+    Savepoint(TriggerId, AfterSavepoint),
+    /// All sources have ended.
+    EndOfInput,
+}
+
+impl Origin {
+    pub(crate) fn trigger(self) -> Option<TriggerId> {
+        match self {
+            Origin::Manual(trigger) | Origin::Savepoint(trigger, _) => Some(trigger),
+            Origin::Periodic | Origin::EndOfInput => None,
+        }
+    }
+}
+
+/// How far a checkpoint in progress is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Subtasks are writing their parts.
+    Collecting,
+    /// All parts are written; the metadata is being written. Only its outcome ends this phase.
+    Finalizing,
+    /// As before, but the job has gone on without it: it is discarded whatever the outcome.
+    Abandoned,
+}
+
+/// A checkpoint or savepoint in progress.
+#[derive(Debug)]
+pub(crate) struct PendingCheckpoint {
+    pub(crate) attempt: Attempt,
+    pub(crate) options: SnapshotOptions,
+    pub(crate) origin: Origin,
+    pub(crate) deadline_ms: u64,
+    pub(crate) phase: Phase,
+    /// Known from the moment at which all parts are in.
+    pub(crate) pending_transactions: bool,
+    pub(crate) state_bytes: u64,
+    missing: BTreeSet<(VertexIndex, u32)>,
+    acknowledgements: BTreeMap<(VertexIndex, u32), SubtaskAcknowledgement>,
+}
+
+/// What an acknowledgement did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// It was the last one.
+    Last,
+    /// More are missing.
+    More,
+    /// This subtask has acknowledged already, or is none of this job.
+    Ignored,
+}
+
+impl PendingCheckpoint {
+    /// Returns a checkpoint that waits for all of `subtasks`.
+    pub(crate) fn new(
+        attempt: Attempt,
+        options: SnapshotOptions,
+        origin: Origin,
+        deadline_ms: u64,
+        subtasks: impl Iterator<Item = (VertexIndex, u32)>,
+    ) -> Self {
+        PendingCheckpoint {
+            attempt,
+            options,
+            origin,
+            deadline_ms,
+            phase: Phase::Collecting,
+            pending_transactions: false,
+            state_bytes: 0,
+            missing: subtasks.collect(),
+            acknowledgements: BTreeMap::new(),
+        }
+    }
+
+    /// Whether the job ends behind it.
+    pub(crate) fn is_synchronous(&self) -> bool {
+        self.options.stop.is_some()
+    }
+
+    /// Takes the part of one subtask.
+    pub(crate) fn acknowledge(&mut self, part: SubtaskAcknowledgement) -> Acknowledged {
+        let subtask = (part.vertex, part.subtask);
+        if !self.missing.remove(&subtask) {
+            return Acknowledged::Ignored;
+        }
+        self.pending_transactions |= part.operators.iter().any(|o| o.pending_transactions);
+        self.state_bytes += part.state_bytes();
+        self.acknowledgements.insert(subtask, part);
+        if self.missing.is_empty() {
+            Acknowledged::Last
+        } else {
+            Acknowledged::More
+        }
+    }
+
+    /// Gives out all parts, in order of vertex and subtask.
+    pub(crate) fn take_acknowledgements(&mut self) -> Vec<SubtaskAcknowledgement> {
+        std::mem::take(&mut self.acknowledgements)
+            .into_values()
+            .collect()
+    }
+}

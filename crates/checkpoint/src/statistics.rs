@@ -1,0 +1,184 @@
+//! Counts and history of a job's checkpoints, as the REST API shows them.
+
+use millpond_job::dispatcher::{
+    CheckpointRecord, CheckpointStatistics, CheckpointStatus, RestoredCheckpoint,
+    SubtaskCheckpoint, VertexCheckpoint,
+};
+use millpond_job::gateway::SnapshotOptions;
+use millpond_job::{JobGraph, SubtaskAcknowledgement};
+use millpond_types::{CheckpointId, OperatorId};
+
+/// Keeps a job's [`CheckpointStatistics`] up to date.
+#[derive(Debug)]
+pub(crate) struct Statistics {
+    limit: usize,
+    vertices: Vec<(OperatorId, u32)>,
+    current: CheckpointStatistics,
+}
+
+impl Statistics {
+    pub(crate) fn new(graph: &JobGraph, limit: usize) -> Self {
+        let vertices = graph
+            .vertices
+            .iter()
+            .map(|vertex| (vertex.id, vertex.parallelism))
+            .collect();
+        Statistics {
+            limit,
+            vertices,
+            current: CheckpointStatistics::default(),
+        }
+    }
+
+    /// The statistics as they are now.
+    pub(crate) fn current(&self) -> &CheckpointStatistics {
+        &self.current
+    }
+
+    /// A trigger was refused before it got a number.
+    pub(crate) fn refused(&mut self) {
+        self.current.total += 1;
+        self.current.failed += 1;
+    }
+
+    /// A checkpoint has begun.
+    pub(crate) fn triggered(&mut self, options: &SnapshotOptions) {
+        self.current.total += 1;
+        self.current.in_progress += 1;
+        let vertices = self
+            .vertices
+            .iter()
+            .map(|(id, num_subtasks)| VertexCheckpoint {
+                id: *id,
+                num_subtasks: *num_subtasks,
+                subtasks: Vec::new(),
+            });
+        let record = CheckpointRecord {
+            id: options.id,
+            status: CheckpointStatus::InProgress,
+            is_savepoint: options.is_savepoint,
+            is_synchronous: options.stop.is_some(),
+            trigger_timestamp_ms: options.triggered_at_ms,
+            latest_ack_timestamp_ms: None,
+            end_to_end_duration_ms: 0,
+            state_bytes: 0,
+            checkpointed_bytes: 0,
+            processed_bytes: 0,
+            num_subtasks: self.vertices.iter().map(|(_, subtasks)| subtasks).sum(),
+            num_acknowledged: 0,
+            external_path: None,
+            discarded: false,
+            failure_timestamp_ms: None,
+            failure_message: None,
+            vertices: vertices.collect(),
+        };
+        self.current.history.insert(0, record);
+        self.trim();
+    }
+
+    /// A subtask has acknowledged.
+    pub(crate) fn acknowledged(
+        &mut self,
+        checkpoint: CheckpointId,
+        part: &SubtaskAcknowledgement,
+        now_ms: u64,
+    ) {
+        let Some(record) = self.record(checkpoint) else {
+            return;
+        };
+        let duration = now_ms.saturating_sub(record.trigger_timestamp_ms);
+        let state_bytes = part.state_bytes();
+        record.num_acknowledged += 1;
+        record.latest_ack_timestamp_ms = Some(now_ms);
+        record.end_to_end_duration_ms = duration;
+        record.state_bytes += state_bytes;
+        record.checkpointed_bytes += state_bytes;
+        record.processed_bytes += part.metrics.processed_bytes;
+        if let Some(vertex) = record.vertices.get_mut(part.vertex.0 as usize) {
+            let at = vertex
+                .subtasks
+                .partition_point(|subtask| subtask.index < part.subtask);
+            vertex.subtasks.insert(
+                at,
+                SubtaskCheckpoint {
+                    index: part.subtask,
+                    ack_timestamp_ms: now_ms,
+                    end_to_end_duration_ms: duration,
+                    state_bytes,
+                    metrics: part.metrics,
+                },
+            );
+        }
+    }
+
+    /// A checkpoint is complete.
+    pub(crate) fn completed(&mut self, checkpoint: CheckpointId, path: &str, now_ms: u64) {
+        self.current.in_progress = self.current.in_progress.saturating_sub(1);
+        self.current.completed += 1;
+        let Some(record) = self.record(checkpoint) else {
+            return;
+        };
+        record.status = CheckpointStatus::Completed;
+        record.external_path = Some(path.to_owned());
+        record.end_to_end_duration_ms = now_ms.saturating_sub(record.trigger_timestamp_ms);
+        let record = record.clone();
+        if record.is_savepoint {
+            self.current.latest_savepoint = Some(record);
+        } else {
+            self.current.latest_completed = Some(record);
+        }
+        self.trim();
+    }
+
+    /// A checkpoint has failed.
+    pub(crate) fn failed(&mut self, checkpoint: CheckpointId, message: &str, now_ms: u64) {
+        self.current.in_progress = self.current.in_progress.saturating_sub(1);
+        self.current.failed += 1;
+        let Some(record) = self.record(checkpoint) else {
+            return;
+        };
+        record.status = CheckpointStatus::Failed;
+        record.failure_timestamp_ms = Some(now_ms);
+        record.failure_message = Some(message.to_owned());
+        record.end_to_end_duration_ms = now_ms.saturating_sub(record.trigger_timestamp_ms);
+        let record = record.clone();
+        self.current.latest_failed = Some(record);
+        self.trim();
+    }
+
+    /// A complete snapshot has been discarded.
+    pub(crate) fn discarded(&mut self, checkpoint: CheckpointId) {
+        let current = &mut self.current;
+        let latest = [&mut current.latest_completed, &mut current.latest_savepoint];
+        let latest = latest.into_iter().filter_map(|record| record.as_mut());
+        for record in current.history.iter_mut().chain(latest) {
+            if record.id == checkpoint && record.status == CheckpointStatus::Completed {
+                record.discarded = true;
+            }
+        }
+    }
+
+    /// An attempt is restored from a snapshot.
+    pub(crate) fn restored(&mut self, restored: RestoredCheckpoint) {
+        self.current.restored += 1;
+        self.current.latest_restored = Some(restored);
+    }
+
+    fn record(&mut self, checkpoint: CheckpointId) -> Option<&mut CheckpointRecord> {
+        self.current
+            .history
+            .iter_mut()
+            .find(|record| record.id == checkpoint)
+    }
+
+    /// Forgets the oldest records; those in progress stay, they are few.
+    fn trim(&mut self) {
+        while self.current.history.len() > self.limit {
+            let ended = |record: &CheckpointRecord| record.status != CheckpointStatus::InProgress;
+            match self.current.history.iter().rposition(ended) {
+                Some(oldest) => drop(self.current.history.remove(oldest)),
+                None => return,
+            }
+        }
+    }
+}
