@@ -7,26 +7,35 @@
 //!
 //! - [`Coordinator`]: the life of every checkpoint and savepoint of one job.
 //! - [`choose_recovery`]: which snapshot an attempt is restored from.
+//! - [`RestorePlan`]: which state goes to which subtask.
+//! - [`assemble`]: a snapshot's metadata from the acknowledgements.
 //! - [`RestartStrategy`]: whether and when a failed job runs again.
 
 mod action;
 mod announcement;
+mod assemble;
+mod assignment;
 mod completed;
 mod config;
 mod coordinator;
+mod error;
 mod event;
 mod failure;
 mod operations;
 mod pending;
 mod recovery;
+mod redistribution;
 mod restart;
 mod schedule;
 mod statistics;
 
 pub use action::{Action, Completion, DiscardReason, Outcome};
+pub use assemble::{JobFacts, assemble};
+pub use assignment::{OperatorRestore, RestorePlan, RestoreRequest};
 pub use completed::CompletedSnapshot;
 pub use config::{CoordinatorConfig, Retention};
 pub use coordinator::Coordinator;
+pub use error::{Error, ErrorKind};
 pub use event::{Event, StartedFrom};
 pub use failure::FailureReason;
 pub use recovery::{RecoveryChoice, RecoveryPolicy, Verification, choose_recovery};
