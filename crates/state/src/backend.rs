@@ -8,12 +8,15 @@ use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
 use crate::key_context::KeyContext;
 use crate::keyed_table::KeyedTable;
 use crate::raw::RawState;
-use crate::registered::{RegisteredState, StateDescription, StateType};
+use crate::registered::RegisteredState;
 use crate::timers::{TimerQueue, TimerService};
 use crate::{
     Error, ErrorKind, FrozenKeyedState, ListState, MapState, ReducingState, Result, ValueState,
 };
-use millpond_serializer::{ByteReader, FlinkKey, FlinkType, Namespace, VoidNamespace};
+use millpond_serializer::{
+    ByteReader, Compatibility, FlinkKey, FlinkType, Namespace, SerializerSnapshot, VoidNamespace,
+};
+use millpond_snapshot::{KeyedHandle, KeyedReader, KeyedStateType, LoadedSnapshot, StateMeta};
 use millpond_types::{KeyGroup, KeyGroupRange};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,8 +41,22 @@ enum Slot<K> {
 impl<K: 'static> Slot<K> {
     fn name(&self) -> &str {
         match self {
-            Slot::Registered(state) => &state.description().name,
-            Slot::Raw(state) => &state.description.name,
+            Slot::Registered(state) => &state.meta().name,
+            Slot::Raw(state) => &state.meta.name,
+        }
+    }
+
+    fn entries(&self) -> usize {
+        match self {
+            Slot::Registered(state) => state.entries(),
+            Slot::Raw(state) => state.entries(),
+        }
+    }
+
+    fn allocated_bytes(&self) -> usize {
+        match self {
+            Slot::Registered(state) => state.allocated_bytes(),
+            Slot::Raw(state) => state.allocated_bytes(),
         }
     }
 }
@@ -108,7 +125,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         name: &str,
         namespace: N,
     ) -> Result<ValueState<V, N>> {
-        let table = self.table::<N, ValueCodec<V>>(name, StateType::Value)?;
+        let table = self.table::<N, ValueCodec<V>>(name, KeyedStateType::Value)?;
         Ok(ValueState::new(table, namespace))
     }
 
@@ -122,7 +139,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         name: &str,
         namespace: N,
     ) -> Result<ValueState<A, N>> {
-        let table = self.table::<N, ValueCodec<A>>(name, StateType::Aggregating)?;
+        let table = self.table::<N, ValueCodec<A>>(name, KeyedStateType::Aggregating)?;
         Ok(ValueState::new(table, namespace))
     }
 
@@ -145,7 +162,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         name: &str,
         namespace: N,
     ) -> Result<ListState<T, N>> {
-        let table = self.table::<N, ListCodec<T>>(name, StateType::List)?;
+        let table = self.table::<N, ListCodec<T>>(name, KeyedStateType::List)?;
         Ok(ListState::new(table, namespace))
     }
 
@@ -171,7 +188,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         name: &str,
         namespace: N,
     ) -> Result<MapState<UK, UV, N>> {
-        let table = self.table::<N, MapCodec<UK, UV>>(name, StateType::Map)?;
+        let table = self.table::<N, MapCodec<UK, UV>>(name, KeyedStateType::Map)?;
         Ok(MapState::new(table, namespace))
     }
 
@@ -199,7 +216,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         namespace: N,
         reduce: impl Fn(&V, &V) -> V + 'static,
     ) -> Result<ReducingState<V, N>> {
-        let table = self.table::<N, ValueCodec<V>>(name, StateType::Reducing)?;
+        let table = self.table::<N, ValueCodec<V>>(name, KeyedStateType::Reducing)?;
         Ok(ReducingState::new(table, namespace, Box::new(reduce)))
     }
 
@@ -211,7 +228,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
     pub fn timers<N: Namespace>(&self, service: &str) -> Result<TimerService<K, N>> {
         let queue = |domain: &str| {
             let name = format!("_timer_state/{domain}_{service}");
-            Rc::new(TimerQueue::new(name, Rc::clone(&self.context), self.range))
+            Rc::new(TimerQueue::new(&name, Rc::clone(&self.context), self.range))
         };
         let (processing, event) = (queue("processing"), queue("event"));
         self.register(Rc::clone(&processing) as Rc<dyn RegisteredState<K>>)?;
@@ -222,27 +239,19 @@ impl<K: FlinkKey> KeyedBackend<K> {
     fn table<N: Namespace, C: Codec>(
         &self,
         name: &str,
-        state_type: StateType,
+        state_type: KeyedStateType,
     ) -> Result<Rc<KeyedTable<K, N, C>>> {
-        let description = StateDescription {
-            name: name.to_owned(),
-            state_type,
-            namespace: Some(N::serializer_snapshot()),
-            value: C::serializer(),
-        };
+        let meta =
+            StateMeta::key_value(name, state_type, N::serializer_snapshot(), C::serializer());
         let context = Rc::clone(&self.context);
-        let table = Rc::new(KeyedTable::<K, N, C>::new(
-            description,
-            context,
-            self.range.len(),
-        ));
+        let table = Rc::new(KeyedTable::<K, N, C>::new(meta, context, self.range.len()));
         self.register(Rc::clone(&table) as Rc<dyn RegisteredState<K>>)?;
         Ok(table)
     }
 
     /// Adds a state, or puts it in the place of raw state of its name, which it then decodes.
     fn register(&self, state: Rc<dyn RegisteredState<K>>) -> Result<()> {
-        let name = &state.description().name;
+        let name = &state.meta().name;
         let mut states = self.states.borrow_mut();
         match states.iter_mut().find(|slot| slot.name() == name) {
             Some(Slot::Registered(_)) => Err(Error::new(ErrorKind::Registered {
@@ -250,8 +259,8 @@ impl<K: FlinkKey> KeyedBackend<K> {
             })),
             Some(slot) => {
                 if let Slot::Raw(raw) = slot {
-                    state.check(&raw.description)?;
-                    decode(raw, &*state)?;
+                    state.check(&raw.meta)?;
+                    decode(raw, &*state, self.range.first())?;
                 }
                 *slot = Slot::Registered(state);
                 Ok(())
@@ -267,20 +276,99 @@ impl<K: FlinkKey> KeyedBackend<K> {
     ///
     /// Copies no entry: O(states times key groups). Several images may live at once.
     pub fn freeze(&self) -> FrozenKeyedState {
-        let allocated_bytes = self.allocated_bytes();
         let states = self.states.borrow();
-        let states = states
-            .iter()
-            .map(|slot| match slot {
-                Slot::Registered(state) => (state.description().clone(), state.freeze()),
-                Slot::Raw(raw) => (raw.description.clone(), raw.freeze()),
-            })
-            .collect();
+        let meta = |slot: &Slot<K>| match slot {
+            Slot::Registered(state) => state.meta().clone(),
+            Slot::Raw(raw) => raw.meta.clone(),
+        };
+        let image = |slot: &Slot<K>| match slot {
+            Slot::Registered(state) => state.freeze(),
+            Slot::Raw(raw) => raw.freeze(),
+        };
         FrozenKeyedState {
+            max_parallelism: self.max_parallelism,
             range: self.range,
-            states,
-            allocated_bytes,
+            key_serializer: K::serializer_snapshot(),
+            allocated_bytes: states.iter().map(Slot::allocated_bytes).sum(),
+            metas: states.iter().map(meta).collect(),
+            states: states.iter().map(image).collect(),
         }
+    }
+
+    /// Takes over the key groups of this subtask that a handle of a snapshot holds.
+    ///
+    /// Called once per handle; handles may hold more than the own key groups. States that are
+    /// registered already are decoded as they are read, which is fastest and needs the least
+    /// memory. All others are kept as bytes until they are registered, and written again by
+    /// every snapshot until then.
+    ///
+    /// # Errors
+    ///
+    /// Incompatible or unsupported, before anything is restored, if key or state do not fit what
+    /// is registered, or if the snapshot is in a format that the heap backend does not read;
+    /// corrupt or storage, if the bytes are damaged or cannot be read. After an error the backend
+    /// is of no use.
+    pub fn restore(&self, snapshot: &LoadedSnapshot, handle: &KeyedHandle) -> Result<()> {
+        let opened = snapshot.open_keyed(handle, self.range, self.max_parallelism);
+        match opened.map_err(Error::restoring)? {
+            Some(mut reader) => self.restore_entries(&mut reader),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`KeyedBackend::restore`], from a reader of this subtask's key groups.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::restore`].
+    pub fn restore_entries(&self, reader: &mut KeyedReader) -> Result<()> {
+        let header = reader.header();
+        check_key::<K>(&header.key_serializer)?;
+        let places = header
+            .states
+            .iter()
+            .map(|meta| self.place_of(meta))
+            .collect::<Result<Vec<usize>>>()?;
+        let names: Vec<String> = header.states.iter().map(|meta| meta.name.clone()).collect();
+        let first = self.range.first().0;
+        let mut states = self.states.borrow_mut();
+        while let Some(entry) = reader.next_entry().map_err(Error::restoring)? {
+            let group = usize::from(entry.key_group.0 - first);
+            match &mut states[places[entry.state]] {
+                Slot::Registered(state) => {
+                    let (mut key, mut value) =
+                        (ByteReader::new(entry.key), ByteReader::new(entry.value));
+                    state
+                        .restore_entry(group, &mut key, &mut value)
+                        .map_err(|error| {
+                            Error::reading_state(&names[entry.state], entry.key_group, error)
+                        })?;
+                }
+                Slot::Raw(raw) => raw.push(group, entry.key, entry.value),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns where the state of a header goes; makes a raw one if no state has its name.
+    fn place_of(&self, meta: &StateMeta) -> Result<usize> {
+        let mut states = self.states.borrow_mut();
+        let Some(place) = states.iter().position(|slot| slot.name() == meta.name) else {
+            states.push(Slot::Raw(RawState::new(meta.clone(), self.range.len())));
+            return Ok(states.len() - 1);
+        };
+        match &states[place] {
+            Slot::Registered(state) => state.check(meta)?,
+            Slot::Raw(raw) if raw.describes_same(meta) => {}
+            Slot::Raw(_) => {
+                let what = format!(
+                    "state \"{}\" that its handles describe differently",
+                    meta.name
+                );
+                return Err(Error::new(ErrorKind::Unsupported { what }));
+            }
+        }
+        Ok(place)
     }
 
     /// Folds what changed during a snapshot into the tables; returns whether there is more to do.
@@ -298,26 +386,12 @@ impl<K: FlinkKey> KeyedBackend<K> {
 
     /// How many entries all states have together: keys times namespaces, and timers.
     pub fn entries(&self) -> usize {
-        self.states
-            .borrow()
-            .iter()
-            .map(|slot| match slot {
-                Slot::Registered(state) => state.entries(),
-                Slot::Raw(state) => state.entries(),
-            })
-            .sum()
+        self.states.borrow().iter().map(Slot::entries).sum()
     }
 
     /// The memory of all tables, in bytes; not what keys and values own elsewhere.
     pub fn allocated_bytes(&self) -> usize {
-        self.states
-            .borrow()
-            .iter()
-            .map(|slot| match slot {
-                Slot::Registered(state) => state.allocated_bytes(),
-                Slot::Raw(state) => state.allocated_bytes(),
-            })
-            .sum()
+        self.states.borrow().iter().map(Slot::allocated_bytes).sum()
     }
 
     /// Returns the keys that have a value in a registered state, once per namespace, unordered.
@@ -366,22 +440,41 @@ impl<K: FlinkKey> KeyedBackend<K> {
     }
 }
 
-fn decode<K: 'static>(raw: &RawState, state: &dyn RegisteredState<K>) -> Result<()> {
-    for (position, group) in raw.groups.iter().enumerate() {
+/// Moves raw entries into a state, and lets go of their bytes group by group.
+fn decode<K: 'static>(
+    raw: &mut RawState,
+    state: &dyn RegisteredState<K>,
+    first: KeyGroup,
+) -> Result<()> {
+    for (position, group) in raw.groups.iter_mut().enumerate() {
+        let group = std::mem::take(group);
         state.reserve(position, group.entries());
         group
             .try_for_each(|key, value| {
-                state.restore_entry(
-                    position,
-                    &mut ByteReader::new(key),
-                    &mut ByteReader::new(value),
-                )
+                let (mut key, mut value) = (ByteReader::new(key), ByteReader::new(value));
+                state.restore_entry(position, &mut key, &mut value)
             })
             .map_err(|error| {
-                Error::reading(format!("state \"{}\"", raw.description.name), error)
+                let group = KeyGroup(first.0 + position as u16);
+                Error::reading_state(&state.meta().name, group, error)
             })?;
     }
     Ok(())
+}
+
+/// Checks that keys which `previous` describes can be read as `K`.
+fn check_key<K: FlinkKey>(previous: &SerializerSnapshot) -> Result<()> {
+    match K::resolve(previous) {
+        Compatibility::AsIs | Compatibility::Reconfigured => Ok(()),
+        // Flink refuses to migrate keys as well: they could change their key group.
+        Compatibility::AfterMigration | Compatibility::Incompatible { .. } => {
+            Err(Error::new(ErrorKind::Incompatible {
+                state: "the key".to_owned(),
+                expected: K::serializer_snapshot().describe(),
+                found: previous.describe(),
+            }))
+        }
+    }
 }
 
 impl<K> std::fmt::Debug for KeyedBackend<K> {

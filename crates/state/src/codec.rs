@@ -8,27 +8,14 @@
 //!
 //! Source: Flink 2.3.0, classes `RocksDBListState`, `RocksDBMapState`, `HeapKeyValueStateIterator`.
 
+use crate::frozen::StateWriter;
 use crate::list_value::ListValue;
 use crate::map_value::MapValue;
 use millpond_serializer::{
     ByteReader, ByteWriter, Compatibility, Error, FlinkType, SerializerSnapshot,
 };
+use millpond_snapshot::LIST_DELIMITER;
 use std::marker::PhantomData;
-
-const LIST_DELIMITER: u8 = b',';
-
-/// Takes the entries of a snapshot one by one.
-pub(crate) trait EntrySink {
-    /// Adds an entry; `key` begins behind the key group.
-    fn entry(&mut self, key: &[u8], value: &[u8]) -> crate::Result<()>;
-}
-
-/// Two buffers that are used again for each entry.
-#[derive(Debug, Default)]
-pub(crate) struct Scratch {
-    pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
-}
 
 /// What distinguishes the kinds of keyed state in a snapshot.
 pub(crate) trait Codec: 'static {
@@ -41,12 +28,12 @@ pub(crate) trait Codec: 'static {
     /// Whether values that `previous` describes can be read.
     fn resolve(previous: &SerializerSnapshot) -> Compatibility;
 
-    /// Writes the entries of one key; `scratch.key` holds key and namespace, `scratch.value` is empty.
+    /// Writes the entries of one key; `head` appends key and namespace.
     fn write(
         value: &Self::Value,
-        scratch: &mut Scratch,
-        sink: &mut dyn EntrySink,
-    ) -> crate::Result<()>;
+        head: impl Fn(&mut Vec<u8>),
+        writer: &mut StateWriter<'_>,
+    ) -> Result<(), millpond_snapshot::Error>;
 
     /// Reads an entry into the value of its key; `user_key` is what follows the namespace.
     fn read(
@@ -72,9 +59,12 @@ impl<V: FlinkType> Codec for ValueCodec<V> {
     }
 
     #[inline]
-    fn write(value: &V, scratch: &mut Scratch, sink: &mut dyn EntrySink) -> crate::Result<()> {
-        value.write(&mut scratch.value);
-        sink.entry(&scratch.key, &scratch.value)
+    fn write(
+        value: &V,
+        head: impl Fn(&mut Vec<u8>),
+        writer: &mut StateWriter<'_>,
+    ) -> Result<(), millpond_snapshot::Error> {
+        writer.entry(head, |out| value.write(out))
     }
 
     #[inline]
@@ -106,17 +96,18 @@ impl<T: FlinkType> Codec for ListCodec<T> {
 
     fn write(
         value: &ListValue<T>,
-        scratch: &mut Scratch,
-        sink: &mut dyn EntrySink,
-    ) -> crate::Result<()> {
-        let mut first = true;
-        value.for_each(|element| {
-            if !std::mem::replace(&mut first, false) {
-                scratch.value.put_u8(LIST_DELIMITER);
-            }
-            element.write(&mut scratch.value);
-        });
-        sink.entry(&scratch.key, &scratch.value)
+        head: impl Fn(&mut Vec<u8>),
+        writer: &mut StateWriter<'_>,
+    ) -> Result<(), millpond_snapshot::Error> {
+        writer.entry(head, |out| {
+            let mut first = true;
+            value.for_each(|element| {
+                if !std::mem::replace(&mut first, false) {
+                    out.put_u8(LIST_DELIMITER);
+                }
+                element.write(out);
+            });
+        })
     }
 
     fn read(
@@ -160,22 +151,19 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
 
     fn write(
         value: &MapValue<UK, UV>,
-        scratch: &mut Scratch,
-        sink: &mut dyn EntrySink,
-    ) -> crate::Result<()> {
-        let head = scratch.key.len();
-        let mut written = Ok(());
-        value.for_each(|user_key, user_value| {
-            if written.is_ok() {
-                scratch.key.truncate(head);
-                user_key.write(&mut scratch.key);
-                scratch.value.clear();
-                scratch.value.put_bool(false);
-                user_value.write(&mut scratch.value);
-                written = sink.entry(&scratch.key, &scratch.value);
-            }
-        });
-        written
+        head: impl Fn(&mut Vec<u8>),
+        writer: &mut StateWriter<'_>,
+    ) -> Result<(), millpond_snapshot::Error> {
+        value.try_for_each(|user_key, user_value| {
+            let key = |out: &mut Vec<u8>| {
+                head(out);
+                user_key.write(out);
+            };
+            writer.entry(key, |out| {
+                out.put_bool(false);
+                user_value.write(out);
+            })
+        })
     }
 
     fn read(

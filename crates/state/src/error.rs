@@ -1,5 +1,6 @@
 //! Why state could not be registered, restored or written.
 
+use millpond_types::KeyGroup;
 use std::fmt;
 
 /// An error of this crate.
@@ -68,13 +69,33 @@ impl Error {
         }
     }
 
-    /// An error of a serializer while something of a snapshot was read.
-    pub(crate) fn reading(what: impl Into<String>, source: millpond_serializer::Error) -> Self {
+    /// An error of the reader of a snapshot.
+    pub(crate) fn restoring(source: millpond_snapshot::Error) -> Self {
+        Error::reading("the snapshot", source)
+    }
+
+    /// An error in an entry of a state.
+    pub(crate) fn reading_state(
+        state: &str,
+        group: KeyGroup,
+        source: millpond_snapshot::Error,
+    ) -> Self {
+        Error::reading(
+            format!("state \"{state}\" in key group {}", group.0),
+            source,
+        )
+    }
+
+    /// An error while something of a snapshot was read.
+    pub(crate) fn reading(what: impl Into<String>, source: millpond_snapshot::Error) -> Self {
         let what = what.into();
         let kind = match source.kind() {
-            millpond_serializer::ErrorKind::Corrupt { .. }
-            | millpond_serializer::ErrorKind::Incompatible { .. } => ErrorKind::Corrupt { what },
-            millpond_serializer::ErrorKind::Unsupported { .. } => ErrorKind::Unsupported { what },
+            millpond_snapshot::ErrorKind::Corrupt { .. }
+            | millpond_snapshot::ErrorKind::Incompatible { .. } => ErrorKind::Corrupt { what },
+            millpond_snapshot::ErrorKind::Unsupported { .. } => ErrorKind::Unsupported { what },
+            millpond_snapshot::ErrorKind::Io(_) => ErrorKind::Storage {
+                what: format!("reading {what}"),
+            },
         };
         Error::caused_by(kind, source)
     }
@@ -117,12 +138,5 @@ impl std::error::Error for Error {
         self.source
             .as_ref()
             .map(|source| &**source as &(dyn std::error::Error + 'static))
-    }
-}
-
-/// For bytes that this crate laid out itself, or that were checked already.
-impl From<millpond_serializer::Error> for Error {
-    fn from(source: millpond_serializer::Error) -> Self {
-        Error::reading("state", source)
     }
 }

@@ -1,13 +1,14 @@
 //! One keyed state of one operator: a layered table per key group.
 
-use crate::codec::{Codec, EntrySink, Scratch};
-use crate::frozen::FrozenState;
+use crate::codec::Codec;
+use crate::frozen::{FrozenState, StateWriter};
+use crate::hash;
 use crate::key_context::KeyContext;
 use crate::layered::{FrozenGroup, Layered, Progress};
-use crate::registered::{RegisteredState, StateDescription};
+use crate::registered::RegisteredState;
 use crate::table::Change;
-use crate::{Error, Result, hash};
 use millpond_serializer::{ByteReader, Compatibility, FlinkKey, FlinkType, Namespace};
+use millpond_snapshot::{StateMeta, put_length, read_length};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -31,7 +32,7 @@ pub(crate) trait Cells<N, V> {
 
 /// The tables of one state.
 pub(crate) struct KeyedTable<K, N, C: Codec> {
-    description: StateDescription,
+    meta: StateMeta,
     context: Rc<KeyContext<K>>,
     groups: RefCell<Vec<Layered<K, N, C::Value>>>,
     /// How many groups are not one table.
@@ -41,13 +42,9 @@ pub(crate) struct KeyedTable<K, N, C: Codec> {
 }
 
 impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
-    pub(crate) fn new(
-        description: StateDescription,
-        context: Rc<KeyContext<K>>,
-        groups: usize,
-    ) -> Self {
+    pub(crate) fn new(meta: StateMeta, context: Rc<KeyContext<K>>, groups: usize) -> Self {
         KeyedTable {
-            description,
+            meta,
             context,
             groups: RefCell::new((0..groups).map(|_| Layered::new()).collect()),
             stacked: Cell::new(0),
@@ -114,18 +111,16 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         self.for_each(|key, _, _| visit(key));
     }
 
-    fn description(&self) -> &StateDescription {
-        &self.description
+    fn meta(&self) -> &StateMeta {
+        &self.meta
     }
 
-    fn resolve(&self, previous: &StateDescription) -> Compatibility {
-        let namespace = match &previous.namespace {
-            Some(namespace) => N::resolve(namespace),
-            None => Compatibility::Incompatible {
-                reason: "it has no namespace".to_owned(),
-            },
-        };
-        namespace.and(C::resolve(&previous.value))
+    fn resolve(
+        &self,
+        previous: &StateMeta,
+    ) -> std::result::Result<Compatibility, millpond_snapshot::Error> {
+        let namespace = N::resolve(previous.namespace_serializer()?);
+        Ok(namespace.and(C::resolve(previous.value_serializer()?)))
     }
 
     fn entries(&self) -> usize {
@@ -147,10 +142,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
             .set(groups.iter().filter(|group| group.is_stacked()).count());
         // The writer goes upwards from the first group.
         self.cursor.set(0);
-        Box::new(FrozenTable::<K, N, C> {
-            state: self.description.name.clone(),
-            groups: frozen,
-        })
+        Box::new(FrozenTable::<K, N, C> { groups: frozen })
     }
 
     fn maintain(&self, budget: &mut usize) -> bool {
@@ -187,16 +179,16 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         group: usize,
         key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
-    ) -> std::result::Result<(), millpond_serializer::Error> {
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
         let restored = K::read(key)?;
         let ambiguous = is_ambiguous::<K, N>();
         if ambiguous {
-            skip_length(key, key.position())?;
+            read_length(key.position(), key)?;
         }
         let start = key.position();
         let namespace = N::read(key)?;
         if ambiguous {
-            skip_length(key, key.position() - start)?;
+            read_length(key.position() - start, key)?;
         }
         let probe = hash::Probe::of(&restored, &namespace);
         let mut outcome = Ok(());
@@ -211,7 +203,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
                 groups[group].put(probe, slot);
             }
         }
-        outcome
+        Ok(outcome?)
     }
 }
 
@@ -220,41 +212,8 @@ fn is_ambiguous<K: FlinkType, N: FlinkType>() -> bool {
     K::fixed_length().is_none() && N::fixed_length().is_none()
 }
 
-/// Appends a length in base 256, low digit first, in as few bytes as it needs.
-fn put_length(out: &mut Vec<u8>, mut length: usize) {
-    loop {
-        out.push(length as u8);
-        length >>= 8;
-        if length == 0 {
-            return;
-        }
-    }
-}
-
-/// Reads over the length that [`put_length`] wrote.
-fn skip_length(
-    key: &mut ByteReader<'_>,
-    length: usize,
-) -> std::result::Result<(), millpond_serializer::Error> {
-    let mut expected = Vec::with_capacity(4);
-    put_length(&mut expected, length);
-    let at = key.offset();
-    let found = key.take(expected.len())?;
-    if found == expected {
-        Ok(())
-    } else {
-        let expected = format!("length {length}");
-        Err(millpond_serializer::Error::corrupt(
-            at,
-            expected,
-            format!("{found:02x?}"),
-        ))
-    }
-}
-
 /// The image of a state at the moment of its freeze.
 struct FrozenTable<K, N, C: Codec> {
-    state: String,
     groups: Vec<Option<FrozenGroup<K, N, C::Value>>>,
 }
 
@@ -263,39 +222,38 @@ impl<K: FlinkKey, N: Namespace, C: Codec> FrozenState for FrozenTable<K, N, C> {
         self.groups.iter().flatten().map(FrozenGroup::len).sum()
     }
 
-    fn has_entries(&self, group: usize) -> bool {
-        self.groups[group]
-            .as_ref()
-            .is_some_and(|group| group.len() > 0)
-    }
-
-    fn write_group(&mut self, group: usize, sink: &mut dyn EntrySink) -> Result<u64> {
+    fn write_group(
+        &mut self,
+        group: usize,
+        writer: &mut StateWriter<'_>,
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
         // Taken, so that the owner can merge as soon as this group is written.
         let Some(frozen) = self.groups[group].take() else {
-            return Ok(0);
+            return Ok(());
         };
-        let ambiguous = is_ambiguous::<K, N>();
-        let mut scratch = Scratch::default();
-        frozen.try_for_each(|key, namespace, value| {
-            scratch.key.clear();
-            scratch.value.clear();
-            key.write(&mut scratch.key);
-            if ambiguous {
-                let length = scratch.key.len();
-                put_length(&mut scratch.key, length);
-            }
-            let start = scratch.key.len();
-            namespace.write(&mut scratch.key);
-            if ambiguous {
-                let length = scratch.key.len() - start;
-                put_length(&mut scratch.key, length);
-            }
-            C::write(value, &mut scratch, sink)
-        })?;
-        Ok(frozen.len() as u64)
+        if is_ambiguous::<K, N>() {
+            frozen.try_for_each(|key, namespace, value| {
+                let head = |out: &mut Vec<u8>| {
+                    put_with_length(key, out);
+                    put_with_length(namespace, out);
+                };
+                C::write(value, head, writer)
+            })
+        } else {
+            frozen.try_for_each(|key, namespace, value| {
+                let head = |out: &mut Vec<u8>| {
+                    key.write(out);
+                    namespace.write(out);
+                };
+                C::write(value, head, writer)
+            })
+        }
     }
+}
 
-    fn name(&self) -> &str {
-        &self.state
-    }
+/// Appends a part of an ambiguous key.
+fn put_with_length<T: FlinkType>(part: &T, out: &mut Vec<u8>) {
+    let start = out.len();
+    part.write(out);
+    put_length(out.len() - start, out);
 }

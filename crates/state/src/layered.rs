@@ -215,11 +215,11 @@ where
             return None;
         }
         let stack = match std::mem::replace(self, Layered::new()) {
-            Layered::Owned(table) => Box::new(Stack::on(table)),
-            Layered::Stacked(stack) => stack,
+            Layered::Owned(table) => Stack::on(table),
+            Layered::Stacked(stack) => *stack,
         };
         let (stack, frozen) = stack.freeze();
-        *self = Layered::Stacked(stack);
+        *self = Layered::Stacked(Box::new(stack));
         Some(frozen)
     }
 
@@ -378,13 +378,13 @@ where
         self.len = self.len + usize::from(after) - usize::from(before);
     }
 
-    fn freeze(self: Box<Self>) -> (Box<Self>, FrozenGroup<K, N, V>) {
+    fn freeze(self) -> (Self, FrozenGroup<K, N, V>) {
         let Stack {
             base,
             mut shared,
             owned,
             len,
-        } = *self;
+        } = self;
         let base = match base {
             Base::Shared(table) => table,
             Base::Owned(table) => Arc::new(table),
@@ -402,12 +402,12 @@ where
         };
         let owned = vec![Delta::new()];
         (
-            Box::new(Stack {
+            Stack {
                 base: Base::Shared(base),
                 shared,
                 owned,
                 len,
-            }),
+            },
             frozen,
         )
     }

@@ -21,6 +21,7 @@ mod map_value;
 mod minimum;
 mod operator_state;
 mod raw;
+mod redistribution;
 mod reducing_state;
 mod registered;
 mod table;
@@ -29,11 +30,13 @@ mod value_state;
 
 pub use backend::KeyedBackend;
 pub use error::{Error, ErrorKind, Result};
-pub use frozen::FrozenKeyedState;
+pub use frozen::{FrozenKeyedState, WrittenKeyedState};
 pub use list_state::ListState;
 pub use map_state::MapState;
-pub use operator_state::{OperatorListState, OperatorStateBackend, OperatorStateImage};
+pub use operator_state::{
+    OperatorListState, OperatorStateBackend, OperatorStateImage, WrittenOperatorState,
+};
+pub use redistribution::redistribute;
 pub use reducing_state::ReducingState;
-pub use registered::StateType;
 pub use timers::{Timer, TimerHandle, TimerService};
 pub use value_state::ValueState;

@@ -69,6 +69,20 @@ impl<UK: Clone + Ord, UV: Clone> MapValue<UK, UV> {
         }
     }
 
+    pub(crate) fn try_for_each<E>(
+        &self,
+        mut visit: impl FnMut(&UK, &UV) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        match self {
+            MapValue::Small(entries) => entries
+                .iter()
+                .try_for_each(|(key, value)| visit(key, value)),
+            MapValue::Large(entries) => entries
+                .iter()
+                .try_for_each(|(key, value)| visit(key, value)),
+        }
+    }
+
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&UK, &UV)) {
         match self {
             MapValue::Small(entries) => entries.iter().for_each(|(key, value)| visit(key, value)),

@@ -8,37 +8,29 @@
 //! The lists are small, so that their image is taken by writing their elements to memory.
 
 use crate::{Error, ErrorKind, Result};
-use millpond_serializer::{ByteReader, Compatibility, FlinkType, SerializerSnapshot};
+use millpond_serializer::{ByteReader, Compatibility, FlinkType, SerializerSnapshot, skip_value};
+use millpond_snapshot::{
+    DistributionMode, KeyGroupRecord, LoadedSnapshot, OperatorStateHandle, OperatorStateHeader,
+    OperatorStateOffsets, OperatorStateReader, OperatorStateWriter, StateMeta, StateRecord,
+    checksum,
+};
 use std::cell::RefCell;
 use std::fmt;
+use std::io::Write;
 use std::rc::Rc;
 
-/// How a list is spread over subtasks when it is restored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Distribution {
-    Split,
-    Union,
-}
-
-/// A list as the header of a snapshot describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ListDescription {
-    pub(crate) name: String,
-    pub(crate) distribution: Distribution,
-    pub(crate) element: SerializerSnapshot,
-}
-
-/// A list as bytes.
+/// A list, or a broadcast map as one element, as bytes.
 #[derive(Clone, Debug)]
-pub(crate) struct EncodedList {
-    pub(crate) description: ListDescription,
-    pub(crate) bytes: Vec<u8>,
+struct EncodedList {
+    meta: StateMeta,
+    mode: DistributionMode,
+    bytes: Vec<u8>,
     /// Where each element ends in `bytes`.
-    pub(crate) ends: Vec<usize>,
+    ends: Vec<usize>,
 }
 
 impl EncodedList {
-    pub(crate) fn elements(&self) -> impl Iterator<Item = &[u8]> {
+    fn elements(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
             .zip(&self.ends)
@@ -60,7 +52,8 @@ enum Slot {
 }
 
 trait RegisteredList {
-    fn description(&self) -> &ListDescription;
+    fn meta(&self) -> &StateMeta;
+    fn mode(&self) -> DistributionMode;
     fn resolve(&self, previous: &SerializerSnapshot) -> Compatibility;
     fn encode(&self) -> EncodedList;
     fn restore(
@@ -82,7 +75,7 @@ impl OperatorStateBackend {
     /// Registered, if the name is taken; incompatible, corrupt or unsupported, if a restored
     /// snapshot holds a list of this name that cannot be read as it is declared.
     pub fn list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        self.register(name, Distribution::Split)
+        self.register(name, DistributionMode::SplitDistribute)
     }
 
     /// Registers a list of which every subtask gets all elements on restore.
@@ -91,28 +84,22 @@ impl OperatorStateBackend {
     ///
     /// As [`OperatorStateBackend::list_state`].
     pub fn union_list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        self.register(name, Distribution::Union)
+        self.register(name, DistributionMode::Union)
     }
 
     fn register<T: FlinkType>(
         &self,
         name: &str,
-        distribution: Distribution,
+        mode: DistributionMode,
     ) -> Result<OperatorListState<T>> {
         let list = Rc::new(List::<T> {
-            description: ListDescription {
-                name: name.to_owned(),
-                distribution,
-                element: T::serializer_snapshot(),
-            },
+            meta: StateMeta::operator(name, mode, T::serializer_snapshot()),
+            mode,
             elements: RefCell::new(Vec::new()),
         });
         let registered = Slot::Registered(Rc::clone(&list) as Rc<dyn RegisteredList>);
         let mut lists = self.lists.borrow_mut();
-        match lists
-            .iter_mut()
-            .find(|slot| slot.description().name == name)
-        {
+        match lists.iter_mut().find(|slot| slot.meta().name == name) {
             Some(Slot::Registered(_)) => {
                 return Err(Error::new(ErrorKind::Registered {
                     state: name.to_owned(),
@@ -129,22 +116,52 @@ impl OperatorStateBackend {
         Ok(OperatorListState { list })
     }
 
-    /// Adds restored elements to the list of their name, or keeps them until it is registered.
-    pub(crate) fn restore_list(&self, restored: EncodedList) -> Result<()> {
+    /// Takes over the elements that a handle lists; all of them fell to this subtask.
+    ///
+    /// Called once per handle, before or after lists are registered. Lists that are not
+    /// registered are kept as bytes, and written again by every snapshot until they are.
+    ///
+    /// # Errors
+    ///
+    /// Incompatible or unsupported, if a list does not fit what is registered; corrupt or
+    /// storage, if the bytes are damaged or cannot be read.
+    pub fn restore(&self, snapshot: &LoadedSnapshot, handle: &OperatorStateHandle) -> Result<()> {
+        let source = snapshot.open(&handle.stream).map_err(Error::restoring)?;
+        let bytes = source.read_all().map_err(Error::restoring)?;
+        self.restore_bytes(bytes, handle)
+    }
+
+    /// As [`OperatorStateBackend::restore`], from the bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`OperatorStateBackend::restore`].
+    pub fn restore_bytes(&self, bytes: Vec<u8>, handle: &OperatorStateHandle) -> Result<()> {
+        let reader = OperatorStateReader::new(bytes, handle).map_err(Error::restoring)?;
+        for state in &handle.states {
+            let meta = reader
+                .meta(&state.name)
+                .expect("the reader checked the names");
+            let list = encoded(&reader, meta, state).map_err(|error| {
+                Error::reading(format!("operator state \"{}\"", state.name), error)
+            })?;
+            self.restore_list(list)?;
+        }
+        Ok(())
+    }
+
+    fn restore_list(&self, restored: EncodedList) -> Result<()> {
         let mut lists = self.lists.borrow_mut();
-        let name = &restored.description.name;
-        match lists
-            .iter_mut()
-            .find(|slot| slot.description().name == *name)
-        {
+        let name = &restored.meta.name;
+        match lists.iter_mut().find(|slot| slot.meta().name == *name) {
             Some(Slot::Registered(list)) => restore(&**list, &restored)?,
             Some(Slot::Raw(raw)) => {
-                if raw.description != restored.description {
-                    return Err(Error::new(ErrorKind::Unsupported {
-                        what: format!(
-                            "operator state \"{name}\" that its handles describe differently"
-                        ),
-                    }));
+                if (raw.mode, raw.meta.value_serializer().ok())
+                    != (restored.mode, restored.meta.value_serializer().ok())
+                {
+                    let what =
+                        format!("operator state \"{name}\" that its handles describe differently");
+                    return Err(Error::new(ErrorKind::Unsupported { what }));
                 }
                 let start = raw.bytes.len();
                 raw.bytes.extend_from_slice(&restored.bytes);
@@ -172,7 +189,7 @@ impl OperatorStateBackend {
 impl fmt::Debug for OperatorStateBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lists = self.lists.borrow();
-        let names: Vec<_> = lists.iter().map(|slot| &slot.description().name).collect();
+        let names: Vec<_> = lists.iter().map(|slot| &slot.meta().name).collect();
         f.debug_struct("OperatorStateBackend")
             .field("lists", &names)
             .finish()
@@ -180,66 +197,114 @@ impl fmt::Debug for OperatorStateBackend {
 }
 
 impl Slot {
-    fn description(&self) -> &ListDescription {
+    fn meta(&self) -> &StateMeta {
         match self {
-            Slot::Registered(list) => list.description(),
-            Slot::Raw(raw) => &raw.description,
+            Slot::Registered(list) => list.meta(),
+            Slot::Raw(raw) => &raw.meta,
         }
     }
 }
 
+/// Takes the elements that a handle lists out of its file.
+fn encoded(
+    reader: &OperatorStateReader,
+    meta: &StateMeta,
+    state: &OperatorStateOffsets,
+) -> std::result::Result<EncodedList, millpond_snapshot::Error> {
+    let mut list = EncodedList {
+        meta: meta.clone(),
+        mode: state.mode,
+        bytes: Vec::new(),
+        ends: Vec::with_capacity(state.offsets.len()),
+    };
+    for offset in &state.offsets {
+        let element = reader.element(*offset)?;
+        // Other elements may follow. Where the serializer is not known they come along: a reader
+        // that knows it stops in time.
+        let mut input = ByteReader::new(&element);
+        let skipped = match state.mode {
+            DistributionMode::SplitDistribute | DistributionMode::Union => {
+                skip_value(meta.value_serializer()?, &mut input)
+            }
+            DistributionMode::Broadcast => skip_broadcast(meta, &mut input)?,
+        };
+        let length = skipped.map_or(element.len(), |()| input.position());
+        list.bytes.extend_from_slice(&element[..length]);
+        list.ends.push(list.bytes.len());
+    }
+    Ok(list)
+}
+
+/// Reads over a broadcast map: i32 n, n (key, value).
+fn skip_broadcast(
+    meta: &StateMeta,
+    input: &mut ByteReader<'_>,
+) -> std::result::Result<
+    std::result::Result<(), millpond_serializer::Error>,
+    millpond_snapshot::Error,
+> {
+    let (key, value) = (meta.key_serializer()?, meta.value_serializer()?);
+    let mut skip = || {
+        for _ in 0..input.i32()? {
+            skip_value(key, input)?;
+            skip_value(value, input)?;
+        }
+        Ok(())
+    };
+    Ok(skip())
+}
+
 fn restore(list: &dyn RegisteredList, restored: &EncodedList) -> Result<()> {
-    let expected = list.description();
-    let found = &restored.description;
+    let name = || list.meta().name.clone();
     let incompatible = |expected: String, found: String| {
-        let state = list.description().name.clone();
         Err(Error::new(ErrorKind::Incompatible {
-            state,
+            state: name(),
             expected,
             found,
         }))
     };
-    if expected.distribution != found.distribution {
-        return incompatible(
-            format!("a {} list", expected.distribution.as_str()),
-            format!("a {} list", found.distribution.as_str()),
-        );
+    if list.mode() != restored.mode {
+        return incompatible(word(list.mode()).to_owned(), word(restored.mode).to_owned());
     }
-    match list.resolve(&found.element) {
+    let reading = |error| Error::reading(format!("operator state \"{}\"", name()), error);
+    let previous = restored.meta.value_serializer().map_err(reading)?;
+    match list.resolve(previous) {
         Compatibility::AsIs | Compatibility::Reconfigured => {}
         Compatibility::AfterMigration => {
-            return Err(Error::new(ErrorKind::Unsupported {
-                what: format!("migration of operator state \"{}\"", expected.name),
-            }));
+            let what = format!("migration of operator state \"{}\"", name());
+            return Err(Error::new(ErrorKind::Unsupported { what }));
         }
         Compatibility::Incompatible { reason } => {
-            return incompatible(
-                expected.element.describe(),
-                format!("{} ({reason})", found.element.describe()),
-            );
+            let expected = list.meta().value_serializer().map_err(reading)?.describe();
+            return incompatible(expected, format!("{} ({reason})", previous.describe()));
         }
     }
     list.restore(restored)
-        .map_err(|error| Error::reading(format!("operator state \"{}\"", expected.name), error))
+        .map_err(|error| reading(error.into()))
 }
 
-impl Distribution {
-    fn as_str(self) -> &'static str {
-        match self {
-            Distribution::Split => "split",
-            Distribution::Union => "union",
-        }
+/// What a mode makes of a state, for people.
+fn word(mode: DistributionMode) -> &'static str {
+    match mode {
+        DistributionMode::SplitDistribute => "a list that is split",
+        DistributionMode::Union => "a union list",
+        DistributionMode::Broadcast => "a broadcast map",
     }
 }
 
 struct List<T> {
-    description: ListDescription,
+    meta: StateMeta,
+    mode: DistributionMode,
     elements: RefCell<Vec<T>>,
 }
 
 impl<T: FlinkType> RegisteredList for List<T> {
-    fn description(&self) -> &ListDescription {
-        &self.description
+    fn meta(&self) -> &StateMeta {
+        &self.meta
+    }
+
+    fn mode(&self) -> DistributionMode {
+        self.mode
     }
 
     fn resolve(&self, previous: &SerializerSnapshot) -> Compatibility {
@@ -254,7 +319,8 @@ impl<T: FlinkType> RegisteredList for List<T> {
             ends.push(bytes.len());
         }
         EncodedList {
-            description: self.description.clone(),
+            meta: self.meta.clone(),
+            mode: self.mode,
             bytes,
             ends,
         }
@@ -309,7 +375,7 @@ impl<T> fmt::Debug for OperatorListState<T> {
 /// The operator state of one subtask at the moment of its freeze.
 #[derive(Debug)]
 pub struct OperatorStateImage {
-    pub(crate) lists: Vec<EncodedList>,
+    lists: Vec<EncodedList>,
 }
 
 impl OperatorStateImage {
@@ -322,4 +388,64 @@ impl OperatorStateImage {
     pub fn bytes(&self) -> usize {
         self.lists.iter().map(|list| list.bytes.len()).sum()
     }
+
+    /// Writes the file.
+    ///
+    /// # Errors
+    ///
+    /// Storage, if `out` fails; serializer, if a name cannot be written.
+    pub fn write(self, out: &mut dyn Write) -> Result<WrittenOperatorState> {
+        let (broadcasts, lists): (Vec<_>, Vec<_>) = self
+            .lists
+            .into_iter()
+            .partition(|list| list.mode == DistributionMode::Broadcast);
+        let metas = |lists: &[EncodedList]| lists.iter().map(|list| list.meta.clone()).collect();
+        let header = OperatorStateHeader::new(metas(&lists), metas(&broadcasts));
+        let refused = |error: millpond_snapshot::Error| {
+            let (state, reason) = ("the operator state".to_owned(), error.to_string());
+            Error::caused_by(ErrorKind::Serializer { state, reason }, error)
+        };
+        let mut writer = OperatorStateWriter::new(&header).map_err(refused)?;
+        let mut records = Vec::new();
+        for (state, list) in lists.iter().chain(&broadcasts).enumerate() {
+            for element in list.elements() {
+                writer.element(state, |out| out.extend_from_slice(element));
+            }
+            let (entries, bytes) = (list.ends.len() as u64, list.bytes.len() as u64);
+            let all = KeyGroupRecord {
+                key_group: 0,
+                entries,
+                bytes,
+            };
+            let key_groups = if entries > 0 { vec![all] } else { Vec::new() };
+            records.push(StateRecord {
+                name: list.meta.name.clone(),
+                key_groups,
+            });
+        }
+        let (bytes, offsets) = writer.finish();
+        out.write_all(&bytes).map_err(|error| {
+            let what = "writing operator state".to_owned();
+            Error::caused_by(ErrorKind::Storage { what }, error)
+        })?;
+        Ok(WrittenOperatorState {
+            offsets,
+            bytes: bytes.len() as u64,
+            checksum: checksum(&bytes),
+            states: records,
+        })
+    }
+}
+
+/// What was written of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrittenOperatorState {
+    /// Where each element of each state begins, for the handle.
+    pub offsets: Vec<OperatorStateOffsets>,
+    /// All bytes.
+    pub bytes: u64,
+    /// The XXH3-64 of all bytes.
+    pub checksum: u64,
+    /// How much each state holds, at key group 0.
+    pub states: Vec<StateRecord>,
 }

@@ -2,11 +2,9 @@
 //!
 //! It is decoded once the job registers a state of its name, and written again as it is until then.
 
-use crate::Result;
-use crate::codec::EntrySink;
-use crate::frozen::FrozenState;
-use crate::registered::StateDescription;
+use crate::frozen::{FrozenState, StateWriter};
 use millpond_serializer::{ByteReader, ByteWriter};
+use millpond_snapshot::{Error, StateMeta};
 use std::sync::Arc;
 
 /// The entries of one state and key group: BYTES key behind the key group, BYTES value.
@@ -21,11 +19,11 @@ impl RawGroup {
         self.entries
     }
 
-    /// Calls `visit` with readers of the key and the value of each entry, until it fails.
-    pub(crate) fn try_for_each<E: From<millpond_serializer::Error>>(
+    /// Calls `visit` with the key and the value of each entry, until it fails.
+    pub(crate) fn try_for_each(
         &self,
-        mut visit: impl FnMut(&[u8], &[u8]) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), E> {
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut reader = ByteReader::new(&self.bytes);
         while !reader.is_empty() {
             let key = reader.bytes()?;
@@ -39,17 +37,30 @@ impl RawGroup {
 /// A state as bytes.
 #[derive(Debug)]
 pub(crate) struct RawState {
-    pub(crate) description: StateDescription,
+    pub(crate) meta: StateMeta,
     /// One per key group of the operator's range; a snapshot shares them.
     pub(crate) groups: Vec<Arc<RawGroup>>,
 }
 
 impl RawState {
-    pub(crate) fn new(description: StateDescription, groups: usize) -> Self {
+    pub(crate) fn new(meta: StateMeta, groups: usize) -> Self {
         RawState {
-            description,
+            meta,
             groups: vec![Arc::default(); groups],
         }
+    }
+
+    /// Whether entries that `meta` describes can stand beside those here.
+    pub(crate) fn describes_same(&self, meta: &StateMeta) -> bool {
+        // The order of options and serializers means nothing.
+        let sorted = |meta: &StateMeta| {
+            let mut meta = meta.clone();
+            meta.options.sort();
+            meta.serializers
+                .sort_by(|(left, _), (right, _)| left.cmp(right));
+            meta
+        };
+        sorted(&self.meta) == sorted(meta)
     }
 
     pub(crate) fn push(&mut self, group: usize, key: &[u8], value: &[u8]) {
@@ -68,24 +79,17 @@ impl RawState {
     }
 
     pub(crate) fn freeze(&self) -> Box<dyn FrozenState> {
-        let groups = self.groups.iter().cloned().map(Some).collect();
         Box::new(FrozenRaw {
-            state: self.description.name.clone(),
-            groups,
+            groups: self.groups.iter().cloned().map(Some).collect(),
         })
     }
 }
 
 struct FrozenRaw {
-    state: String,
     groups: Vec<Option<Arc<RawGroup>>>,
 }
 
 impl FrozenState for FrozenRaw {
-    fn name(&self) -> &str {
-        &self.state
-    }
-
     fn entries(&self) -> usize {
         self.groups
             .iter()
@@ -94,17 +98,10 @@ impl FrozenState for FrozenRaw {
             .sum()
     }
 
-    fn has_entries(&self, group: usize) -> bool {
-        self.groups[group]
-            .as_ref()
-            .is_some_and(|group| group.entries > 0)
-    }
-
-    fn write_group(&mut self, group: usize, sink: &mut dyn EntrySink) -> Result<u64> {
-        let Some(raw) = self.groups[group].take() else {
-            return Ok(0);
-        };
-        raw.try_for_each(|key, value| sink.entry(key, value))?;
-        Ok(raw.entries as u64)
+    fn write_group(&mut self, group: usize, writer: &mut StateWriter<'_>) -> Result<(), Error> {
+        match self.groups[group].take() {
+            Some(raw) => raw.try_for_each(|key, value| writer.raw_entry(key, value)),
+            None => Ok(()),
+        }
     }
 }

@@ -3,56 +3,8 @@
 use crate::frozen::FrozenState;
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::{ByteReader, Compatibility, SerializerSnapshot};
+use millpond_snapshot::{StateKind, StateMeta};
 use std::any::Any;
-use std::fmt;
-
-/// The kind of a keyed state, as a snapshot names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateType {
-    /// One value per key.
-    Value,
-    /// A list per key.
-    List,
-    /// A map per key.
-    Map,
-    /// One value per key, to which others are added.
-    Reducing,
-    /// One accumulator per key.
-    Aggregating,
-    /// A priority queue: timers.
-    PriorityQueue,
-}
-
-impl StateType {
-    /// The word of the format, which is that of people too.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            StateType::Value => "VALUE",
-            StateType::List => "LIST",
-            StateType::Map => "MAP",
-            StateType::Reducing => "REDUCING",
-            StateType::Aggregating => "AGGREGATING",
-            StateType::PriorityQueue => "PRIORITY_QUEUE",
-        }
-    }
-}
-
-impl fmt::Display for StateType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A keyed state as the header of a snapshot describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StateDescription {
-    pub(crate) name: String,
-    pub(crate) state_type: StateType,
-    /// The serializer of the namespace; a priority queue has none.
-    pub(crate) namespace: Option<SerializerSnapshot>,
-    /// The serializer of the whole value, or of a queue's element.
-    pub(crate) value: SerializerSnapshot,
-}
 
 /// A state whose types, but for that of the key, are hidden.
 pub(crate) trait RegisteredState<K>: Any {
@@ -62,10 +14,18 @@ pub(crate) trait RegisteredState<K>: Any {
     /// Calls `visit` for each key that has a value in some namespace, once per namespace.
     fn for_each_key(&self, visit: &mut dyn FnMut(&K));
 
-    fn description(&self) -> &StateDescription;
+    /// How the header of a snapshot describes it.
+    fn meta(&self) -> &StateMeta;
 
     /// Whether values and namespaces that `previous` describes can be read.
-    fn resolve(&self, previous: &StateDescription) -> Compatibility;
+    ///
+    /// # Errors
+    ///
+    /// If `previous` lacks a serializer.
+    fn resolve(
+        &self,
+        previous: &StateMeta,
+    ) -> std::result::Result<Compatibility, millpond_snapshot::Error>;
 
     /// How many keys, or timers, there are.
     fn entries(&self) -> usize;
@@ -88,55 +48,67 @@ pub(crate) trait RegisteredState<K>: Any {
         group: usize,
         key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
-    ) -> std::result::Result<(), millpond_serializer::Error>;
+    ) -> std::result::Result<(), millpond_snapshot::Error>;
 }
 
 impl<K: 'static> dyn RegisteredState<K> {
     /// Checks that state which `previous` describes can be restored into this one.
-    pub(crate) fn check(&self, previous: &StateDescription) -> Result<()> {
-        let description = self.description();
+    pub(crate) fn check(&self, previous: &StateMeta) -> Result<()> {
+        let meta = self.meta();
         let incompatible = |expected: String, found: String| {
+            let state = meta.name.clone();
             Err(Error::new(ErrorKind::Incompatible {
-                state: description.name.clone(),
+                state,
                 expected,
                 found,
             }))
         };
-        if description.state_type != previous.state_type {
-            return incompatible(
-                format!("{} state", description.state_type),
-                format!("{} state", previous.state_type),
-            );
+        if meta.kind != previous.kind || meta.keyed_state_type() != previous.keyed_state_type() {
+            return incompatible(kind_of(meta), kind_of(previous));
         }
-        match self.resolve(previous) {
+        let resolved = self.resolve(previous).map_err(|error| {
+            let what = format!("the description of state \"{}\"", meta.name);
+            Error::caused_by(ErrorKind::Corrupt { what }, error)
+        })?;
+        match resolved {
             Compatibility::AsIs | Compatibility::Reconfigured => Ok(()),
             Compatibility::AfterMigration => Err(Error::new(ErrorKind::Unsupported {
                 what: format!(
                     "migration of state \"{}\" from {} to {}",
-                    description.name,
-                    previous.describe(),
-                    description.describe()
+                    meta.name,
+                    describe(previous),
+                    describe(meta)
                 ),
             })),
-            Compatibility::Incompatible { reason } => incompatible(
-                description.describe(),
-                format!("{} ({reason})", previous.describe()),
-            ),
+            Compatibility::Incompatible { reason } => {
+                incompatible(describe(meta), format!("{} ({reason})", describe(previous)))
+            }
         }
     }
 }
 
-impl StateDescription {
-    fn describe(&self) -> String {
-        match &self.namespace {
-            Some(namespace) if *namespace != SerializerSnapshot::void_namespace() => {
-                format!(
-                    "{} in namespace {}",
-                    self.value.describe(),
-                    namespace.describe()
-                )
-            }
-            Some(_) | None => self.value.describe(),
+/// What a state is, for people: `MAP state`, `timers`.
+fn kind_of(meta: &StateMeta) -> String {
+    match (meta.kind, meta.keyed_state_type()) {
+        (StateKind::KeyValue, Some(state_type)) => format!("{} state", state_type.name()),
+        (StateKind::PriorityQueue, _) => "timers".to_owned(),
+        (StateKind::KeyValueV2, _) => "state of the asynchronous API".to_owned(),
+        (StateKind::KeyValue, None) => "keyed state of an unknown kind".to_owned(),
+        (StateKind::Operator | StateKind::Broadcast, _) => "operator state".to_owned(),
+    }
+}
+
+/// The types of a state, for people.
+fn describe(meta: &StateMeta) -> String {
+    let value = meta.value_serializer().map_or_else(
+        |_| "an unknown type".to_owned(),
+        SerializerSnapshot::describe,
+    );
+    match meta.namespace_serializer() {
+        Ok(namespace) if *namespace != SerializerSnapshot::void_namespace() => {
+            format!("{value} in namespace {}", namespace.describe())
         }
+        // Timers have no namespace of their own.
+        Ok(_) | Err(_) => value,
     }
 }

@@ -62,13 +62,6 @@ impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Table<K, N, V> {
             .map(|e| &e.value)
     }
 
-    #[inline]
-    pub(crate) fn get_mut(&mut self, probe: Probe<'_, K, N>) -> Option<&mut V> {
-        self.entries
-            .find_mut(probe.hash, |e| probe.matches(&e.key, &e.namespace))
-            .map(|e| &mut e.value)
-    }
-
     /// Sets the value of a key; returns whether the key had one.
     #[inline]
     pub(crate) fn put(&mut self, probe: Probe<'_, K, N>, value: V) -> bool {

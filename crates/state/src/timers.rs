@@ -4,17 +4,17 @@
 //! namespace): registering it again changes nothing. The earliest time over all groups is known at
 //! any moment, so a watermark for which nothing is due costs one comparison.
 
-use crate::codec::EntrySink;
-use crate::frozen::FrozenState;
+use crate::frozen::{FrozenState, StateWriter};
+use crate::hash;
 use crate::key_context::KeyContext;
 use crate::minimum::Minimum;
-use crate::registered::{RegisteredState, StateDescription, StateType};
-use crate::{Result, hash};
+use crate::registered::RegisteredState;
 use imbl::OrdSet;
 use millpond_serializer::{
-    ByteReader, Compatibility, Error, FlinkKey, FlinkType, Namespace, SerializerSnapshot,
-    TimerElement, VoidNamespace,
+    ByteReader, Compatibility, FlinkKey, FlinkType, Namespace, SerializerSnapshot, TimerElement,
+    VoidNamespace,
 };
+use millpond_snapshot::StateMeta;
 use millpond_types::{KeyGroup, KeyGroupRange};
 use std::any::Any;
 use std::cell::RefCell;
@@ -88,9 +88,14 @@ impl<K: FlinkKey, N: Namespace> TimerService<K, N> {
         self.processing.queue.borrow().heads.get()
     }
 
-    /// Returns all event-time timers and all processing-time timers, in no particular order.
-    pub fn all(&self) -> (Vec<TimerElement<K, N>>, Vec<TimerElement<K, N>>) {
-        (self.event.all(), self.processing.all())
+    /// Returns all event-time timers, in no particular order.
+    pub fn event_timers(&self) -> Vec<Timer<K, N>> {
+        self.event.all()
+    }
+
+    /// Returns all processing-time timers, in no particular order.
+    pub fn processing_timers(&self) -> Vec<Timer<K, N>> {
+        self.processing.all()
     }
 
     /// How many timers are registered: event time and processing time.
@@ -168,7 +173,7 @@ trait RegisterTimer<N> {
 
 /// The timers of one time domain.
 pub(crate) struct TimerQueue<K, N> {
-    description: StateDescription,
+    meta: StateMeta,
     context: Rc<KeyContext<K>>,
     first: KeyGroup,
     queue: RefCell<Queue<K, N>>,
@@ -188,19 +193,15 @@ impl<K: FlinkKey, N: Namespace> Queue<K, N> {
 }
 
 impl<K: FlinkKey, N: Namespace> TimerQueue<K, N> {
-    pub(crate) fn new(name: String, context: Rc<KeyContext<K>>, range: KeyGroupRange) -> Self {
-        let description = StateDescription {
-            name,
-            state_type: StateType::PriorityQueue,
-            namespace: None,
-            value: SerializerSnapshot::timer(K::serializer_snapshot(), N::serializer_snapshot()),
-        };
+    pub(crate) fn new(name: &str, context: Rc<KeyContext<K>>, range: KeyGroupRange) -> Self {
+        let element = SerializerSnapshot::timer(K::serializer_snapshot(), N::serializer_snapshot());
+        let meta = StateMeta::priority_queue(name, element);
         let queue = Queue {
             groups: vec![OrdSet::new(); range.len()],
             heads: Minimum::new(range.len()),
         };
         TimerQueue {
-            description,
+            meta,
             context,
             first: range.first(),
             queue: RefCell::new(queue),
@@ -228,14 +229,27 @@ impl<K: FlinkKey, N: Namespace> TimerQueue<K, N> {
         })
     }
 
-    /// Returns all timers, in no particular order.
-    fn all(&self) -> Vec<TimerElement<K, N>> {
-        self.queue
-            .borrow()
-            .groups
-            .iter()
-            .flatten()
-            .cloned()
+    fn all(&self) -> Vec<Timer<K, N>> {
+        let queue = self.queue.borrow();
+        let groups = queue.groups.iter().enumerate();
+        groups
+            .flat_map(|(group, timers)| {
+                timers.iter().cloned().map(
+                    move |TimerElement {
+                              timestamp,
+                              key,
+                              namespace,
+                          }| {
+                        let group = KeyGroup(self.first.0 + group as u16);
+                        Timer {
+                            timestamp,
+                            key,
+                            namespace,
+                            group,
+                        }
+                    },
+                )
+            })
             .collect()
     }
 }
@@ -284,12 +298,15 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
             .for_each(|timer| visit(&timer.key));
     }
 
-    fn description(&self) -> &StateDescription {
-        &self.description
+    fn meta(&self) -> &StateMeta {
+        &self.meta
     }
 
-    fn resolve(&self, previous: &StateDescription) -> Compatibility {
-        TimerElement::<K, N>::resolve(&previous.value)
+    fn resolve(
+        &self,
+        previous: &StateMeta,
+    ) -> std::result::Result<Compatibility, millpond_snapshot::Error> {
+        Ok(TimerElement::<K, N>::resolve(previous.value_serializer()?))
     }
 
     fn entries(&self) -> usize {
@@ -309,10 +326,7 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
             .cloned()
             .map(Some)
             .collect();
-        Box::new(FrozenTimers {
-            state: self.description.name.clone(),
-            groups,
-        })
+        Box::new(FrozenTimers { groups })
     }
 
     fn maintain(&self, _budget: &mut usize) -> bool {
@@ -326,7 +340,7 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
         group: usize,
         key: &mut ByteReader<'_>,
         _value: &mut ByteReader<'_>,
-    ) -> std::result::Result<(), Error> {
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
         let timer = TimerElement::read(key)?;
         let mut queue = self.queue.borrow_mut();
         queue.groups[group].insert(timer);
@@ -337,35 +351,22 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
 
 /// The image of a queue at the moment of its freeze.
 struct FrozenTimers<K, N> {
-    state: String,
     groups: Vec<Option<OrdSet<TimerElement<K, N>>>>,
 }
 
 impl<K: FlinkKey, N: Namespace> FrozenState for FrozenTimers<K, N> {
-    fn name(&self) -> &str {
-        &self.state
-    }
-
     fn entries(&self) -> usize {
         self.groups.iter().flatten().map(OrdSet::len).sum()
     }
 
-    fn has_entries(&self, group: usize) -> bool {
-        self.groups[group]
-            .as_ref()
-            .is_some_and(|group| !group.is_empty())
-    }
-
-    fn write_group(&mut self, group: usize, sink: &mut dyn EntrySink) -> Result<u64> {
-        let Some(timers) = self.groups[group].take() else {
-            return Ok(0);
-        };
-        let mut key = Vec::new();
-        for timer in &timers {
-            key.clear();
-            timer.write(&mut key);
-            sink.entry(&key, &[])?;
-        }
-        Ok(timers.len() as u64)
+    fn write_group(
+        &mut self,
+        group: usize,
+        writer: &mut StateWriter<'_>,
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        let timers = self.groups[group].take().unwrap_or_default();
+        timers
+            .iter()
+            .try_for_each(|timer| writer.entry(|out| timer.write(out), |_| {}))
     }
 }
