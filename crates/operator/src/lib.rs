@@ -19,5 +19,5 @@ pub use batch::{AnyBatch, Batch, BatchCodec, Data};
 pub use context::{OpenContext, RestoredState, SnapshotContext, SubtaskInfo, Wake};
 pub use element::{Element, MAX_WATERMARK, NO_TIMESTAMP};
 pub use error::{FunctionError, Result};
-pub use operator::{Operator, OperatorFactory, OperatorSnapshot};
+pub use operator::{Durable, Operator, OperatorFactory, OperatorSnapshot};
 pub use output::{Collector, Output, Port, SideTag};

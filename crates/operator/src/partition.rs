@@ -48,45 +48,45 @@ where
 }
 
 /// Takes batches ready to be sent: the receiving subtask and the records.
-pub type Send<'a> = &'a mut dyn FnMut(u32, Box<dyn AnyBatch>);
+pub type Sender<'a> = &'a mut dyn FnMut(u32, Box<dyn AnyBatch>);
 
 /// Distributes the records of one sender over the subtasks of the receiver.
 pub trait Partition {
     /// Distributes a batch; may keep records back until [`Partition::flush`].
-    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>);
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Sender<'_>);
 
     /// Sends everything kept back.
-    fn flush(&mut self, send: Send<'_>);
+    fn flush(&mut self, send: Sender<'_>);
 }
 
 /// Makes the partition of one sending subtask.
 ///
 /// Arguments: the sending subtask, the receiver's parallelism and maximum parallelism.
-pub type PartitionFactory = Arc<dyn Fn(u32, u32, u32) -> Box<dyn Partition> + std::marker::Send + Sync>;
+pub type PartitionFactory = Arc<dyn Fn(u32, u32, u32) -> Box<dyn Partition> + Send + Sync>;
 
 /// Sends every batch to one subtask: forward and global edges.
 pub struct ToSubtask(pub u32);
 
 impl Partition for ToSubtask {
-    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Sender<'_>) {
         send(self.0, batch);
     }
 
-    fn flush(&mut self, _send: Send<'_>) {}
+    fn flush(&mut self, _send: Sender<'_>) {}
 }
 
 /// Sends a copy of every batch to every subtask.
 pub struct ToAll(pub u32);
 
 impl Partition for ToAll {
-    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Sender<'_>) {
         for subtask in 1..self.0 {
             send(subtask, batch.clone());
         }
         send(0, batch);
     }
 
-    fn flush(&mut self, _send: Send<'_>) {}
+    fn flush(&mut self, _send: Sender<'_>) {}
 }
 
 /// Records waiting for one receiving subtask each.
@@ -100,7 +100,7 @@ impl<T: Data> Buckets<T> {
     }
 
     #[inline]
-    fn push(&mut self, subtask: usize, row: T, timestamp: i64, key_group: Option<u16>, send: Send<'_>) {
+    fn push(&mut self, subtask: usize, row: T, timestamp: i64, key_group: Option<u16>, send: Sender<'_>) {
         let bucket = &mut self.batches[subtask];
         if bucket.rows.capacity() == 0 {
             bucket.rows.reserve_exact(BATCH_RECORDS);
@@ -121,7 +121,7 @@ impl<T: Data> Buckets<T> {
         }
     }
 
-    fn flush(&mut self, send: Send<'_>) {
+    fn flush(&mut self, send: Sender<'_>) {
         for (subtask, bucket) in self.batches.iter_mut().enumerate() {
             if !bucket.rows.is_empty() {
                 send(subtask as u32, Box::new(std::mem::take(bucket)));
@@ -144,7 +144,7 @@ impl<T: Data> RoundRobin<T> {
 }
 
 impl<T: Data> Partition for RoundRobin<T> {
-    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Sender<'_>) {
         let Batch { rows, timestamps, .. } = downcast::<T>(batch);
         let mut timestamps = timestamps.into_iter();
         for row in rows {
@@ -157,7 +157,7 @@ impl<T: Data> Partition for RoundRobin<T> {
         }
     }
 
-    fn flush(&mut self, send: Send<'_>) {
+    fn flush(&mut self, send: Sender<'_>) {
         self.buckets.flush(send);
     }
 }
@@ -181,7 +181,7 @@ impl<T: Data, S: KeySelector<T>> ByKey<T, S> {
 }
 
 impl<T: Data, S: KeySelector<T>> Partition for ByKey<T, S> {
-    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Send<'_>) {
+    fn route(&mut self, batch: Box<dyn AnyBatch>, send: Sender<'_>) {
         let Batch { rows, timestamps, .. } = downcast::<T>(batch);
         let mut timestamps = timestamps.into_iter();
         for row in rows {
@@ -193,7 +193,7 @@ impl<T: Data, S: KeySelector<T>> Partition for ByKey<T, S> {
         }
     }
 
-    fn flush(&mut self, send: Send<'_>) {
+    fn flush(&mut self, send: Sender<'_>) {
         self.buckets.flush(send);
     }
 }
