@@ -1,1 +1,25 @@
 //! Job master, worker processes, supervision and restart.
+//!
+//! A job is an executable. Started by hand it becomes its own job master, with worker threads in
+//! the same process or worker processes as children; a child becomes a worker process
+//! ([`run_worker_process`]). The master decides nothing itself: see `checkpoint`.
+
+mod deployment;
+mod event;
+mod local_dispatcher;
+mod master;
+mod options;
+mod process;
+mod processes;
+pub mod random;
+mod recovery;
+mod snapshot_io;
+mod transport;
+mod view;
+mod worker_process;
+
+pub use local_dispatcher::{JobHandle, start_job};
+pub use master::JobResult;
+pub use options::{JobOptions, RestoreOptions};
+pub use process::WORKER_ENVIRONMENT;
+pub use worker_process::{is_worker_process, run_worker_process};

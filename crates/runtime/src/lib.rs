@@ -1,1 +1,26 @@
 //! The data plane: the only importer of timely.
+//!
+//! A timestamp is an epoch and a tick ([`time`]). The barrier of checkpoint n is every operator's
+//! advance from epoch e to e + 1; timely's progress protocol proves that all of epoch e has
+//! arrived. Everything else that a stateful stream needs is here: a task drains its inputs into a
+//! queue of its own ([`task`]), aligns ([`barrier`]), runs its chain of operators in slices
+//! ([`chain`]), and sources stay within a window of records in flight ([`window`]).
+
+mod attempt;
+pub mod barrier;
+mod board;
+mod chain;
+mod control;
+mod dataflow;
+mod edge;
+mod gate;
+mod packet;
+mod panic;
+mod program;
+mod snapshot_pool;
+mod task;
+pub mod time;
+mod window;
+
+pub use attempt::{AttemptHandle, AttemptOptions, Restore, start_attempt};
+pub use program::{EdgeProgram, NodeProgram, Program};

@@ -1,0 +1,90 @@
+//! What a worker process needs to know to run its share of an attempt.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use millpond_checkpoint::RestorePlan;
+use millpond_fs::{Location, file_system_for};
+use millpond_job::gateway::Attempt;
+use millpond_operator::RestoredState;
+use millpond_runtime::{Program, Restore};
+use millpond_types::{JobId, OperatorId};
+use serde::{Deserialize, Serialize};
+
+/// One attempt, for all its processes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Deployment {
+    pub(crate) job: JobId,
+    pub(crate) attempt: Attempt,
+    /// Worker threads in each process.
+    pub(crate) workers: u32,
+    pub(crate) exactly_once: bool,
+    /// Whether sinks wait for checkpoints to commit.
+    pub(crate) checkpointing: bool,
+    /// For how long the job has been running on the master's clock.
+    pub(crate) elapsed_ms: u64,
+    pub(crate) restore: Option<RestoreFrom>,
+    /// Splits dealt out by the enumerators.
+    pub(crate) splits: Vec<AssignedSplits>,
+    /// Where each process listens for data connections; a single process needs none.
+    pub(crate) data_addresses: Vec<String>,
+}
+
+/// The snapshot that an attempt is restored from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RestoreFrom {
+    /// Its directory or metadata file.
+    pub(crate) pointer: String,
+    pub(crate) plan: RestorePlan,
+}
+
+/// Splits that an enumerator has dealt to one subtask.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AssignedSplits {
+    pub(crate) operator: OperatorId,
+    pub(crate) subtask: u32,
+    /// Serialized.
+    pub(crate) splits: Vec<Vec<u8>>,
+}
+
+impl Deployment {
+    /// The program with the maximum parallelism that this attempt has.
+    pub(crate) fn program(&self, program: &Program) -> Program {
+        let mut program = program.clone();
+        if let Some(from) = &self.restore {
+            from.plan.adopt_max_parallelism(&mut program.graph);
+        }
+        program
+    }
+
+    /// What the data plane restores from.
+    ///
+    /// # Errors
+    ///
+    /// The snapshot cannot be read.
+    pub(crate) fn restore(&self, program: &Program) -> Result<Restore, String> {
+        let splits = self.splits.iter().map(|all| ((all.operator, all.subtask), all.splits.clone()));
+        let mut restore = Restore { states: HashMap::new(), splits: splits.collect() };
+        let Some(from) = &self.restore else { return Ok(restore) };
+        let load = || -> Result<_, millpond_snapshot::Error> {
+            let pointer = Location::parse(&from.pointer)?;
+            millpond_snapshot::load(file_system_for(&pointer)?, &pointer)
+        };
+        let snapshot = Arc::new(load().map_err(|error| error.to_string())?);
+        for vertex in &program.graph.vertices {
+            for operator in &vertex.operators {
+                for subtask in 0..vertex.parallelism {
+                    let Some(state) = from.plan.operator(operator.id, subtask) else { continue };
+                    let restored = RestoredState {
+                        snapshot: Arc::clone(&snapshot),
+                        checkpoint: from.plan.checkpoint,
+                        keyed: state.keyed.clone(),
+                        operator: state.operator.clone(),
+                    };
+                    restore.states.insert((operator.id, subtask), restored);
+                }
+            }
+        }
+        Ok(restore)
+    }
+}

@@ -1,0 +1,51 @@
+//! What the job master hears.
+
+use millpond_job::FromWorker;
+use millpond_job::dispatcher::{CheckpointKind, SavepointRequest};
+use millpond_types::{CheckpointId, TriggerId};
+
+/// Something that happened to a job.
+pub(crate) enum MasterEvent {
+    /// A worker process says something.
+    Worker {
+        /// The process.
+        process: u32,
+        /// What it says.
+        message: FromWorker,
+    },
+    /// The connection to a worker process has ended.
+    ProcessLost {
+        /// The process.
+        process: u32,
+        /// Which of its connections.
+        generation: u64,
+    },
+    /// The metadata of a checkpoint is written, or cannot be.
+    MetadataWritten {
+        /// The checkpoint.
+        checkpoint: CheckpointId,
+        /// The error, for people.
+        result: Result<(), String>,
+    },
+    /// A savepoint was asked for.
+    Savepoint {
+        /// The operation.
+        trigger: TriggerId,
+        /// What was asked for.
+        request: SavepointRequest,
+    },
+    /// A checkpoint was asked for.
+    Checkpoint {
+        /// The operation.
+        trigger: TriggerId,
+        /// What was asked for.
+        kind: CheckpointKind,
+    },
+    /// A savepoint was removed.
+    Disposed {
+        /// Its directory.
+        directory: String,
+    },
+    /// The job is to be cancelled.
+    Cancel,
+}

@@ -1,0 +1,321 @@
+//! A cluster of one job: what a job executable that is run by hand offers to the REST API.
+
+use std::collections::HashMap;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use millpond_fs::{Location, file_system_for};
+use millpond_job::JobStatus;
+use millpond_job::dispatcher::{
+    CheckpointConfig, CheckpointKind, CheckpointStatistics, ClusterOverview, DispatchError,
+    Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
+    SavepointFormat, SavepointRequest,
+};
+use millpond_runtime::Program;
+use millpond_types::{CheckpointId, Clock, JobId, SystemClock, TriggerId};
+
+use crate::event::MasterEvent;
+use crate::master::{self, JobResult};
+use crate::options::JobOptions;
+use crate::view::View;
+
+/// A job that runs, or has run, in this process.
+pub struct JobHandle {
+    dispatcher: Arc<LocalDispatcher>,
+    thread: JoinHandle<JobResult>,
+}
+
+impl JobHandle {
+    /// For the REST API.
+    pub fn dispatcher(&self) -> Arc<dyn Dispatcher> {
+        Arc::clone(&self.dispatcher) as Arc<dyn Dispatcher>
+    }
+
+    /// Waits for the end of the job.
+    ///
+    /// # Errors
+    ///
+    /// The job master itself has died, which is a bug; its message.
+    pub fn join(self) -> Result<JobResult, String> {
+        self.thread.join().map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+            format!("the job master died: {}", text.unwrap_or_default())
+        })
+    }
+}
+
+/// Starts a job.
+///
+/// # Errors
+///
+/// Threads or sockets cannot be had.
+pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHandle> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let graph = program.graph.clone();
+    let view = Arc::new(View::new(options.job, options.name.clone(), graph, clock.now_ms()));
+    let config = options.checkpoint_config.clone();
+    let (processes, job) = (options.processes, options.job);
+    let configuration = options.configuration.clone();
+    let savepoint_directory = options.savepoint_directory.clone();
+    let (events, thread) = master::start(program, options, Arc::clone(&view), clock)?;
+    let dispatcher = LocalDispatcher {
+        job,
+        view,
+        events: Mutex::new(events),
+        config,
+        configuration,
+        savepoint_directory,
+        processes,
+        strangers: Mutex::default(),
+        disposals: Arc::default(),
+    };
+    Ok(JobHandle { dispatcher: Arc::new(dispatcher), thread })
+}
+
+struct LocalDispatcher {
+    job: JobId,
+    view: Arc<View>,
+    events: Mutex<Sender<MasterEvent>>,
+    config: CheckpointConfig,
+    configuration: Vec<(String, String)>,
+    savepoint_directory: Option<String>,
+    processes: u32,
+    /// Triggers for jobs that are not here: their failure is the operation's result.
+    strangers: Mutex<HashMap<(JobId, TriggerId), OperationFailure>>,
+    disposals: Arc<Mutex<HashMap<TriggerId, Operation<()>>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn not_found(job: JobId) -> OperationFailure {
+    OperationFailure {
+        class: "org.apache.flink.runtime.messages.FlinkJobNotFoundException".to_owned(),
+        message: format!("Could not find Flink job ({job})"),
+    }
+}
+
+impl LocalDispatcher {
+    fn send(&self, event: MasterEvent) {
+        // The job has ended: whoever asks later sees that in the view.
+        let _ = lock(&self.events).send(event);
+    }
+
+    fn is_here(&self, job: JobId) -> bool {
+        job == self.job
+    }
+
+    /// Whether triggers for this job can only fail.
+    fn is_gone(&self, job: JobId) -> bool {
+        !self.is_here(job) || self.view.lock().status.is_globally_terminal()
+    }
+
+    fn stranger<T>(&self, job: JobId, trigger: TriggerId) -> Option<Operation<T>> {
+        let failure = lock(&self.strangers).get(&(job, trigger)).cloned()?;
+        Some(Operation::Completed(Err(failure)))
+    }
+}
+
+impl Dispatcher for LocalDispatcher {
+    fn overview(&self) -> ClusterOverview {
+        let view = self.view.lock();
+        let slots = view.graph.max_vertex_parallelism();
+        let is = |status: JobStatus| u32::from(view.status == status);
+        let running = u32::from(!view.status.is_globally_terminal());
+        ClusterOverview {
+            task_managers: self.processes.max(1),
+            slots_total: slots,
+            slots_available: slots * (1 - running),
+            jobs_running: running,
+            jobs_finished: is(JobStatus::Finished),
+            jobs_cancelled: is(JobStatus::Canceled),
+            jobs_failed: is(JobStatus::Failed),
+        }
+    }
+
+    fn jobs(&self) -> Vec<JobOverview> {
+        vec![self.view.lock().overview()]
+    }
+
+    fn job(&self, job: JobId) -> Option<JobDetails> {
+        self.is_here(job).then(|| self.view.lock().details())
+    }
+
+    fn cancel(&self, job: JobId) -> Result<(), DispatchError> {
+        if !self.is_here(job) {
+            return Err(DispatchError::UnknownJob(job));
+        }
+        let status = self.view.lock().status;
+        match status {
+            JobStatus::Finished | JobStatus::Failed => Err(DispatchError::AlreadyEnded(job, status)),
+            JobStatus::Canceled => Ok(()),
+            JobStatus::Initializing
+            | JobStatus::Created
+            | JobStatus::Running
+            | JobStatus::Failing
+            | JobStatus::Cancelling
+            | JobStatus::Restarting
+            | JobStatus::Suspended
+            | JobStatus::Reconciling => {
+                self.send(MasterEvent::Cancel);
+                Ok(())
+            }
+        }
+    }
+
+    fn trigger_savepoint(
+        &self,
+        job: JobId,
+        trigger: TriggerId,
+        request: SavepointRequest,
+    ) -> Result<(), DispatchError> {
+        if request.target_directory.is_none() && self.savepoint_directory.is_none() {
+            return Err(DispatchError::NoTargetDirectory);
+        }
+        if request.format == SavepointFormat::Native {
+            return Err(DispatchError::Refused(
+                "savepoints in NATIVE format are not supported by this state backend; \
+                 use CANONICAL, which every state backend restores"
+                    .to_owned(),
+            ));
+        }
+        if self.is_gone(job) {
+            lock(&self.strangers).insert((job, trigger), not_found(job));
+            return Ok(());
+        }
+        let known = {
+            let mut view = self.view.lock();
+            let known = view.savepoints.contains_key(&trigger);
+            view.savepoints.entry(trigger).or_insert(Operation::InProgress);
+            known
+        };
+        if !known {
+            self.send(MasterEvent::Savepoint { trigger, request });
+        }
+        Ok(())
+    }
+
+    fn savepoint_status(&self, job: JobId, trigger: TriggerId) -> Option<Operation<String>> {
+        if let Some(operation) = self.stranger(job, trigger) {
+            return Some(operation);
+        }
+        if !self.is_here(job) {
+            return None;
+        }
+        self.view.lock().savepoints.get(&trigger).cloned()
+    }
+
+    fn trigger_checkpoint(
+        &self,
+        job: JobId,
+        trigger: TriggerId,
+        kind: CheckpointKind,
+    ) -> Result<(), DispatchError> {
+        if self.is_gone(job) {
+            lock(&self.strangers).insert((job, trigger), not_found(job));
+            return Ok(());
+        }
+        let known = {
+            let mut view = self.view.lock();
+            let known = view.checkpoints.contains_key(&trigger);
+            view.checkpoints.entry(trigger).or_insert(Operation::InProgress);
+            known
+        };
+        if !known {
+            self.send(MasterEvent::Checkpoint { trigger, kind });
+        }
+        Ok(())
+    }
+
+    fn checkpoint_status(&self, job: JobId, trigger: TriggerId) -> Option<Operation<CheckpointId>> {
+        if let Some(operation) = self.stranger(job, trigger) {
+            return Some(operation);
+        }
+        if !self.is_here(job) {
+            return None;
+        }
+        self.view.lock().checkpoints.get(&trigger).cloned()
+    }
+
+    fn dispose_savepoint(&self, trigger: TriggerId, path: String) -> Result<(), DispatchError> {
+        {
+            let mut disposals = lock(&self.disposals);
+            if disposals.contains_key(&trigger) {
+                return Ok(());
+            }
+            disposals.insert(trigger, Operation::InProgress);
+        }
+        let disposals = Arc::clone(&self.disposals);
+        let events = lock(&self.events).clone();
+        std::thread::spawn(move || {
+            let result = match dispose(&path) {
+                Ok(directory) => {
+                    // The job has ended: it has no recovery points any more.
+                    let _ = events.send(MasterEvent::Disposed { directory });
+                    Ok(())
+                }
+                Err(message) => Err(OperationFailure {
+                    class: "org.apache.flink.util.FlinkException".to_owned(),
+                    message: format!("Could not dispose savepoint {path}: {message}"),
+                }),
+            };
+            lock(&disposals).insert(trigger, Operation::Completed(result));
+        });
+        Ok(())
+    }
+
+    fn disposal_status(&self, trigger: TriggerId) -> Option<Operation<()>> {
+        lock(&self.disposals).get(&trigger).cloned()
+    }
+
+    fn checkpoints(&self, job: JobId) -> Option<CheckpointStatistics> {
+        self.is_here(job).then(|| self.view.lock().statistics.clone())
+    }
+
+    fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig> {
+        self.is_here(job).then(|| self.config.clone())
+    }
+
+    fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>> {
+        self.is_here(job).then(|| self.view.lock().exceptions.clone())
+    }
+
+    fn configuration(&self) -> Vec<(String, String)> {
+        self.configuration.clone()
+    }
+}
+
+/// Deletes a snapshot: nothing but one, so that a typing error deletes nothing else.
+fn dispose(path: &str) -> Result<String, String> {
+    let pointer = Location::parse(path).map_err(|error| error.to_string())?;
+    let fs = file_system_for(&pointer).map_err(|error| error.to_string())?;
+    let snapshot = millpond_snapshot::load(Arc::clone(&fs), &pointer).map_err(|error| error.to_string())?;
+    let mut files = Vec::new();
+    let mut problem = None;
+    snapshot.metadata.streams(&mut |stream| match snapshot.file_of(stream) {
+        Ok(Some(file)) if file.starts_with(&snapshot.directory) => files.push(file),
+        Ok(_) => {}
+        Err(error) => problem = Some(error.to_string()),
+    });
+    if let Some(problem) = problem {
+        return Err(problem);
+    }
+    let delete = || -> Result<(), millpond_fs::Error> {
+        fs.delete_file(&snapshot.directory.join(millpond_snapshot::METADATA_FILE))?;
+        for file in &files {
+            if fs.exists(file)? {
+                fs.delete_file(file)?;
+            }
+        }
+        // What else lies there is the owner's.
+        if fs.list(&snapshot.directory)?.is_empty() {
+            fs.delete_dir(&snapshot.directory)?;
+        }
+        Ok(())
+    };
+    delete().map_err(|error| error.to_string())?;
+    Ok(snapshot.directory.to_string())
+}

@@ -1,0 +1,481 @@
+//! The job master: carries out what the coordinator and the restart strategy decide.
+//!
+//! One thread hears everything that happens to a job as [`MasterEvent`]s, in order. What takes
+//! time (metadata, deletions) happens on a thread of its own and comes back as an event.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use millpond_checkpoint::{
+    Action, Coordinator, Event, Outcome, Restart, RestartConfig, RestartStrategy,
+};
+use millpond_job::dispatcher::{ExceptionEntry, Operation, OperationFailure, SavepointRequest};
+use millpond_job::gateway::Attempt;
+use millpond_job::{FromWorker, JobStatus, ToWorker};
+use millpond_operator::source::SourceCoordinator;
+use millpond_runtime::Program;
+use millpond_snapshot::savepoint_directory;
+use millpond_types::{Clock, OperatorId, TriggerId};
+
+use crate::deployment::{AssignedSplits, Deployment};
+use crate::event::MasterEvent;
+use crate::options::JobOptions;
+use crate::processes::{Processes, is_of};
+use crate::recovery::{Recovered, Recovery, RecoveryError};
+use crate::snapshot_io::SnapshotIo;
+use crate::view::View;
+
+/// How long a process may take to end an attempt before it is killed.
+const END_TIMEOUT_MS: u64 = 10_000;
+
+/// How long to wait before an unreachable snapshot is tried again.
+const RECOVERY_RETRY_MS: u64 = 1_000;
+
+/// How many times in a row an unreachable snapshot is tried.
+const RECOVERY_RETRIES: u32 = 30;
+
+/// How a job has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobResult {
+    /// FINISHED, CANCELED or FAILED.
+    pub status: JobStatus,
+    /// Why, if it failed.
+    pub failure: Option<String>,
+    /// Milliseconds from its start.
+    pub runtime_ms: u64,
+}
+
+/// Where the job is in its life.
+enum Phase {
+    /// An attempt is to begin at this time, in milliseconds since 1970.
+    Waiting(u64),
+    /// Processes are restoring state.
+    Deploying,
+    /// Records flow.
+    Running,
+    /// Processes are ending the attempt.
+    Ending {
+        next: AfterEnd,
+        deadline_ms: u64,
+    },
+    /// Over.
+    Ended(JobResult),
+}
+
+/// What follows when all processes have ended an attempt.
+#[derive(Clone, Debug)]
+enum AfterEnd {
+    /// Another attempt, not before this time.
+    Restart(u64),
+    /// The job has failed for good.
+    Fail(String),
+    /// The job is cancelled.
+    Cancel,
+}
+
+/// Runs a job on a thread of its own.
+pub(crate) fn start(
+    program: Program,
+    options: JobOptions,
+    view: Arc<View>,
+    clock: Arc<dyn Clock>,
+) -> std::io::Result<(Sender<MasterEvent>, JoinHandle<JobResult>)> {
+    let (sender, events) = channel();
+    let processes = Processes::new(options.processes, program.clone(), sender.clone())?;
+    let io = SnapshotIo::start(sender.clone(), options.name.clone(), options.job)?;
+    let thread = std::thread::Builder::new().name("job-master".to_owned()).spawn(move || {
+        let now_ms = clock.now_ms();
+        let checkpointing = options.coordinator.interval_ms.is_some();
+        let restart = options.restart.clone();
+        let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
+        let strategy = RestartStrategy::new(restart, crate::random::bits());
+        view.lock().restart_strategy = strategy.describe();
+        let master = Master {
+            coordinator: Coordinator::new(options.coordinator.clone(), &program.graph, 1),
+            recovery: Recovery::new(options.restore.clone()),
+            restart: strategy,
+            program,
+            options,
+            view,
+            clock,
+            processes,
+            io,
+            phase: Phase::Waiting(now_ms),
+            attempt: 0,
+            started_ms: now_ms,
+            running: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            coordinator_bytes: HashMap::new(),
+            recovery_retries: 0,
+        };
+        master.run(&events)
+    })?;
+    Ok((sender, thread))
+}
+
+struct Master {
+    program: Program,
+    options: JobOptions,
+    coordinator: Coordinator,
+    recovery: Recovery,
+    restart: RestartStrategy,
+    view: Arc<View>,
+    clock: Arc<dyn Clock>,
+    processes: Processes,
+    io: SnapshotIo,
+    phase: Phase,
+    attempt: Attempt,
+    started_ms: u64,
+    /// Processes whose subtasks all run.
+    running: BTreeSet<u32>,
+    /// Processes that have ended the attempt.
+    ended: BTreeSet<u32>,
+    /// What the enumerators of the sources have to be restored from.
+    coordinator_bytes: HashMap<OperatorId, Vec<u8>>,
+    recovery_retries: u32,
+}
+
+impl Master {
+    fn run(mut self, events: &Receiver<MasterEvent>) -> JobResult {
+        loop {
+            let now_ms = self.clock.now_ms();
+            self.tell(Event::Timer);
+            self.proceed(now_ms);
+            if let Phase::Ended(result) = &self.phase {
+                let result = result.clone();
+                self.publish();
+                self.io.finish();
+                return result;
+            }
+            self.publish();
+            match events.recv_timeout(self.timeout()) {
+                Ok(event) => {
+                    self.on_event(event);
+                    // Handle what has queued up meanwhile before looking at deadlines again.
+                    for event in events.try_iter().take(64) {
+                        self.on_event(event);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("the master keeps a sender"),
+            }
+        }
+    }
+
+    fn timeout(&self) -> Duration {
+        let now_ms = self.clock.now_ms();
+        let own = match &self.phase {
+            Phase::Waiting(until) => Some(*until),
+            Phase::Ending { deadline_ms, .. } => Some(*deadline_ms),
+            Phase::Deploying | Phase::Running | Phase::Ended(_) => None,
+        };
+        let next = own.into_iter().chain(self.coordinator.next_deadline()).min();
+        let wait = next.map_or(1000, |at| at.saturating_sub(now_ms)).min(1000);
+        Duration::from_millis(wait)
+    }
+
+    /// Does what is due.
+    fn proceed(&mut self, now_ms: u64) {
+        match &self.phase {
+            Phase::Waiting(until) if *until <= now_ms && !self.coordinator.is_finalizing() => {
+                self.begin_attempt(now_ms);
+            }
+            Phase::Ending { next, deadline_ms } => {
+                let missing: Vec<u32> =
+                    (0..self.processes.count()).filter(|p| !self.ended.contains(p)).collect();
+                let lost = self.processes.lost();
+                let waits = missing.iter().any(|process| !lost.contains(process));
+                if waits && *deadline_ms > now_ms {
+                    return;
+                }
+                let next = next.clone();
+                if waits {
+                    tracing::warn!("worker processes {missing:?} did not end in time and are killed");
+                    self.processes.kill(missing.into_iter());
+                }
+                if !self.coordinator.is_finalizing() {
+                    self.after_end(next, now_ms);
+                }
+            }
+            Phase::Waiting(_) | Phase::Deploying | Phase::Running | Phase::Ended(_) => {}
+        }
+    }
+
+    fn after_end(&mut self, next: AfterEnd, now_ms: u64) {
+        match next {
+            AfterEnd::Restart(at) => self.phase = Phase::Waiting(at.max(now_ms)),
+            AfterEnd::Fail(message) => self.end(JobStatus::Failed, Some(message)),
+            AfterEnd::Cancel => self.end(JobStatus::Canceled, None),
+        }
+    }
+
+    fn end(&mut self, status: JobStatus, failure: Option<String>) {
+        self.tell(Event::JobEnded { status });
+        let now_ms = self.clock.now_ms();
+        let runtime_ms = now_ms - self.started_ms;
+        self.phase = Phase::Ended(JobResult { status, failure, runtime_ms });
+        // Deletions come first: whoever sees the end sees what is left.
+        self.io.finish();
+        self.view.lock().enter(status, now_ms);
+    }
+
+    fn begin_attempt(&mut self, now_ms: u64) {
+        self.attempt += 1;
+        self.running.clear();
+        self.ended.clear();
+        let recovered = match self.recovery.recover(&mut self.coordinator, &self.program.graph) {
+            Ok(recovered) => recovered,
+            Err(RecoveryError::Unreachable(reason)) if self.recovery_retries < RECOVERY_RETRIES => {
+                tracing::warn!("{reason}; trying again in {RECOVERY_RETRY_MS} ms");
+                self.recovery_retries += 1;
+                self.attempt -= 1;
+                self.phase = Phase::Waiting(now_ms + RECOVERY_RETRY_MS);
+                return;
+            }
+            Err(RecoveryError::Unreachable(message) | RecoveryError::Refused(message)) => {
+                tracing::error!("{message}");
+                self.record_exception(None, &message);
+                self.end(JobStatus::Failed, Some(message));
+                return;
+            }
+        };
+        self.recovery_retries = 0;
+        for warning in &recovered.warnings {
+            tracing::warn!("{warning}");
+        }
+        match self.deploy(recovered, now_ms) {
+            Ok(()) => self.phase = Phase::Deploying,
+            Err(message) => self.fail_attempt(None, message),
+        }
+    }
+
+    fn deploy(&mut self, recovered: Recovered, now_ms: u64) -> Result<(), String> {
+        if self.attempt > 1 {
+            self.view.lock().restarts = self.attempt - 1;
+        }
+        let splits = self.assign_splits(&recovered)?;
+        let count = self.processes.count();
+        let workers = self.program.graph.max_vertex_parallelism().div_ceil(count);
+        let restored = recovered.event;
+        self.view.lock().restored_from = recovered.restore.as_ref().map(|from| from.pointer.clone());
+        let deployment = Deployment {
+            job: self.options.job,
+            attempt: self.attempt,
+            workers,
+            exactly_once: self.options.exactly_once,
+            checkpointing: self.options.coordinator.interval_ms.is_some()
+                && self.options.coordinator.checkpoints_after_tasks_finish,
+            elapsed_ms: now_ms - self.started_ms,
+            restore: recovered.restore,
+            splits,
+            data_addresses: Vec::new(),
+        };
+        self.tell(Event::AttemptStarted { attempt: self.attempt, processes: count });
+        if let Some(event) = restored {
+            self.tell(event);
+        }
+        self.processes.deploy(deployment)
+    }
+
+    /// Restores the enumerators, lets them discover splits, and deals these out.
+    fn assign_splits(
+        &mut self,
+        recovered: &Recovered,
+    ) -> Result<Vec<AssignedSplits>, String> {
+        let mut assigned = Vec::new();
+        self.coordinator_bytes.clear();
+        for vertex in &self.program.graph.vertices {
+            let head = &vertex.operators[0];
+            let Some(factory) = &self.program.nodes[head.node.0 as usize].coordinator else { continue };
+            let mut coordinator: Box<dyn SourceCoordinator> = factory();
+            let restored = recovered.coordinators.get(&head.id).map(Vec::as_slice);
+            let splits = coordinator
+                .start(restored, vertex.parallelism)
+                .map_err(|error| format!("source \"{}\": {}", head.name, error.chain()))?;
+            for (subtask, splits) in splits.into_iter().enumerate().filter(|(_, all)| !all.is_empty()) {
+                assigned.push(AssignedSplits { operator: head.id, subtask: subtask as u32, splits });
+            }
+            self.coordinator_bytes.insert(head.id, coordinator.snapshot());
+        }
+        Ok(assigned)
+    }
+
+    fn on_event(&mut self, event: MasterEvent) {
+        match event {
+            MasterEvent::Worker { process, message } => {
+                if is_of(&message, self.attempt) {
+                    self.on_worker(process, message);
+                } else if let FromWorker::Acknowledge { .. } = message {
+                    // Its files are garbage; the coordinator knows whose.
+                    self.tell(Event::Worker(message));
+                }
+            }
+            MasterEvent::ProcessLost { process, generation } => {
+                if self.processes.forget(process, generation) {
+                    self.fail_attempt(None, format!("worker process {process} died"));
+                }
+            }
+            MasterEvent::MetadataWritten { checkpoint, result } => {
+                self.tell(Event::MetadataWritten { checkpoint, result });
+            }
+            MasterEvent::Savepoint { trigger, request } => self.on_savepoint(trigger, request),
+            MasterEvent::Checkpoint { trigger, kind: _ } => {
+                self.tell(Event::TriggerCheckpoint { trigger });
+            }
+            MasterEvent::Disposed { directory } => self.tell(Event::SavepointDisposed { directory }),
+            MasterEvent::Cancel => self.cancel(),
+        }
+    }
+
+    fn on_worker(&mut self, process: u32, message: FromWorker) {
+        match message {
+            FromWorker::Metrics { subtasks, .. } => {
+                let mut view = self.view.lock();
+                for metrics in subtasks {
+                    view.metrics.insert((metrics.vertex.0, metrics.subtask), metrics);
+                }
+            }
+            FromWorker::Failed { task, message, .. } => self.fail_attempt(task, message),
+            FromWorker::Ended { .. } => {
+                self.ended.insert(process);
+                let all = self.ended.len() as u32 == self.processes.count();
+                if all && matches!(self.phase, Phase::Running | Phase::Deploying) {
+                    self.end(JobStatus::Finished, None);
+                }
+            }
+            FromWorker::Running { .. } => {
+                self.running.insert(process);
+                self.tell(Event::Worker(message));
+                let all = self.running.len() as u32 == self.processes.count();
+                if all && matches!(self.phase, Phase::Deploying) {
+                    self.phase = Phase::Running;
+                    self.view.lock().enter(JobStatus::Running, self.clock.now_ms());
+                }
+            }
+            FromWorker::Announced { .. }
+            | FromWorker::Acknowledge { .. }
+            | FromWorker::Decline { .. }
+            | FromWorker::SourceEnded { .. } => self.tell(Event::Worker(message)),
+        }
+    }
+
+    fn on_savepoint(&mut self, trigger: TriggerId, request: SavepointRequest) {
+        if self.coordinator.savepoint_status(trigger).is_some() {
+            return;
+        }
+        let target = request.target_directory.or_else(|| self.options.savepoint_directory.clone());
+        let target = target.as_deref().map(millpond_fs::Location::parse);
+        let directory = match target {
+            Some(Ok(target)) => {
+                savepoint_directory(&target, self.options.job, crate::random::bytes()).to_string()
+            }
+            Some(Err(error)) => return self.refuse_savepoint(trigger, error.to_string()),
+            None => return self.refuse_savepoint(trigger, "no target directory".to_owned()),
+        };
+        self.tell(Event::TriggerSavepoint { trigger, directory, then: request.then });
+    }
+
+    fn refuse_savepoint(&mut self, trigger: TriggerId, message: String) {
+        let class = "org.apache.flink.util.FlinkException".to_owned();
+        let failure = OperationFailure { class, message };
+        self.view.lock().savepoints.insert(trigger, Operation::Completed(Err(failure)));
+    }
+
+    fn cancel(&mut self) {
+        match &self.phase {
+            Phase::Ended(_) => {}
+            Phase::Waiting(_) => {
+                self.tell(Event::AttemptFailed { reason: "the job was cancelled".to_owned() });
+                self.end(JobStatus::Canceled, None);
+            }
+            Phase::Ending { next: AfterEnd::Fail(_), .. } => {}
+            Phase::Ending { .. } | Phase::Deploying | Phase::Running => {
+                self.view.lock().enter(JobStatus::Cancelling, self.clock.now_ms());
+                self.tell(Event::AttemptFailed { reason: "the job was cancelled".to_owned() });
+                self.end_attempt(AfterEnd::Cancel);
+            }
+        }
+    }
+
+    fn end_attempt(&mut self, next: AfterEnd) {
+        let deadline_ms = self.clock.now_ms() + END_TIMEOUT_MS;
+        self.phase = Phase::Ending { next, deadline_ms };
+        self.processes.send(&ToWorker::Cancel { attempt: self.attempt });
+    }
+
+    fn record_exception(&mut self, task: Option<String>, message: &str) {
+        let timestamp_ms = self.clock.now_ms();
+        let message = message.to_owned();
+        self.view.lock().exception(ExceptionEntry { timestamp_ms, task, message });
+    }
+
+    fn fail_attempt(&mut self, task: Option<String>, message: String) {
+        if !matches!(self.phase, Phase::Deploying | Phase::Running | Phase::Waiting(_)) {
+            return;
+        }
+        let text = match &task {
+            Some(task) => format!("{task}: {message}"),
+            None => message,
+        };
+        tracing::warn!("attempt {} failed: {text}", self.attempt);
+        self.record_exception(task, &text);
+        let now_ms = self.clock.now_ms();
+        self.tell(Event::AttemptFailed { reason: text.clone() });
+        match self.restart.failed(now_ms) {
+            Restart::After { delay_ms } => {
+                tracing::info!("restarting in {delay_ms} ms");
+                self.view.lock().enter(JobStatus::Restarting, now_ms);
+                self.end_attempt(AfterEnd::Restart(now_ms + delay_ms));
+            }
+            Restart::Fail { reason } => {
+                self.view.lock().enter(JobStatus::Failing, now_ms);
+                self.end_attempt(AfterEnd::Fail(format!("{reason}: {text}")));
+            }
+        }
+    }
+
+    /// Tells the coordinator and carries out what it wants.
+    fn tell(&mut self, event: Event) {
+        let actions = self.coordinator.handle(self.clock.now_ms(), event);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Send(message) => self.processes.send(&message),
+            Action::Complete(completion) => {
+                self.io.complete(*completion, &self.program.graph, &self.coordinator_bytes);
+            }
+            Action::Discard { directory, .. } => self.io.discard(directory),
+            Action::Finish { trigger, outcome } => {
+                let mut view = self.view.lock();
+                match outcome {
+                    Outcome::Savepoint(result) => {
+                        view.savepoints.insert(trigger, Operation::Completed(result));
+                    }
+                    Outcome::Checkpoint(result) => {
+                        view.checkpoints.insert(trigger, Operation::Completed(result));
+                    }
+                }
+            }
+            Action::FailAttempt { reason } => self.fail_attempt(None, reason),
+            Action::CancelJob => self.cancel(),
+            Action::EndOfInput => {
+                self.processes.send(&ToWorker::EndOfInput { attempt: self.attempt });
+            }
+        }
+    }
+
+    /// Lets others see the coordinator's statistics.
+    fn publish(&mut self) {
+        let mut view = self.view.lock();
+        if view.statistics != *self.coordinator.statistics() {
+            view.statistics = self.coordinator.statistics().clone();
+        }
+    }
+}

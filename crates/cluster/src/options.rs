@@ -1,0 +1,42 @@
+//! How a job is run.
+
+use millpond_checkpoint::{CoordinatorConfig, RestartConfig};
+use millpond_job::dispatcher::CheckpointConfig;
+use millpond_types::JobId;
+
+/// How a job is run.
+#[derive(Clone, Debug)]
+pub struct JobOptions {
+    /// The job's id.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Worker processes; 1 is the process of the job master itself.
+    pub processes: u32,
+    /// Whether a record counts exactly once, or at least once after a recovery.
+    pub exactly_once: bool,
+    /// How checkpoints are taken and kept.
+    pub coordinator: CoordinatorConfig,
+    /// Whether and when a failed job runs again; `None` is Flink's default, which depends on
+    /// whether checkpoints are taken.
+    pub restart: Option<RestartConfig>,
+    /// Where savepoints go whose trigger names no directory.
+    pub savepoint_directory: Option<String>,
+    /// The snapshot that the job starts from.
+    pub restore: Option<RestoreOptions>,
+    /// How checkpoints are configured, for the REST API.
+    pub checkpoint_config: CheckpointConfig,
+    /// Options as configured, secrets hidden, for the REST API.
+    pub configuration: Vec<(String, String)>,
+}
+
+/// The snapshot that a job starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreOptions {
+    /// Its directory or metadata file.
+    pub path: String,
+    /// Whether state may be dropped that no operator claims.
+    pub allow_non_restored_state: bool,
+    /// Whether the snapshot belongs to this job from now on.
+    pub claim: bool,
+}

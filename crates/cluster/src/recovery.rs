@@ -1,0 +1,199 @@
+//! Finding, checking and planning the snapshot that an attempt is restored from.
+
+use std::collections::HashMap;
+
+use millpond_checkpoint::{
+    Coordinator, Event, RecoveryChoice, RestorePlan, RestoreRequest, StartedFrom, Verification,
+    choose_recovery,
+};
+use millpond_fs::{Location, file_system_for};
+use millpond_job::JobGraph;
+use millpond_snapshot::{LoadedSnapshot, StreamHandle, Trailer};
+use millpond_types::OperatorId;
+
+use crate::deployment::RestoreFrom;
+use crate::options::RestoreOptions;
+
+/// What an attempt is restored from.
+pub(crate) struct Recovered {
+    /// `None` starts without state.
+    pub(crate) restore: Option<RestoreFrom>,
+    /// For the coordinator.
+    pub(crate) event: Option<Event>,
+    /// State of the enumerators of the sources.
+    pub(crate) coordinators: HashMap<OperatorId, Vec<u8>>,
+    /// For people.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Why an attempt cannot be restored.
+pub(crate) enum RecoveryError {
+    /// Not now.
+    Unreachable(String),
+    /// Never.
+    Refused(String),
+}
+
+/// Restores attempts of one job.
+pub(crate) struct Recovery {
+    /// The snapshot that the job is to start from, until it was used.
+    start: Option<RestoreOptions>,
+    allow_non_restored_state: bool,
+}
+
+impl Recovery {
+    /// The first attempt starts from `start`, if there is one.
+    pub(crate) fn new(start: Option<RestoreOptions>) -> Self {
+        let allow = start.as_ref().is_some_and(|start| start.allow_non_restored_state);
+        Recovery { start, allow_non_restored_state: allow }
+    }
+
+    /// Chooses, verifies and plans.
+    ///
+    /// # Errors
+    ///
+    /// No snapshot can be restored, for now or for good.
+    pub(crate) fn recover(
+        &mut self,
+        coordinator: &mut Coordinator,
+        graph: &JobGraph,
+    ) -> Result<Recovered, RecoveryError> {
+        if let Some(start) = self.start.clone() {
+            return self.start_from(&start, coordinator, graph);
+        }
+        let candidates = coordinator.recovery_candidates();
+        let policy = coordinator.recovery_policy();
+        let mut results = Vec::new();
+        let mut loaded = Vec::new();
+        loop {
+            match choose_recovery(&candidates, &results, policy) {
+                RecoveryChoice::Empty => return Ok(Recovered::empty()),
+                RecoveryChoice::Verify(index) => {
+                    let (result, snapshot) = verify(&candidates[index].directory);
+                    results.push(result);
+                    loaded.push(snapshot);
+                }
+                RecoveryChoice::Restore { index, skipped } => {
+                    let candidate = &candidates[index];
+                    let snapshot = loaded.swap_remove(index).expect("what is intact was loaded");
+                    let event = Event::Restored {
+                        checkpoint: candidate.checkpoint,
+                        directory: candidate.directory.clone(),
+                        is_savepoint: candidate.is_savepoint,
+                        skipped: skipped.iter().map(|(id, _)| *id).collect(),
+                    };
+                    let warnings = skipped.into_iter().map(|(_, damage)| {
+                        format!("falling back to an older snapshot, as a newer one is damaged: {damage}")
+                    });
+                    let warnings: Vec<String> = warnings.collect();
+                    let mut recovered = self.plan(&candidate.directory, &snapshot, graph, event)?;
+                    recovered.warnings.extend(warnings);
+                    return Ok(recovered);
+                }
+                RecoveryChoice::RetryLater { reason } => return Err(RecoveryError::Unreachable(reason)),
+                RecoveryChoice::Refuse { message } => return Err(RecoveryError::Refused(message)),
+            }
+        }
+    }
+
+    fn start_from(
+        &mut self,
+        start: &RestoreOptions,
+        coordinator: &mut Coordinator,
+        graph: &JobGraph,
+    ) -> Result<Recovered, RecoveryError> {
+        let refuse = |why: &str| {
+            RecoveryError::Refused(format!(
+                "Failed to rollback to checkpoint/savepoint {}. {why}",
+                start.path
+            ))
+        };
+        let snapshot = match verify(&start.path) {
+            (Verification::Intact, Some(snapshot)) => snapshot,
+            (Verification::Damaged(damage), _) => return Err(refuse(&damage.join("; "))),
+            (Verification::Unreachable(reason), _) => return Err(RecoveryError::Unreachable(reason)),
+            (Verification::Intact, None) => unreachable!("what is intact was loaded"),
+        };
+        let directory = snapshot.directory.to_string();
+        let checkpoint = snapshot.metadata.checkpoint_id;
+        let trailer = snapshot.metadata.trailer.as_ref();
+        let is_savepoint = trailer.is_none_or(|trailer| trailer.savepoint);
+        let event = Event::Restored {
+            checkpoint,
+            directory: directory.clone(),
+            is_savepoint: is_savepoint && !start.claim,
+            skipped: Vec::new(),
+        };
+        let recovered = self.plan(&start.path, &snapshot, graph, event)?;
+        let mut state_bytes = 0;
+        snapshot.metadata.streams(&mut |stream: &StreamHandle| state_bytes += stream.size());
+        coordinator.start_from(StartedFrom {
+            checkpoint,
+            directory,
+            is_savepoint,
+            claimed: start.claim,
+            state_bytes,
+            pending_transactions: trailer.is_some_and(Trailer::has_pending_transactions),
+        });
+        self.start = None;
+        Ok(recovered)
+    }
+
+    fn plan(
+        &self,
+        pointer: &str,
+        snapshot: &LoadedSnapshot,
+        graph: &JobGraph,
+        event: Event,
+    ) -> Result<Recovered, RecoveryError> {
+        let directory = snapshot.directory.to_string();
+        let request = RestoreRequest {
+            pointer,
+            directory: &directory,
+            allow_non_restored_state: self.allow_non_restored_state,
+        };
+        let plan = RestorePlan::new(&snapshot.metadata, graph, request)
+            .map_err(|error| RecoveryError::Refused(error.to_string()))?;
+        let mut coordinators = HashMap::new();
+        for vertex in &graph.vertices {
+            for operator in &vertex.operators {
+                let restored = plan.operator(operator.id, 0);
+                if let Some(bytes) = restored.and_then(|restored| restored.coordinator.clone()) {
+                    coordinators.insert(operator.id, bytes);
+                }
+            }
+        }
+        let warnings = plan.warnings.clone();
+        let restore = RestoreFrom { pointer: pointer.to_owned(), plan };
+        Ok(Recovered { restore: Some(restore), event: Some(event), coordinators, warnings })
+    }
+}
+
+impl Recovered {
+    fn empty() -> Self {
+        Recovered { restore: None, event: None, coordinators: HashMap::new(), warnings: Vec::new() }
+    }
+}
+
+/// Reads a snapshot's metadata and checks every file of it.
+fn verify(pointer: &str) -> (Verification, Option<LoadedSnapshot>) {
+    let load = || -> Result<LoadedSnapshot, millpond_snapshot::Error> {
+        let pointer = Location::parse(pointer)?;
+        millpond_snapshot::load(file_system_for(&pointer)?, &pointer)
+    };
+    match load() {
+        Ok(snapshot) => {
+            let damages = snapshot.verify();
+            if damages.is_empty() {
+                return (Verification::Intact, Some(snapshot));
+            }
+            let words = damages.iter().map(ToString::to_string).collect::<Vec<_>>();
+            match damages.iter().any(|damage| damage.permanent) {
+                true => (Verification::Damaged(words), None),
+                false => (Verification::Unreachable(words.join("; ")), None),
+            }
+        }
+        Err(error) if error.is_transient() => (Verification::Unreachable(error.to_string()), None),
+        Err(error) => (Verification::Damaged(vec![error.to_string()]), None),
+    }
+}

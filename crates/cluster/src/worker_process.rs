@@ -1,0 +1,212 @@
+//! A worker process: connects to its job master and runs what it is told to.
+//!
+//! It ends when the connection to the master ends: a master that dies takes its workers along.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millpond_job::FromWorker;
+use millpond_runtime::barrier::Mode;
+use millpond_runtime::{AttemptHandle, AttemptOptions, Program, start_attempt};
+use millpond_types::SystemClock;
+
+use crate::deployment::Deployment;
+use crate::process::{DataHello, MasterMessage, ProcessMessage, WORKER_ENVIRONMENT};
+use crate::transport::{receive, send};
+
+/// How long processes wait for each other's data connections.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Whether this process was started as a worker by a job master.
+pub fn is_worker_process() -> bool {
+    std::env::var_os(WORKER_ENVIRONMENT).is_some()
+}
+
+/// Runs as a worker process until the master lets go.
+///
+/// # Errors
+///
+/// The master cannot be reached, for people.
+pub fn run_worker_process(program: Program) -> Result<(), String> {
+    let orders = std::env::var(WORKER_ENVIRONMENT).map_err(|error| error.to_string())?;
+    let mut parts = orders.split('|');
+    let (Some(address), Some(process), Some(token)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(format!("{WORKER_ENVIRONMENT} is \"{orders}\", expected address|process|token"));
+    };
+    let process: u32 = process.parse().map_err(|_| format!("\"{process}\" is no process number"))?;
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    let data_address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
+    let mut master = TcpStream::connect(address)
+        .map_err(|error| format!("cannot reach the job master at {address}: {error}"))?;
+    master.set_nodelay(true).map_err(|error| error.to_string())?;
+    let hello = ProcessMessage::Hello { process, token: token.to_owned(), data_address };
+    send(&mut master, &hello).map_err(|error| error.to_string())?;
+    let reader = master.try_clone().map_err(|error| error.to_string())?;
+    let (outgoing, messages) = channel();
+    std::thread::spawn(move || forward(master, messages));
+    Worker { program, process, token: token.to_owned(), listener, outgoing, attempt: None }.serve(reader);
+    Ok(())
+}
+
+/// Carries messages to the master until it is gone.
+fn forward(mut master: TcpStream, messages: Receiver<FromWorker>) {
+    for message in messages {
+        if send(&mut master, &ProcessMessage::Worker(message)).is_err() {
+            // Whatever runs here runs for nobody.
+            std::process::exit(1);
+        }
+    }
+}
+
+struct Worker {
+    program: Program,
+    process: u32,
+    token: String,
+    listener: TcpListener,
+    outgoing: std::sync::mpsc::Sender<FromWorker>,
+    attempt: Option<AttemptHandle>,
+}
+
+impl Worker {
+    /// Obeys until the connection ends, then ends the process at once: nothing that it could still
+    /// do would count.
+    fn serve(mut self, mut master: TcpStream) {
+        loop {
+            match receive::<MasterMessage>(&mut master) {
+                Ok(Some(MasterMessage::Deploy(deployment))) => self.deploy(*deployment),
+                Ok(Some(MasterMessage::Worker(message))) => {
+                    if let Some(attempt) = &self.attempt {
+                        attempt.deliver(message);
+                    }
+                }
+                Ok(None) | Err(_) => std::process::exit(0),
+            }
+        }
+    }
+
+    fn deploy(&mut self, deployment: Deployment) {
+        if let Some(previous) = self.attempt.take() {
+            previous.cancel();
+            previous.join();
+        }
+        let attempt = deployment.attempt;
+        let started = self.connect(&deployment).and_then(|sockets| self.start(&deployment, sockets));
+        match started {
+            Ok(handle) => self.attempt = Some(handle),
+            Err(message) => {
+                let process = self.process;
+                for message in [
+                    FromWorker::Failed { attempt, process, task: None, message },
+                    FromWorker::Ended { attempt, process },
+                ] {
+                    // The master is gone: the next receive ends the process.
+                    let _ = self.outgoing.send(message);
+                }
+            }
+        }
+    }
+
+    fn start(
+        &self,
+        deployment: &Deployment,
+        sockets: Vec<Option<TcpStream>>,
+    ) -> Result<AttemptHandle, String> {
+        let program = deployment.program(&self.program);
+        let options = attempt_options(deployment, &program, self.process, sockets)?;
+        start_attempt(Arc::new(program), options, self.outgoing.clone()).map_err(|error| error.to_string())
+    }
+
+    /// Connects to the processes before this one and waits for those behind it.
+    fn connect(&self, deployment: &Deployment) -> Result<Vec<Option<TcpStream>>, String> {
+        let mut sockets: Vec<Option<TcpStream>> =
+            deployment.data_addresses.iter().map(|_| None).collect();
+        let attempt = deployment.attempt;
+        let hello = DataHello { token: self.token.clone(), attempt, process: self.process };
+        for (peer, address) in deployment.data_addresses.iter().enumerate().take(self.process as usize) {
+            let connect = || -> std::io::Result<TcpStream> {
+                let mut stream = TcpStream::connect(address)?;
+                stream.set_nodelay(true)?;
+                send(&mut stream, &hello)?;
+                Ok(stream)
+            };
+            let stream = connect()
+                .map_err(|error| format!("cannot connect to worker process {peer} at {address}: {error}"))?;
+            sockets[peer] = Some(stream);
+        }
+        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        let behind = self.process as usize + 1;
+        while let Some(missing) = sockets[behind..].iter().position(Option::is_none) {
+            match self.accept(attempt, deadline)? {
+                Some((process, stream)) if process as usize >= behind => {
+                    match sockets.get_mut(process as usize) {
+                        Some(slot) => *slot = Some(stream),
+                        None => return Err(format!("worker process {process} is none of this job's")),
+                    }
+                }
+                Some(_) => {}
+                None => {
+                    return Err(format!("worker process {} did not connect", behind + missing));
+                }
+            }
+        }
+        Ok(sockets)
+    }
+
+    /// Waits for a data connection of this attempt; `None` when the time is up.
+    fn accept(&self, attempt: u32, deadline: Instant) -> Result<Option<(u32, TcpStream)>, String> {
+        self.listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+        loop {
+            match self.listener.accept() {
+                Ok((mut stream, _)) => {
+                    let hello = || -> std::io::Result<Option<DataHello>> {
+                        stream.set_nonblocking(false)?;
+                        stream.set_nodelay(true)?;
+                        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+                        let hello = receive(&mut stream)?;
+                        stream.set_read_timeout(None)?;
+                        Ok(hello)
+                    };
+                    // Anything else is of an older attempt, or none of ours.
+                    let hello = { let mut hello = hello; hello() };
+                    if let Ok(Some(hello)) = hello
+                        && hello.attempt == attempt
+                        && hello.token == self.token
+                    {
+                        return Ok(Some((hello.process, stream)));
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                    if Instant::now() >= deadline {
+                        return Ok(None);
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+}
+
+/// How one process runs its share of a deployment.
+pub(crate) fn attempt_options(
+    deployment: &Deployment,
+    program: &Program,
+    process: u32,
+    sockets: Vec<Option<TcpStream>>,
+) -> Result<AttemptOptions, String> {
+    Ok(AttemptOptions {
+        job: deployment.job,
+        attempt: deployment.attempt,
+        process,
+        processes: deployment.data_addresses.len().max(1) as u32,
+        workers: deployment.workers,
+        mode: if deployment.exactly_once { Mode::ExactlyOnce } else { Mode::AtLeastOnce },
+        checkpointing: deployment.checkpointing,
+        restore: deployment.restore(program)?,
+        clock: Arc::new(SystemClock),
+        elapsed: Duration::from_millis(deployment.elapsed_ms),
+        sockets,
+    })
+}

@@ -1,0 +1,113 @@
+//! The aligned barrier as a state machine without I/O.
+//!
+//! A task snapshots epoch e when timely has proved that nothing of epoch e or earlier can still
+//! arrive **and** the task itself holds nothing of them. In exactly-once mode what arrives of later
+//! epochs waits in a stash; in at-least-once mode it is processed at once, so that it may be in the
+//! snapshot and be replayed as well.
+
+use crate::time::{Time, epoch_of};
+
+/// What a checkpoint guarantees about state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Every record is counted once.
+    ExactlyOnce,
+    /// After a recovery a record may be counted twice.
+    AtLeastOnce,
+}
+
+/// Where an arriving element goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// To be processed now.
+    Queue,
+    /// To be kept until its epoch begins.
+    Stash,
+}
+
+/// Where a task is between two barriers.
+#[derive(Debug)]
+pub struct Alignment {
+    mode: Mode,
+    epoch: u32,
+    early_since_ns: Option<u64>,
+}
+
+impl Alignment {
+    /// Begins at epoch 0.
+    pub fn new(mode: Mode) -> Self {
+        Alignment { mode, epoch: 0, early_since_ns: None }
+    }
+
+    /// The epoch that the task is in.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Decides where an element of `time` goes, at `now_ns` of any steady clock.
+    pub fn arrive(&mut self, time: Time, now_ns: impl FnOnce() -> u64) -> Arrival {
+        debug_assert!(epoch_of(time) >= self.epoch, "the frontier has passed this epoch");
+        if epoch_of(time) <= self.epoch {
+            return Arrival::Queue;
+        }
+        if self.early_since_ns.is_none() {
+            self.early_since_ns = Some(now_ns());
+        }
+        match self.mode {
+            Mode::ExactlyOnce => Arrival::Stash,
+            Mode::AtLeastOnce => Arrival::Queue,
+        }
+    }
+
+    /// Whether the barrier has been reached.
+    ///
+    /// `frontier` is the lowest time that can still arrive, `None` if nothing can; `held` is the
+    /// lowest time that the task itself still holds in queue and operators.
+    pub fn is_reached(&self, frontier: Option<Time>, held: Option<Time>) -> bool {
+        let passed = |time: Option<Time>| time.is_none_or(|time| epoch_of(time) > self.epoch);
+        passed(frontier) && passed(held)
+    }
+
+    /// Enters the next epoch; returns for how long records were held back (or, in at-least-once
+    /// mode, 0), in ns.
+    pub fn pass(&mut self, now_ns: u64) -> u64 {
+        self.epoch += 1;
+        let since = self.early_since_ns.take();
+        match self.mode {
+            Mode::ExactlyOnce => since.map_or(0, |since| now_ns.saturating_sub(since)),
+            Mode::AtLeastOnce => 0,
+        }
+    }
+
+    /// When the first record behind the barrier arrived, in ns of the clock of `arrive`.
+    pub fn early_since_ns(&self) -> Option<u64> {
+        self.early_since_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::pack;
+
+    #[test]
+    fn a_record_behind_the_barrier_waits_in_exactly_once_mode_only() {
+        let mut exact = Alignment::new(Mode::ExactlyOnce);
+        assert_eq!(exact.arrive(pack(0, 9), || 5), Arrival::Queue);
+        assert_eq!(exact.arrive(pack(1, 0), || 7), Arrival::Stash);
+        assert_eq!(exact.pass(107), 100);
+        assert_eq!(exact.arrive(pack(1, 0), || 8), Arrival::Queue);
+        let mut relaxed = Alignment::new(Mode::AtLeastOnce);
+        assert_eq!(relaxed.arrive(pack(1, 0), || 7), Arrival::Queue);
+        assert_eq!(relaxed.pass(107), 0);
+    }
+
+    #[test]
+    fn the_barrier_waits_for_what_may_arrive_and_for_what_is_held() {
+        let alignment = Alignment::new(Mode::ExactlyOnce);
+        assert!(!alignment.is_reached(Some(pack(0, 5)), None));
+        assert!(!alignment.is_reached(Some(pack(1, 0)), Some(pack(0, 5))));
+        assert!(alignment.is_reached(Some(pack(1, 0)), None));
+        assert!(alignment.is_reached(None, None));
+    }
+}

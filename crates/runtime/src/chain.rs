@@ -1,0 +1,206 @@
+//! Runs the operators of a chain, each element as far as it goes before the next.
+
+use std::collections::VecDeque;
+
+use millpond_operator::{Element, FunctionError, Operator, Output, Port, SnapshotContext};
+use millpond_operator::{OperatorSnapshot, source::InputStatus};
+use millpond_types::{CheckpointId, OperatorId};
+
+use crate::edge::EdgeWriter;
+
+/// One operator of the chain.
+pub(crate) struct Link {
+    /// Its id in snapshots.
+    pub(crate) id: OperatorId,
+    /// The operator.
+    pub(crate) operator: Box<dyn Operator>,
+    /// Where its output goes.
+    pub(crate) routes: Vec<Route>,
+    inbox: VecDeque<(usize, Element)>,
+    ended: bool,
+}
+
+impl Link {
+    /// An operator with nothing to do yet.
+    pub(crate) fn new(id: OperatorId, operator: Box<dyn Operator>, routes: Vec<Route>) -> Self {
+        Link { id, operator, routes, inbox: VecDeque::new(), ended: false }
+    }
+}
+
+/// One way out of an operator.
+pub(crate) struct Route {
+    /// The output that it carries.
+    pub(crate) port: Port,
+    /// Where it leads.
+    pub(crate) target: Target,
+}
+
+/// Where a route leads.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    /// To another operator of the chain.
+    Link {
+        /// Its position.
+        position: usize,
+        /// Which of its inputs.
+        input: usize,
+    },
+    /// Out of the task.
+    Edge(usize),
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Something was processed; there may be more.
+    Worked,
+    /// Nothing is to do.
+    Idle,
+    /// There is work, but a sink's outside world takes no more for now.
+    Blocked,
+}
+
+/// The operators of one subtask and the edges out of it.
+pub(crate) struct Chain {
+    links: Vec<Link>,
+    pub(crate) edges: Vec<EdgeWriter>,
+    output: Output,
+}
+
+impl Chain {
+    /// A chain; every link stands behind those that feed it.
+    pub(crate) fn new(links: Vec<Link>, edges: Vec<EdgeWriter>) -> Self {
+        Chain { links, edges, output: Output::default() }
+    }
+
+    /// Gives an element to the head.
+    pub(crate) fn give(&mut self, input: usize, element: Element) {
+        self.links[0].inbox.push_back((input, element));
+    }
+
+    /// Whether every operator has done all its work.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.links.iter().all(|link| link.inbox.is_empty() && !link.operator.is_paused())
+    }
+
+    /// Processes one element, the one that has come farthest.
+    pub(crate) fn step(&mut self) -> Result<Step, FunctionError> {
+        let busy = |link: &Link| !link.inbox.is_empty() || link.operator.is_paused();
+        let Some(position) = self.links.iter().rposition(busy) else { return Ok(Step::Idle) };
+        let link = &mut self.links[position];
+        if link.operator.is_blocked() {
+            return Ok(Step::Blocked);
+        }
+        if link.operator.is_paused() {
+            link.operator.resume(&mut self.output)?;
+        } else if let Some((input, element)) = link.inbox.pop_front() {
+            match element {
+                Element::Records(_) | Element::Watermark(_) => {
+                    link.operator.process(input, element, &mut self.output)?;
+                }
+                Element::Idle(_) => self.output.push(Port::Main, element),
+                Element::EndOfData => {
+                    if !link.ended {
+                        link.ended = true;
+                        link.operator.finish(&mut self.output)?;
+                        self.output.push(Port::Main, Element::EndOfData);
+                    }
+                }
+            }
+        }
+        self.carry(position)?;
+        Ok(Step::Worked)
+    }
+
+    /// Asks the head, a source, for records; returns their number too.
+    pub(crate) fn poll(&mut self, limit: usize) -> Result<(InputStatus, u64), FunctionError> {
+        let status = self.links[0].operator.poll(limit, &mut self.output)?;
+        let records = self.output.records() as u64;
+        self.carry(0)?;
+        Ok((status, records))
+    }
+
+    /// Sends an element out of the head, as if it had made it.
+    pub(crate) fn emit(&mut self, element: Element) -> Result<(), FunctionError> {
+        if matches!(element, Element::EndOfData) {
+            self.links[0].ended = true;
+        }
+        self.output.push(Port::Main, element);
+        self.carry(0)
+    }
+
+    /// Calls every operator whose time has come.
+    pub(crate) fn on_processing_time(&mut self, now_ms: u64) -> Result<(), FunctionError> {
+        for position in 0..self.links.len() {
+            let operator = &mut self.links[position].operator;
+            if operator.next_processing_time().is_some_and(|at| at <= now_ms) {
+                operator.on_processing_time(now_ms, &mut self.output)?;
+                self.carry(position)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the first operator wants to be called, in milliseconds since 1970.
+    pub(crate) fn next_processing_time(&self) -> Option<u64> {
+        self.links.iter().filter_map(|link| link.operator.next_processing_time()).min()
+    }
+
+    /// Packs what the edges have kept back.
+    pub(crate) fn flush(&mut self) -> Result<(), FunctionError> {
+        self.edges.iter_mut().try_for_each(EdgeWriter::flush)
+    }
+
+    /// Freezes every operator, in order.
+    pub(crate) fn snapshot(
+        &mut self,
+        context: SnapshotContext,
+    ) -> Result<Vec<(OperatorId, OperatorSnapshot)>, FunctionError> {
+        debug_assert!(self.is_idle());
+        let freeze = |link: &mut Link| Ok((link.id, link.operator.snapshot(context)?));
+        self.links.iter_mut().map(freeze).collect()
+    }
+
+    /// The checkpoint is complete.
+    pub(crate) fn notify_complete(&mut self, id: CheckpointId) -> Result<(), FunctionError> {
+        self.links.iter_mut().try_for_each(|link| link.operator.notify_complete(id))
+    }
+
+    /// The checkpoint will never complete.
+    pub(crate) fn notify_aborted(&mut self, id: CheckpointId) -> Result<(), FunctionError> {
+        self.links.iter_mut().try_for_each(|link| link.operator.notify_aborted(id))
+    }
+
+    /// Lets every operator do a slice of house-keeping; returns whether there is more.
+    pub(crate) fn maintain(&mut self) -> bool {
+        self.links.iter_mut().fold(false, |more, link| link.operator.maintain() || more)
+    }
+
+    fn carry(&mut self, position: usize) -> Result<(), FunctionError> {
+        while let Some((port, element)) = self.output.pop() {
+            let everywhere = !matches!(element, Element::Records(_));
+            let routes = &self.links[position].routes;
+            let matching: Vec<Target> = routes
+                .iter()
+                .filter(|route| everywhere || route.port == port)
+                .map(|route| route.target)
+                .collect();
+            let Some((last, others)) = matching.split_last() else { continue };
+            for target in others {
+                self.hand(*target, element.clone())?;
+            }
+            self.hand(*last, element)?;
+        }
+        Ok(())
+    }
+
+    fn hand(&mut self, target: Target, element: Element) -> Result<(), FunctionError> {
+        match target {
+            Target::Link { position, input } => {
+                self.links[position].inbox.push_back((input, element));
+                Ok(())
+            }
+            Target::Edge(edge) => self.edges[edge].write(element),
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Builds the timely dataflow of a job: one timely operator per vertex, each around a task.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millpond_job::{JobEdge, JobGraph, JobVertex, Partitioner, VertexIndex};
+use millpond_operator::{FunctionError, OpenContext, Port, Wake};
+use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
+use timely::dataflow::channels::pushers::Output;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
+use timely::worker::Worker;
+
+use crate::attempt::AttemptOptions;
+use crate::barrier::Alignment;
+use crate::board::{Board, Scheduled};
+use crate::chain::{Chain, Link, Route, Target};
+use crate::edge::EdgeWriter;
+use crate::gate::Gates;
+use crate::packet::{ByWorker, Packet, Packets};
+use crate::program::Program;
+use crate::task::{Again, InputEdge, Task, TaskParts};
+use crate::time::Time;
+
+/// Moves everything that has arrived at one input to a receiver.
+type Drain = Box<dyn FnMut(&mut dyn FnMut(Time, Packet))>;
+
+/// Builds all vertices on this worker; state is restored on the way.
+///
+/// # Errors
+///
+/// The name of the task, and what its operator returned when it was opened.
+pub(crate) fn build(
+    worker: &mut Worker,
+    program: &Program,
+    options: &AttemptOptions,
+    board: &Rc<Board>,
+) -> Result<(), (String, FunctionError)> {
+    let index = worker.index() as u32;
+    worker.dataflow::<Time, _, _>(|scope| {
+        let mut builder = Builder {
+            program,
+            options,
+            board,
+            worker: index,
+            scope: scope.clone(),
+            streams: HashMap::new(),
+            ends: Vec::new(),
+        };
+        for vertex in &program.graph.vertices {
+            builder.vertex(vertex)?;
+        }
+        builder.observer();
+        Ok(())
+    })
+}
+
+struct Builder<'a, 'scope> {
+    program: &'a Program,
+    options: &'a AttemptOptions,
+    board: &'a Rc<Board>,
+    worker: u32,
+    scope: Scope<'scope, Time>,
+    /// Of every edge whose sender has been built.
+    streams: HashMap<usize, Stream<'scope, Time, Packets>>,
+    /// Of every vertex without receivers: carries nothing, tells how far it has come.
+    ends: Vec<Stream<'scope, Time, Packets>>,
+}
+
+impl<'scope> Builder<'_, 'scope> {
+    fn graph(&self) -> &JobGraph {
+        &self.program.graph
+    }
+
+    fn vertex(&mut self, vertex: &JobVertex) -> Result<(), (String, FunctionError)> {
+        let mut operator = OperatorBuilder::new(vertex.name.clone(), self.scope.clone());
+        let inputs: Vec<usize> = self.graph().inputs(vertex.index).map(|(edge, _)| edge).collect();
+        let mut drains = Vec::new();
+        for edge in &inputs {
+            let stream = self.streams.remove(edge).expect("vertices are in topological order");
+            let pointwise = self.graph().edges[*edge].edge.partitioner == Partitioner::Forward;
+            drains.push(if pointwise {
+                drain(&mut operator, stream, Pipeline)
+            } else {
+                drain(&mut operator, stream, DistributorPact(|_| ByWorker))
+            });
+        }
+        let edges: Vec<usize> = self.graph().outputs(vertex.index).map(|(edge, _)| edge).collect();
+        let mut outputs = Vec::new();
+        for edge in &edges {
+            let (output, stream) = operator.new_output::<Packets>();
+            outputs.push(output);
+            self.streams.insert(*edge, stream);
+        }
+        if edges.is_empty() {
+            let (output, stream) = operator.new_output::<Packets>();
+            outputs.push(output);
+            self.ends.push(stream);
+        }
+        let address = operator.operator_info().address;
+        let activator = self.scope.activator_for(Rc::clone(&address));
+        let task = if self.worker < vertex.parallelism {
+            let waker = self.scope.worker().sync_activator_for(address.to_vec());
+            let wake: Wake = Arc::new(move || {
+                // The worker has ended: there is nothing left to wake.
+                let _ = waker.activate();
+            });
+            Some(Rc::new(RefCell::new(self.task(vertex, &inputs, &edges, wake)?)))
+        } else {
+            None
+        };
+        if let Some(task) = &task {
+            let activator = self.scope.activator_for(address);
+            self.board.add(Scheduled { task: Rc::clone(task), activator });
+        }
+        let board = Rc::clone(self.board);
+        operator.build(move |capabilities| {
+            let mut runner = Runner { task, board, activator, drains, outputs, capabilities, wake_at: None };
+            move |frontiers: &[MutableAntichain<Time>]| runner.activate(frontiers)
+        });
+        Ok(())
+    }
+
+    fn task(
+        &self,
+        vertex: &JobVertex,
+        inputs: &[usize],
+        edges: &[usize],
+        wake: Wake,
+    ) -> Result<Task, (String, FunctionError)> {
+        let name = format!("{} ({}/{})", vertex.name, self.worker + 1, vertex.parallelism);
+        self.board.current.replace(Some(name.clone()));
+        let mut links = Vec::new();
+        for (position, operator) in vertex.operators.iter().enumerate() {
+            let program = &self.program.nodes[operator.node.0 as usize];
+            let mut link = Link::new(operator.id, (program.operator)(), self.routes(vertex, position, edges));
+            let context = OpenContext {
+                info: self.options.subtask_info(vertex, operator, self.worker),
+                restored: self.options.restore.state(operator.id, self.worker),
+                assigned_splits: self.options.restore.splits(operator.id, self.worker),
+                clock: Arc::clone(&self.board.clock),
+                wake: Arc::clone(&wake),
+            };
+            link.operator.open(context).map_err(|error| (name.clone(), error))?;
+            links.push(link);
+        }
+        let writers = edges.iter().map(|edge| self.writer(*edge)).collect();
+        let mut gates = Gates::default();
+        let mut input_edges = Vec::new();
+        for edge in inputs {
+            let JobEdge { from, edge: stream_edge, .. } = &self.graph().edges[*edge];
+            let pointwise = stream_edge.partitioner == Partitioner::Forward;
+            let worker = self.worker;
+            gates.add(self.parallelism(*from), |sender| !pointwise || sender == worker);
+            input_edges.push(InputEdge { input: stream_edge.input, codec: self.program.edges[*edge].codec });
+        }
+        let parts = TaskParts {
+            name,
+            vertex: vertex.index,
+            subtask: self.worker,
+            is_source: vertex.is_source(),
+            chain: Chain::new(links, writers),
+            inputs: input_edges,
+            gates,
+            alignment: Alignment::new(self.options.mode),
+        };
+        Ok(Task::new(parts, Rc::clone(self.board)))
+    }
+
+    fn parallelism(&self, vertex: VertexIndex) -> u32 {
+        self.graph().vertex(vertex).parallelism
+    }
+
+    /// The ways out of the operator at `position` of a chain.
+    fn routes(&self, vertex: &JobVertex, position: usize, edges: &[usize]) -> Vec<Route> {
+        let node = vertex.operators[position].node;
+        let port = |side: &Option<String>| side.clone().map_or(Port::Main, Port::Side);
+        let chained = vertex.chained_edges.iter().filter(|edge| edge.from == node).map(|edge| {
+            let position = vertex.position(edge.to).expect("chained edges stay in their chain");
+            Route { port: port(&edge.side_output), target: Target::Link { position, input: edge.input } }
+        });
+        let outgoing = edges.iter().enumerate().filter_map(|(writer, edge)| {
+            let edge = &self.graph().edges[*edge].edge;
+            (edge.from == node)
+                .then(|| Route { port: port(&edge.side_output), target: Target::Edge(writer) })
+        });
+        chained.chain(outgoing).collect()
+    }
+
+    fn writer(&self, edge: usize) -> EdgeWriter {
+        let JobEdge { to, edge: stream_edge, .. } = &self.graph().edges[edge];
+        let receiver = self.graph().vertex(*to);
+        let partition = (self.program.edges[edge].partition)(
+            self.worker,
+            receiver.parallelism,
+            receiver.max_parallelism,
+        );
+        let receivers = match stream_edge.partitioner {
+            Partitioner::Forward => self.worker..self.worker + 1,
+            Partitioner::Hash
+            | Partitioner::Rebalance
+            | Partitioner::Broadcast
+            | Partitioner::Global => 0..receiver.parallelism,
+        };
+        EdgeWriter::new(partition, self.worker, receivers, self.options.local_workers())
+    }
+
+    /// Watches how far all sinks have come, and wakes the sources that wait for it.
+    fn observer(&mut self) {
+        let mut operator = OperatorBuilder::new("sinks".to_owned(), self.scope.clone());
+        let mut drains: Vec<Drain> = Vec::new();
+        for stream in std::mem::take(&mut self.ends) {
+            drains.push(drain(&mut operator, stream, Pipeline));
+        }
+        let board = Rc::clone(self.board);
+        operator.build(move |_| {
+            move |frontiers: &[MutableAntichain<Time>]| {
+                for drain in &mut drains {
+                    drain(&mut |_, _| {});
+                }
+                let lowest = lowest(frontiers);
+                if board.sinks.replace(lowest) != lowest {
+                    board.activate_waiting_sources();
+                }
+            }
+        });
+    }
+}
+
+fn lowest(frontiers: &[MutableAntichain<Time>]) -> Option<Time> {
+    frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min()
+}
+
+fn drain<'scope, P>(
+    operator: &mut OperatorBuilder<'scope, Time>,
+    stream: Stream<'scope, Time, Packets>,
+    pact: P,
+) -> Drain
+where
+    P: ParallelizationContract<Time, Packets>,
+{
+    let mut input = operator.new_input(stream, pact);
+    Box::new(move |receive| {
+        input.for_each(|capability, packets| {
+            let time = *capability.time();
+            for packet in packets.0.drain(..) {
+                receive(time, packet);
+            }
+        });
+    })
+}
+
+/// A task inside its timely operator.
+struct Runner {
+    task: Option<Rc<RefCell<Task>>>,
+    board: Rc<Board>,
+    activator: Activator,
+    drains: Vec<Drain>,
+    outputs: Vec<Output<Time, Packets>>,
+    capabilities: Vec<Capability<Time>>,
+    /// The timer that is already set: a second one would multiply with every activation.
+    wake_at: Option<Instant>,
+}
+
+impl Runner {
+    fn activate(&mut self, frontiers: &[MutableAntichain<Time>]) {
+        let Some(task) = self.task.clone() else {
+            self.capabilities.clear();
+            return;
+        };
+        if self.board.control.is_cancelled() {
+            return;
+        }
+        let mut task = task.borrow_mut();
+        for (gate, drain) in self.drains.iter_mut().enumerate() {
+            drain(&mut |time, packet| task.receive(gate, time, packet));
+        }
+        let outcome = match task.run(lowest(frontiers)) {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                self.board.fail(Some(task.name().to_owned()), error.chain());
+                return;
+            }
+        };
+        // What was made belongs to the old capability, and must leave before it falls.
+        for ((edge, output), capability) in task.edges().iter_mut().zip(&mut self.outputs).zip(&self.capabilities) {
+            let packets = edge.take();
+            if packets.is_empty() {
+                continue;
+            }
+            let mut session = output.activate::<Packets>();
+            for packet in packets {
+                session.give(capability, &mut Packets(vec![packet]));
+            }
+        }
+        match outcome.hold {
+            Some(time) => self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&time)),
+            None => self.capabilities.clear(),
+        }
+        drop(task);
+        self.schedule(outcome.again);
+    }
+
+    fn schedule(&mut self, again: Again) {
+        let now = Instant::now();
+        if self.wake_at.is_some_and(|at| at <= now) {
+            self.wake_at = None;
+        }
+        match again {
+            Again::Now => self.activator.activate(),
+            Again::After(delay) => self.wake_after(now, delay),
+            Again::WhenWoken => {}
+        }
+    }
+
+    fn wake_after(&mut self, now: Instant, delay: Duration) {
+        if self.wake_at.is_none_or(|at| now + delay < at) {
+            self.wake_at = Some(now + delay);
+            self.activator.activate_after(delay);
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Packets: what timely carries between workers, and their form between processes.
+//!
+//! | order | width | meaning |
+//! |---|---|---|
+//! | 1 | u32 | number of packets |
+//! | per packet | u32 | receiving worker |
+//! | | u32 | sending subtask |
+//! | | u8 | 0 records, 1 watermark, 2 idle, 3 active, 4 end of data |
+//! | | u32 | number of bytes that follow |
+//! | | bytes | records: see `operator::batch`; watermark: i64 |
+//!
+//! All numbers little-endian; zero bytes fill the whole up to a multiple of 8.
+
+use std::io::Write;
+
+use millpond_operator::{BatchCodec, Element, FunctionError};
+use timely::bytes::arc::Bytes;
+use timely::communication::Push;
+use timely::container::Accountable;
+use timely::dataflow::channels::pushers::exchange::Distributor;
+use timely::dataflow::channels::{ContainerBytes, Message};
+
+/// An element on its way from one subtask to another.
+#[derive(Clone)]
+pub(crate) struct Packet {
+    /// The worker that runs the receiving subtask.
+    pub(crate) worker: u32,
+    /// The sending subtask, counted from 0.
+    pub(crate) sender: u32,
+    /// What is sent.
+    pub(crate) payload: Payload,
+}
+
+/// The element, or its bytes.
+#[derive(Clone)]
+pub(crate) enum Payload {
+    /// Stays in this process.
+    Element(Element),
+    /// Goes to another process.
+    Outgoing(Vec<u8>),
+    /// Came from another process.
+    Incoming(Bytes),
+}
+
+impl Payload {
+    /// Encodes an element for another process: kind, length, bytes.
+    pub(crate) fn encode(element: &Element) -> Result<Payload, FunctionError> {
+        let mut out = vec![0u8; 5];
+        let kind = match element {
+            Element::Records(batch) => {
+                batch.encode(&mut out)?;
+                0
+            }
+            Element::Watermark(watermark) => {
+                out.extend_from_slice(&watermark.to_le_bytes());
+                1
+            }
+            Element::Idle(true) => 2,
+            Element::Idle(false) => 3,
+            Element::EndOfData => 4,
+        };
+        out[0] = kind;
+        let length = (out.len() - 5) as u32;
+        out[1..5].copy_from_slice(&length.to_le_bytes());
+        Ok(Payload::Outgoing(out))
+    }
+
+    /// The element that the packet carries.
+    pub(crate) fn into_element(self, codec: BatchCodec) -> Result<Element, FunctionError> {
+        let bytes: &[u8] = match &self {
+            Payload::Element(_) => {
+                let Payload::Element(element) = self else { unreachable!() };
+                return Ok(element);
+            }
+            Payload::Outgoing(bytes) => bytes,
+            Payload::Incoming(bytes) => bytes,
+        };
+        let broken = || FunctionError::new("a packet from another process is broken");
+        let body = bytes.get(5..).ok_or_else(broken)?;
+        match bytes[0] {
+            0 => Ok(Element::Records(codec.decode(body)?)),
+            1 => {
+                let watermark = body.try_into().map_err(|_| broken())?;
+                Ok(Element::Watermark(i64::from_le_bytes(watermark)))
+            }
+            2 => Ok(Element::Idle(true)),
+            3 => Ok(Element::Idle(false)),
+            4 => Ok(Element::EndOfData),
+            _ => Err(broken()),
+        }
+    }
+}
+
+/// The container that timely moves: packets, each counted as one record.
+#[derive(Clone, Default)]
+pub(crate) struct Packets(pub(crate) Vec<Packet>);
+
+impl Accountable for Packets {
+    fn record_count(&self) -> i64 {
+        self.0.len() as i64
+    }
+}
+
+impl Packets {
+    fn unpadded_length(&self) -> usize {
+        let payloads = self.0.iter().map(|packet| match &packet.payload {
+            Payload::Outgoing(bytes) => 8 + bytes.len(),
+            Payload::Element(_) | Payload::Incoming(_) => {
+                unreachable!("edges encode what leaves the process")
+            }
+        });
+        4 + payloads.sum::<usize>()
+    }
+}
+
+impl ContainerBytes for Packets {
+    fn from_bytes(mut bytes: Bytes) -> Self {
+        // Timely owns the framing; what is inside was written by this very executable.
+        let word = |bytes: &[u8], at: usize| {
+            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        };
+        let count = word(&bytes, 0);
+        bytes.extract_to(4);
+        let packets = (0..count).map(|_| {
+            let (worker, sender) = (word(&bytes, 0), word(&bytes, 4));
+            let length = word(&bytes, 9) as usize;
+            bytes.extract_to(8);
+            let payload = Payload::Incoming(bytes.extract_to(5 + length));
+            Packet { worker, sender, payload }
+        });
+        Packets(packets.collect())
+    }
+
+    fn length_in_bytes(&self) -> usize {
+        self.unpadded_length().next_multiple_of(8)
+    }
+
+    fn into_bytes<W: Write>(&self, writer: &mut W) {
+        let mut write = |bytes: &[u8]| writer.write_all(bytes).expect("timely's buffers never fail");
+        write(&(self.0.len() as u32).to_le_bytes());
+        for packet in &self.0 {
+            write(&packet.worker.to_le_bytes());
+            write(&packet.sender.to_le_bytes());
+            if let Payload::Outgoing(bytes) = &packet.payload {
+                write(bytes);
+            }
+        }
+        let length = self.unpadded_length();
+        write(&[0u8; 8][..length.next_multiple_of(8) - length]);
+    }
+}
+
+/// Pushes every packet to the worker that it names.
+pub(crate) struct ByWorker;
+
+impl Distributor<Packets> for ByWorker {
+    fn partition<T: Clone, P: Push<Message<T, Packets>>>(
+        &mut self,
+        container: &mut Packets,
+        time: &T,
+        pushers: &mut [P],
+    ) {
+        // A container usually holds one packet, or several for the same worker.
+        let mut packets = std::mem::take(&mut container.0);
+        while let Some(last) = packets.last() {
+            let worker = last.worker as usize;
+            let same = packets.iter().rev().take_while(|packet| packet.worker as usize == worker);
+            let begin = packets.len() - same.count();
+            if begin == 0 {
+                Message::push_at(&mut Packets(packets), time.clone(), &mut pushers[worker]);
+                return;
+            }
+            // Only the order per receiver matters, and runs to one receiver must not overtake.
+            let first = packets[0].worker as usize;
+            let end = packets.iter().position(|packet| packet.worker as usize != first);
+            let rest = packets.split_off(end.unwrap_or(packets.len()));
+            Message::push_at(&mut Packets(packets), time.clone(), &mut pushers[first]);
+            packets = rest;
+        }
+    }
+
+    fn flush<T: Clone, P: Push<Message<T, Packets>>>(&mut self, _: &T, _: &mut [P]) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use millpond_operator::Batch;
+
+    use super::*;
+
+    #[test]
+    fn packets_survive_the_way_to_another_process() {
+        let batch = Batch { rows: vec![7i64, 8], timestamps: vec![1, 2], key_groups: vec![3, 4] };
+        let elements = [
+            Element::Records(Box::new(batch.clone())),
+            Element::Watermark(i64::MAX),
+            Element::Idle(true),
+            Element::EndOfData,
+        ];
+        let packets = elements.iter().enumerate().map(|(index, element)| Packet {
+            worker: index as u32,
+            sender: 9,
+            payload: Payload::encode(element).expect("encodes"),
+        });
+        let packets = Packets(packets.collect());
+        let mut bytes = Vec::new();
+        packets.into_bytes(&mut bytes);
+        assert_eq!(bytes.len(), packets.length_in_bytes());
+        let bytes = timely::bytes::arc::BytesMut::from(bytes).freeze();
+        let back = Packets::from_bytes(bytes);
+        assert_eq!(back.record_count(), 4);
+        let mut elements = back.0.into_iter().map(|packet| {
+            assert_eq!(packet.sender, 9);
+            packet.payload.into_element(BatchCodec::of::<i64>()).expect("decodes")
+        });
+        match elements.next() {
+            Some(Element::Records(rows)) => {
+                assert_eq!(millpond_operator::batch::downcast::<i64>(rows), batch);
+            }
+            _ => panic!("expected records"),
+        }
+        assert!(matches!(elements.next(), Some(Element::Watermark(i64::MAX))));
+        assert!(matches!(elements.next(), Some(Element::Idle(true))));
+        assert!(matches!(elements.next(), Some(Element::EndOfData)));
+    }
+}

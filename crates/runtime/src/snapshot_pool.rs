@@ -1,0 +1,197 @@
+//! The background of a snapshot: frozen state is written and acknowledged off the worker threads.
+
+use std::io::{BufWriter, Write};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use millpond_fs::{Durability, FileSystem, Location, file_system_for};
+use millpond_job::acknowledgement::{
+    AcknowledgeMetrics, OperatorAcknowledgement, StateCount, SubtaskAcknowledgement, WrittenFile,
+};
+use millpond_job::gateway::Attempt;
+use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
+use millpond_operator::{FunctionError, OperatorSnapshot};
+use millpond_snapshot::{
+    KeyGroupsKind, KeyedHandle, OperatorStateHandle, StateRecord, StateStream, SubtaskSnapshot,
+    state_file_name,
+};
+use millpond_types::OperatorId;
+
+/// Bytes gathered before they go to the file.
+const WRITE_BUFFER_BYTES: usize = 1 << 20;
+
+/// One subtask's part of a snapshot, frozen.
+pub(crate) struct SnapshotWork {
+    pub(crate) attempt: Attempt,
+    pub(crate) options: SnapshotOptions,
+    pub(crate) vertex: VertexIndex,
+    pub(crate) subtask: u32,
+    pub(crate) operators: Vec<(OperatorId, OperatorSnapshot)>,
+    pub(crate) metrics: AcknowledgeMetrics,
+    pub(crate) to_master: Sender<FromWorker>,
+}
+
+/// Threads that write frozen state. They end when the last clone is dropped.
+#[derive(Clone)]
+pub(crate) struct SnapshotPool {
+    queue: Sender<SnapshotWork>,
+}
+
+impl SnapshotPool {
+    /// Starts `threads` threads.
+    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
+        let (queue, work) = channel();
+        let work = Arc::new(Mutex::new(work));
+        for index in 0..threads {
+            let work: Arc<Mutex<Receiver<SnapshotWork>>> = Arc::clone(&work);
+            std::thread::Builder::new().name(format!("snapshot-{index}")).spawn(move || {
+                loop {
+                    let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    match next {
+                        Ok(work) => work.run(),
+                        Err(_) => return,
+                    }
+                }
+            })?;
+        }
+        Ok(SnapshotPool { queue })
+    }
+
+    /// Has a part of a snapshot written and acknowledged, or declined.
+    pub(crate) fn submit(&self, work: SnapshotWork) {
+        // The threads live as long as this sender.
+        let _ = self.queue.send(work);
+    }
+}
+
+impl SnapshotWork {
+    fn run(self) {
+        let (attempt, checkpoint) = (self.attempt, self.options.id);
+        let (vertex, subtask) = (self.vertex, self.subtask);
+        let to_master = self.to_master.clone();
+        let written = crate::panic::contain(|| self.write());
+        let message = match written {
+            Ok(Ok(acknowledgement)) => {
+                FromWorker::Acknowledge { attempt, checkpoint, acknowledgement }
+            }
+            Ok(Err(error)) => {
+                FromWorker::Decline { attempt, checkpoint, vertex, subtask, reason: error.chain() }
+            }
+            Err(reason) => FromWorker::Decline { attempt, checkpoint, vertex, subtask, reason },
+        };
+        // The master is gone: nobody is left to be told.
+        let _ = to_master.send(message);
+    }
+
+    fn write(self) -> Result<SubtaskAcknowledgement, FunctionError> {
+        let begin = Instant::now();
+        let directory = Location::parse(&self.options.directory)?;
+        let writer = StateWriter {
+            fs: file_system_for(&directory)?,
+            directory,
+            threshold_bytes: self.options.inline_threshold_bytes as usize,
+            attempt: self.attempt,
+            subtask: self.subtask,
+        };
+        let mut synced = Duration::ZERO;
+        let mut operators = Vec::new();
+        for (operator, snapshot) in self.operators {
+            operators.push(writer.operator(operator, snapshot, &mut synced)?);
+        }
+        let mut metrics = self.metrics;
+        metrics.async_duration_ms = begin.elapsed().as_millis() as u64;
+        metrics.fsync_duration_ms = synced.as_millis() as u64;
+        Ok(SubtaskAcknowledgement { vertex: self.vertex, subtask: self.subtask, operators, metrics })
+    }
+}
+
+/// Writes the state of one subtask into the directory of a snapshot.
+struct StateWriter {
+    fs: Arc<dyn FileSystem>,
+    directory: Location,
+    threshold_bytes: usize,
+    attempt: Attempt,
+    subtask: u32,
+}
+
+impl StateWriter {
+    fn operator(
+        &self,
+        operator: OperatorId,
+        snapshot: OperatorSnapshot,
+        synced: &mut Duration,
+    ) -> Result<OperatorAcknowledgement, FunctionError> {
+        for durable in snapshot.durable {
+            let begin = Instant::now();
+            durable()?;
+            *synced += begin.elapsed();
+        }
+        let mut state = SubtaskSnapshot::default();
+        let mut files = Vec::new();
+        let mut counts = Vec::new();
+        if let Some(keyed) = snapshot.keyed.filter(|keyed| !keyed.is_empty()) {
+            let (written, stream) =
+                self.stream(operator, "keyed", |out| Ok(keyed.write(out)?), synced, &mut files)?;
+            counts.extend(written.states.iter().map(count));
+            state.managed_keyed = Some(KeyedHandle::KeyGroups {
+                kind: KeyGroupsKind::Savepoint,
+                groups: written.groups,
+                stream,
+            });
+        }
+        if let Some(operator_state) = snapshot.operator.filter(|image| !image.is_empty()) {
+            let (written, stream) =
+                self.stream(operator, "operator", |out| Ok(operator_state.write(out)?), synced, &mut files)?;
+            counts.extend(written.states.iter().map(count));
+            state.managed_operator =
+                Some(OperatorStateHandle { states: written.offsets, stream, merged: None });
+        }
+        Ok(OperatorAcknowledgement {
+            operator,
+            state,
+            files,
+            counts,
+            positions: snapshot.positions,
+            pending_transactions: snapshot.pending_transactions,
+        })
+    }
+
+    /// Writes one state, inline if it is small.
+    fn stream<W>(
+        &self,
+        operator: OperatorId,
+        kind: &str,
+        write: impl FnOnce(&mut dyn Write) -> Result<W, FunctionError>,
+        synced: &mut Duration,
+        files: &mut Vec<WrittenFile>,
+    ) -> Result<(W, millpond_snapshot::StreamHandle), FunctionError> {
+        let name = self.file_name(operator, kind);
+        let stream = StateStream::new(&*self.fs, &self.directory, &name, self.threshold_bytes);
+        let mut buffered = BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream);
+        let written = write(&mut buffered)?;
+        let stream = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        let finished = stream.finish(Durability::Synced)?;
+        *synced += finished.sync;
+        files.extend(finished.file.map(|file| WrittenFile {
+            name: file.name,
+            size: file.size,
+            checksum: file.checksum,
+        }));
+        Ok((written, finished.handle))
+    }
+
+    /// No other attempt, subtask or operator has this name: a stale worker cannot overwrite it.
+    fn file_name(&self, operator: OperatorId, kind: &str) -> String {
+        let seed = format!("{operator}/{}/{}/{kind}", self.attempt, self.subtask);
+        state_file_name(millpond_types::murmur3_128(seed.as_bytes()))
+    }
+}
+
+fn count(record: &StateRecord) -> StateCount {
+    let groups = record.key_groups.iter();
+    StateCount {
+        name: record.name.clone(),
+        key_groups: groups.map(|group| (group.key_group, group.entries, group.bytes)).collect(),
+    }
+}
