@@ -27,6 +27,9 @@ pub struct CompletedSnapshot {
     pub is_savepoint: bool,
     /// Bytes of state.
     pub state_bytes: u64,
+    /// Whether an exactly-once sink has transactions in it that are committed when it is complete
+    /// (a plain savepoint: when it is restored).
+    pub pending_transactions: bool,
 }
 
 /// A snapshot to be discarded, and why.
@@ -66,6 +69,7 @@ impl CompletedStore {
             directory: from.directory,
             is_savepoint: from.is_savepoint && !from.claimed,
             state_bytes: from.state_bytes,
+            pending_transactions: from.pending_transactions,
         };
         if from.claimed {
             self.checkpoints.push_back(snapshot);
@@ -145,6 +149,17 @@ impl CompletedStore {
         all
     }
 
+    /// Whether a snapshot that a recovery may use holds transactions to be committed.
+    pub(crate) fn has_pending_transactions(&self, checkpoint: CheckpointId) -> bool {
+        let all = self
+            .checkpoints
+            .iter()
+            .chain(&self.savepoints)
+            .chain(&self.started_from);
+        all.filter(|snapshot| snapshot.checkpoint == checkpoint)
+            .any(|s| s.pending_transactions)
+    }
+
     /// The job has ended: returns what it does not keep.
     pub(crate) fn end(&mut self, status: JobStatus) -> Vec<Discarded> {
         if self.retention.keeps(status) {
@@ -167,6 +182,7 @@ mod tests {
             directory,
             is_savepoint,
             state_bytes: 1,
+            pending_transactions: false,
         }
     }
 
@@ -177,6 +193,7 @@ mod tests {
             is_savepoint: true,
             claimed,
             state_bytes: 1,
+            pending_transactions: false,
         }
     }
 

@@ -37,7 +37,7 @@ use crate::config::CoordinatorConfig;
 use crate::event::{Event, StartedFrom};
 use crate::failure::{FailureCounter, FailureReason};
 use crate::operations::{Kind, Operations};
-use crate::pending::{Acknowledged, Origin, PendingCheckpoint, Phase};
+use crate::pending::{Origin, PendingCheckpoint, Phase};
 use crate::recovery::RecoveryPolicy;
 use crate::schedule::Schedule;
 use crate::statistics::Statistics;
@@ -48,6 +48,10 @@ const MAX_QUEUED_REQUESTS: usize = 1000;
 const REMEMBERED_ABORTED: usize = 1000;
 /// Milliseconds, at most, until the last checkpoint is tried again after it failed.
 const FINAL_RETRY_MS: u64 = 1000;
+
+/// Milliseconds, at least, until a process that does not confirm an announcement fails the attempt.
+/// Dead processes are found much sooner, by their heartbeats.
+const ANNOUNCEMENT_TIMEOUT_MS: u64 = 60_000;
 
 const CHECKPOINT_EXCEPTION: &str = "org.apache.flink.runtime.checkpoint.CheckpointException";
 const STOPPING_EXCEPTION: &str =
@@ -202,15 +206,7 @@ impl Coordinator {
                 is_savepoint,
                 skipped,
             } => {
-                skipped
-                    .into_iter()
-                    .for_each(|damaged| self.completed.mark_damaged(damaged));
-                self.statistics.restored(RestoredCheckpoint {
-                    id: checkpoint,
-                    restore_timestamp_ms: self.now_ms,
-                    is_savepoint,
-                    external_path: directory,
-                });
+                self.restored(checkpoint, directory, is_savepoint, &skipped);
             }
             Event::SavepointDisposed { directory } => self.completed.forget_savepoint(&directory),
             Event::JobEnded { status } => self.job_ended(status),
@@ -287,10 +283,9 @@ impl Coordinator {
     // Attempts and workers.
 
     fn attempt_started(&mut self, attempt: Attempt, processes: u32) {
-        self.give_up_everything("a new attempt has begun");
-        for id in self.ids_in(Phase::Finalizing) {
-            self.abandon(id, "a new attempt has begun");
-        }
+        self.alive = false;
+        self.give_up_everything(FailureReason::JobFailure, "a new attempt has begun");
+        self.abandon_finalizing(FailureReason::JobFailure, "a new attempt has begun");
         self.attempt = attempt;
         self.processes = processes;
         self.alive = !self.ended;
@@ -304,19 +299,41 @@ impl Coordinator {
         self.schedule.stop();
     }
 
+    fn restored(
+        &mut self,
+        id: CheckpointId,
+        directory: String,
+        is_savepoint: bool,
+        skipped: &[CheckpointId],
+    ) {
+        skipped
+            .iter()
+            .for_each(|damaged| self.completed.mark_damaged(*damaged));
+        // Restoring commits the transactions that a snapshot holds.
+        if self.completed.has_pending_transactions(id) {
+            self.newest_committed = self.newest_committed.max(Some(id));
+        }
+        self.statistics.restored(RestoredCheckpoint {
+            id,
+            restore_timestamp_ms: self.now_ms,
+            is_savepoint,
+            external_path: directory,
+        });
+    }
+
     fn attempt_failed(&mut self, reason: &str) {
         self.alive = false;
         self.schedule.stop();
         self.announcement = None;
-        self.give_up_everything(reason);
+        self.give_up_everything(FailureReason::JobFailure, reason);
     }
 
     /// Gives up all that is in progress or waits, and settles a stop that did not come to its end.
-    fn give_up_everything(&mut self, why: &str) {
+    fn give_up_everything(&mut self, reason: FailureReason, why: &str) {
         for id in self.ids_in(Phase::Collecting) {
-            self.give_up(id, FailureReason::JobFailure, why);
+            self.give_up(id, reason, why);
         }
-        self.drop_requests(FailureReason::JobFailure, why);
+        self.drop_requests(reason, why);
         if let Some((trigger, _, path)) = self.stopping.take() {
             let failure = self.failed_while_stopping(&path);
             self.finish(trigger, Err(failure));
@@ -328,7 +345,7 @@ impl Coordinator {
             return;
         }
         self.alive = false;
-        self.give_up_everything(&reason);
+        self.give_up_everything(FailureReason::JobFailure, &reason);
         self.actions.push(Action::FailAttempt { reason });
     }
 
@@ -458,6 +475,14 @@ impl Coordinator {
                 FailureReason::NotAllTasksRunning
             )));
         }
+        if self.is_behind_finished_tasks() {
+            return Some(failure(format!(
+                "{} Cause: some tasks of job {} have already finished and \
+                 execution.checkpointing.checkpoints-after-tasks-finish is false",
+                FailureReason::NotAllTasksRunning,
+                self.config.job
+            )));
+        }
         if self.ending || self.stop_is_wanted() {
             let why = "the job is already being stopped or cancelled";
             return Some(failure(format!("{} {why}", FailureReason::Suspended)));
@@ -495,6 +520,11 @@ impl Coordinator {
             })
     }
 
+    /// Whether sources have ended and checkpoints are not to go on without them.
+    fn is_behind_finished_tasks(&self) -> bool {
+        !self.config.checkpoints_after_tasks_finish && !self.sources_ended.is_empty()
+    }
+
     // Beginning.
 
     /// Whether an epoch may be announced now.
@@ -506,12 +536,28 @@ impl Coordinator {
             && !self.pending.values().any(|p| p.attempt == self.attempt && p.is_synchronous())
     }
 
+    /// What is in progress; not what only waits for its outcome to be discarded.
+    fn in_progress(&self) -> impl Iterator<Item = &PendingCheckpoint> {
+        self.pending
+            .values()
+            .filter(|pending| pending.phase != Phase::Abandoned)
+    }
+
     fn has_free_place(&self) -> bool {
         let checkpoints = self
-            .pending
-            .values()
+            .in_progress()
             .filter(|pending| !pending.options.is_savepoint);
         checkpoints.count() < self.config.concurrency()
+    }
+
+    /// Whether the last checkpoint may begin at this time.
+    fn last_checkpoint_ms(&self) -> Option<u64> {
+        match self.last_checkpoint {
+            LastCheckpoint::Due { not_before_ms } if self.in_progress().next().is_none() => {
+                Some(not_before_ms)
+            }
+            LastCheckpoint::Due { .. } | LastCheckpoint::NotDue => None,
+        }
     }
 
     /// When the next epoch will end if nothing happens before; only asked if it may begin.
@@ -519,12 +565,8 @@ impl Coordinator {
         let tick_reset = self
             .epoch_began_ms
             .saturating_add(self.config.tick_reset_interval_ms);
-        let last = match self.last_checkpoint {
-            LastCheckpoint::Due { not_before_ms } if self.pending.is_empty() => Some(not_before_ms),
-            LastCheckpoint::Due { .. } | LastCheckpoint::NotDue => None,
-        };
         let periodic = self.periodic_ms();
-        [Some(tick_reset), last, periodic]
+        [Some(tick_reset), self.last_checkpoint_ms(), periodic]
             .into_iter()
             .flatten()
             .min()
@@ -533,6 +575,7 @@ impl Coordinator {
     /// The earliest time of the next periodic checkpoint, if there may be one.
     fn periodic_ms(&self) -> Option<u64> {
         let may = self.last_checkpoint == LastCheckpoint::NotDue
+            && !self.is_behind_finished_tasks()
             && !self.is_paused()
             && self.has_free_place();
         self.schedule.next_ms().filter(|_| may)
@@ -553,9 +596,7 @@ impl Coordinator {
                 .pop_front()
                 .expect("checked not to be empty");
             self.begin_checkpoint(Origin::Manual(trigger), None);
-        } else if matches!(self.last_checkpoint, LastCheckpoint::Due { not_before_ms }
-            if not_before_ms <= now_ms && self.pending.is_empty())
-        {
+        } else if self.last_checkpoint_ms().is_some_and(|due| due <= now_ms) {
             self.begin_checkpoint(Origin::EndOfInput, Some(StopMode::EndOfInput));
         } else if self.periodic_ms().is_some_and(|due| due <= now_ms) {
             self.schedule.triggered(now_ms);
@@ -604,7 +645,8 @@ impl Coordinator {
 
     fn announce(&mut self, end: EpochEnd) {
         let epoch = self.epoch;
-        let deadline_ms = self.now_ms.saturating_add(self.config.timeout_ms.max(1));
+        let patience_ms = self.config.timeout_ms.max(ANNOUNCEMENT_TIMEOUT_MS);
+        let deadline_ms = self.now_ms.saturating_add(patience_ms);
         self.announcement = Some(Announcement::new(epoch, self.processes, deadline_ms));
         self.send(|attempt| ToWorker::Announce {
             attempt,
@@ -626,13 +668,11 @@ impl Coordinator {
             return;
         };
         // A part that is not new must not be counted twice.
-        let record = (part.vertex, part.subtask, part.clone());
-        let outcome = pending.acknowledge(part);
-        if outcome == Acknowledged::Ignored {
+        if !pending.is_missing(&part) {
             return;
         }
-        self.statistics.acknowledged(id, &record.2, now_ms);
-        if outcome == Acknowledged::Last {
+        self.statistics.acknowledged(id, &part, now_ms);
+        if pending.acknowledge(part) {
             pending.phase = Phase::Finalizing;
             let completion = Completion {
                 attempt,
@@ -701,6 +741,7 @@ impl Coordinator {
             directory: directory.clone(),
             is_savepoint,
             state_bytes: pending.state_bytes,
+            pending_transactions: pending.pending_transactions,
         };
         if !is_savepoint || pending.is_synchronous() {
             self.give_up_older_checkpoints(id);
@@ -759,7 +800,7 @@ impl Coordinator {
             }
             Origin::Savepoint(trigger, AfterSavepoint::Cancel) => {
                 self.finish(trigger, Ok((id, path)));
-                if !self.ended {
+                if !self.ended && !self.ending {
                     self.ending = true;
                     self.actions.push(Action::CancelJob);
                 }
@@ -798,10 +839,9 @@ impl Coordinator {
         if let Some(announcement) = silent {
             let missing: Vec<String> = announcement.missing().map(|p| p.to_string()).collect();
             let reason = format!(
-                "process {} did not confirm the end of epoch {} within {} ms",
+                "process {} did not confirm the end of epoch {} in time",
                 missing.join(", "),
-                announcement.epoch,
-                self.config.timeout_ms
+                announcement.epoch
             );
             self.fail_attempt(reason);
         }
@@ -840,12 +880,14 @@ impl Coordinator {
         self.failed_for_its_origin(id, &pending, reason, &message);
     }
 
-    /// The job goes on without a checkpoint whose metadata is being written.
-    fn abandon(&mut self, id: CheckpointId, why: &str) {
-        if let Some(mut pending) = self.pending.remove(&id) {
-            self.tell_failure(id, &pending, FailureReason::JobFailure, why);
-            pending.phase = Phase::Abandoned;
-            self.pending.insert(id, pending);
+    /// The job goes on without the checkpoints whose metadata is being written.
+    fn abandon_finalizing(&mut self, reason: FailureReason, why: &str) {
+        for id in self.ids_in(Phase::Finalizing) {
+            if let Some(mut pending) = self.pending.remove(&id) {
+                self.tell_failure(id, &pending, reason, why);
+                pending.phase = Phase::Abandoned;
+                self.pending.insert(id, pending);
+            }
         }
     }
 
@@ -930,10 +972,8 @@ impl Coordinator {
             self.finish(trigger, Ok((id, path)));
         }
         let why = format!("the job has ended as {status}");
-        self.give_up_everything(&why);
-        for id in self.ids_in(Phase::Finalizing) {
-            self.abandon(id, &why);
-        }
+        self.give_up_everything(FailureReason::Shutdown, &why);
+        self.abandon_finalizing(FailureReason::Shutdown, &why);
         self.ended = true;
         for (old, reason) in self.completed.end(status) {
             self.discard(old.checkpoint, old.directory, reason);

@@ -86,4 +86,7 @@ pub struct StartedFrom {
     pub claimed: bool,
     /// Bytes of state in it.
     pub state_bytes: u64,
+    /// Whether a sink has transactions in it, which are committed when it is restored; see its
+    /// trailer.
+    pub pending_transactions: bool,
 }

@@ -55,17 +55,6 @@ pub(crate) struct PendingCheckpoint {
     acknowledgements: BTreeMap<(VertexIndex, u32), SubtaskAcknowledgement>,
 }
 
-/// What an acknowledgement did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Acknowledged {
-    /// It was the last one.
-    Last,
-    /// More are missing.
-    More,
-    /// This subtask has acknowledged already, or is none of this job.
-    Ignored,
-}
-
 impl PendingCheckpoint {
     /// Returns a checkpoint that waits for all of `subtasks`.
     pub(crate) fn new(
@@ -93,20 +82,21 @@ impl PendingCheckpoint {
         self.options.stop.is_some()
     }
 
-    /// Takes the part of one subtask.
-    pub(crate) fn acknowledge(&mut self, part: SubtaskAcknowledgement) -> Acknowledged {
+    /// Whether this part has not come yet. False for a subtask that is none of the job's.
+    pub(crate) fn is_missing(&self, part: &SubtaskAcknowledgement) -> bool {
+        self.missing.contains(&(part.vertex, part.subtask))
+    }
+
+    /// Takes the part of one subtask; whether it was the last one missing.
+    pub(crate) fn acknowledge(&mut self, part: SubtaskAcknowledgement) -> bool {
         let subtask = (part.vertex, part.subtask);
         if !self.missing.remove(&subtask) {
-            return Acknowledged::Ignored;
+            return false;
         }
         self.pending_transactions |= part.operators.iter().any(|o| o.pending_transactions);
         self.state_bytes += part.state_bytes();
         self.acknowledgements.insert(subtask, part);
-        if self.missing.is_empty() {
-            Acknowledged::Last
-        } else {
-            Acknowledged::More
-        }
+        self.missing.is_empty()
     }
 
     /// Gives out all parts, in order of vertex and subtask.

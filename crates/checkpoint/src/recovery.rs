@@ -152,6 +152,7 @@ mod tests {
                 directory: format!("file:/chk-{id}"),
                 is_savepoint: false,
                 state_bytes: 0,
+                pending_transactions: false,
             })
             .collect()
     }
