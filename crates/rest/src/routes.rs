@@ -1,0 +1,100 @@
+//! Which path goes to which endpoint.
+//!
+//! A path that exists under another method is answered as one that does not exist, as in Flink:
+//! 404, never 405, and so are HEAD and OPTIONS.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get, post};
+
+use crate::answer::Refusal;
+use crate::api::Api;
+use crate::{checkpoint_statistics, checkpoints, cluster, jobs, refused, savepoints};
+
+/// All paths, with and without the prefix `/v1`.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .merge(endpoints())
+        .nest("/v1", endpoints())
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_found)
+        .layer(middleware::from_fn(refuse_head_and_options))
+        .with_state(api)
+}
+
+fn endpoints() -> Router<Arc<Api>> {
+    Router::new()
+        .route("/config", get(cluster::config))
+        .route("/overview", get(cluster::overview))
+        .route("/jobmanager/config", get(cluster::job_manager_config))
+        .route("/taskmanagers", get(cluster::task_managers))
+        .route("/jobs", get(jobs::ids).post(refused::submit))
+        .route("/jobs/overview", get(jobs::overview))
+        .route("/jobs/{jobid}", get(jobs::details).patch(jobs::terminate))
+        .route("/jobs/{jobid}/yarn-cancel", get(jobs::yarn_cancel))
+        .route("/jobs/{jobid}/status", get(jobs::status))
+        .route(
+            "/jobs/{jobid}/execution-result",
+            get(jobs::execution_result),
+        )
+        .route("/jobs/{jobid}/plan", get(jobs::plan))
+        .route("/jobs/{jobid}/config", get(jobs::config))
+        .route("/jobs/{jobid}/exceptions", get(jobs::exceptions))
+        .route("/jobs/{jobid}/accumulators", get(jobs::accumulators))
+        .route("/jobs/{jobid}/savepoints", post(savepoints::trigger))
+        .route(
+            "/jobs/{jobid}/savepoints/{triggerid}",
+            get(savepoints::status),
+        )
+        .route("/jobs/{jobid}/stop", post(savepoints::stop))
+        .route("/savepoint-disposal", post(savepoints::dispose))
+        .route(
+            "/savepoint-disposal/{triggerid}",
+            get(savepoints::disposal_status),
+        )
+        .route(
+            "/jobs/{jobid}/checkpoints",
+            get(checkpoint_statistics::all).post(checkpoints::trigger),
+        )
+        .route(
+            "/jobs/{jobid}/checkpoints/{triggerid}",
+            get(checkpoints::status),
+        )
+        .route("/jobs/{jobid}/checkpoints/config", get(checkpoints::config))
+        .route(
+            "/jobs/{jobid}/checkpoints/details/{checkpointid}",
+            get(checkpoint_statistics::details),
+        )
+        .route(
+            "/jobs/{jobid}/checkpoints/details/{checkpointid}/subtasks/{vertexid}",
+            get(checkpoint_statistics::subtasks),
+        )
+        .route("/jars", get(refused::no_jars))
+        .route("/jars/upload", post(refused::jar))
+        .route("/jars/{*rest}", any(refused::jar))
+}
+
+async fn not_found(request: Request) -> Response {
+    refuse(request.method(), request.uri().path())
+}
+
+async fn refuse_head_and_options(request: Request, next: Next) -> Response {
+    match *request.method() {
+        Method::HEAD | Method::OPTIONS => refuse(request.method(), request.uri().path()),
+        _ => next.run(request).await,
+    }
+}
+
+fn refuse(method: &Method, path: &str) -> Response {
+    // In Flink a GET that no handler takes falls to the one that serves files.
+    let text = match *method {
+        Method::GET => format!("Unable to load requested file {path}."),
+        _ => format!("Not found: {path}"),
+    };
+    Refusal::new(StatusCode::NOT_FOUND, text).into_response()
+}

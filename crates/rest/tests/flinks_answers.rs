@@ -1,0 +1,898 @@
+//! Every answer has the shape that Flink 2.3.0's has: fields, types, codes, headers.
+//!
+//! The expected answers follow recordings of a real Flink 2.3.0 session cluster.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_job::JobStatus;
+use millpond_job::acknowledgement::AcknowledgeMetrics;
+use millpond_job::dispatcher::{
+    AfterSavepoint, CheckpointKind, CheckpointRecord, CheckpointStatistics, CheckpointStatus,
+    ExceptionEntry, RestoredCheckpoint, SavepointFormat, SubtaskCheckpoint, VertexCheckpoint,
+};
+use millpond_rest::fake::FakeDispatcher;
+use millpond_rest::{RestOptions, RestServer, serve};
+use millpond_types::{Clock, JobId, ManualClock, OperatorId};
+use serde_json::{Value, json};
+
+const JOB: JobId = JobId([0x85; 16]);
+const START: u64 = 1_795_246_810_436;
+const NOW: u64 = START + 7_636;
+
+struct Cluster {
+    dispatcher: Arc<FakeDispatcher>,
+    server: RestServer,
+}
+
+struct Reply {
+    code: u16,
+    headers: BTreeMap<String, String>,
+    body: Value,
+}
+
+impl Cluster {
+    fn with_job(status: JobStatus) -> Self {
+        let dispatcher = Arc::new(FakeDispatcher::new());
+        dispatcher.put_job(JOB, "KeyedCount-1000", status);
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(NOW));
+        let options = RestOptions {
+            clock,
+            ..RestOptions::default()
+        };
+        let server = serve(listener, dispatcher.clone(), options).expect("serves");
+        Cluster { dispatcher, server }
+    }
+
+    fn running() -> Self {
+        Cluster::with_job(JobStatus::Running)
+    }
+
+    /// Sends the bytes that Flink's client would: a body with every method, then no more.
+    fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\
+             content-type: application/json; charset=UTF-8\r\ncontent-length: {}\r\n\r\n",
+            self.server.local_addr(),
+            body.len()
+        );
+        let mut stream = TcpStream::connect(self.server.local_addr()).expect("listens");
+        stream.write_all((head + body).as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+        let mut lines = head.lines();
+        let code = lines
+            .next()
+            .and_then(|line| line.split(' ').nth(1))
+            .expect("a code");
+        let headers = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+            .collect();
+        let body = if body.is_empty() {
+            Value::Null
+        } else {
+            body.parse().expect("JSON")
+        };
+        Reply {
+            code: code.parse().expect("a number"),
+            headers,
+            body,
+        }
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let reply = self.ask("GET", path, "{}");
+        assert_eq!(reply.code, 200, "{path}: {}", reply.body);
+        reply.body
+    }
+
+    fn refused(&self, method: &str, path: &str, body: &str, code: u16) -> String {
+        let reply = self.ask(method, path, body);
+        assert_eq!(reply.code, code, "{method} {path}: {}", reply.body);
+        reply.body["errors"][0]
+            .as_str()
+            .expect("an error text")
+            .to_owned()
+    }
+
+    fn trigger(&self, path: &str, body: &str, code: u16) -> String {
+        let reply = self.ask("POST", path, body);
+        assert_eq!(reply.code, code, "{path}: {}", reply.body);
+        let fields: Vec<&String> = reply.body.as_object().expect("an object").keys().collect();
+        assert_eq!(fields, ["request-id"]);
+        reply.body["request-id"].as_str().expect("an id").to_owned()
+    }
+}
+
+/// The sorted keys of an object.
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .expect("an object")
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[test]
+fn every_path_answers_with_and_without_version_and_with_flinks_headers() {
+    let cluster = Cluster::running();
+    for prefix in ["", "/v1"] {
+        let reply = cluster.ask("GET", &format!("{prefix}/jobs"), "{}");
+        assert_eq!(reply.code, 200);
+        assert_eq!(
+            reply.headers["content-type"],
+            "application/json; charset=UTF-8"
+        );
+        assert_eq!(reply.headers["access-control-allow-origin"], "*");
+        assert!(reply.headers.contains_key("content-length"));
+        assert_eq!(
+            reply.body,
+            json!({"jobs": [{"id": JOB.to_string(), "status": "RUNNING"}]})
+        );
+    }
+}
+
+#[test]
+fn the_overview_of_jobs_is_flinks() {
+    let cluster = Cluster::running();
+    assert_eq!(
+        cluster.get("/v1/jobs/overview"),
+        json!({"jobs": [{
+            "jid": JOB.to_string(), "name": "KeyedCount-1000", "jobType": "STREAMING",
+            "schedulerType": "Default", "start-time": START, "end-time": -1, "duration": 7636,
+            "state": "RUNNING", "last-modification": START + 2000,
+            "tasks": {"running": 4, "canceling": 0, "canceled": 0, "total": 4, "created": 0,
+                "scheduled": 0, "deploying": 0, "reconciling": 0, "finished": 0,
+                "initializing": 0, "failed": 0},
+            "pending-operators": 0}]})
+    );
+    let ended = Cluster::with_job(JobStatus::Finished).get("/jobs/overview");
+    assert_eq!(ended["jobs"][0]["end-time"], START + 2000);
+    assert_eq!(ended["jobs"][0]["duration"], 2000);
+}
+
+#[test]
+fn config_and_overview_of_the_cluster_are_flinks() {
+    let cluster = Cluster::running();
+    let config = cluster.get("/config");
+    assert_eq!(
+        keys(&config),
+        [
+            "features",
+            "flink-revision",
+            "flink-version",
+            "refresh-interval",
+            "timezone-name",
+            "timezone-offset"
+        ]
+    );
+    assert_eq!(config["refresh-interval"], 3000);
+    assert_eq!(
+        config["features"],
+        json!({"web-submit": false, "web-cancel": true, "web-rescale": false,
+            "web-history": false})
+    );
+    let overview = cluster.get("/overview");
+    let numbers = [
+        ("taskmanagers", 1),
+        ("slots-total", 2),
+        ("slots-available", 0),
+        ("jobs-running", 1),
+        ("jobs-finished", 0),
+        ("jobs-cancelled", 0),
+        ("jobs-failed", 0),
+    ];
+    for (field, number) in numbers {
+        assert_eq!(overview[field], number, "{field}");
+    }
+    assert!(overview["flink-version"].is_string() && overview["flink-commit"].is_string());
+    assert_eq!(
+        cluster.get("/taskmanagers")["taskmanagers"][0]["slotsNumber"],
+        2
+    );
+    cluster
+        .dispatcher
+        .set_configuration(vec![("rest.port".into(), "8081".into())]);
+    assert_eq!(
+        cluster.get("/jobmanager/config"),
+        json!([{"key": "rest.port", "value": "8081"}])
+    );
+}
+
+#[test]
+fn the_details_of_a_job_are_flinks() {
+    let cluster = Cluster::running();
+    let job = cluster.get(&format!("/jobs/{JOB}"));
+    assert_eq!(
+        keys(&job),
+        [
+            "application-id",
+            "duration",
+            "end-time",
+            "isStoppable",
+            "jid",
+            "job-type",
+            "maxParallelism",
+            "name",
+            "now",
+            "pending-operators",
+            "plan",
+            "schedulerType",
+            "start-time",
+            "state",
+            "status-counts",
+            "timestamps",
+            "vertices"
+        ]
+    );
+    assert_eq!(
+        (&job["now"], &job["maxParallelism"]),
+        (&json!(NOW), &json!(-1))
+    );
+    assert_eq!(job["timestamps"].as_object().expect("an object").len(), 11);
+    assert_eq!(job["timestamps"]["RUNNING"], START + 2000);
+    assert_eq!(job["timestamps"]["FAILED"], 0);
+    assert_eq!(
+        job["status-counts"].as_object().expect("an object").len(),
+        10
+    );
+    assert_eq!(job["status-counts"]["RUNNING"], 2);
+    let vertex = &job["vertices"][1];
+    assert_eq!(
+        keys(vertex),
+        [
+            "duration",
+            "end-time",
+            "id",
+            "maxParallelism",
+            "metrics",
+            "name",
+            "parallelism",
+            "slotSharingGroupId",
+            "start-time",
+            "status",
+            "tasks"
+        ]
+    );
+    assert_eq!(vertex["id"], "0da08f51eaa85fc298e176a139b3649a");
+    assert_eq!(vertex["tasks"]["RUNNING"], 2);
+    assert_eq!(
+        keys(&vertex["metrics"]),
+        [
+            "accumulated-backpressured-time",
+            "accumulated-busy-time",
+            "accumulated-idle-time",
+            "read-bytes",
+            "read-bytes-complete",
+            "read-records",
+            "read-records-complete",
+            "write-bytes",
+            "write-bytes-complete",
+            "write-records",
+            "write-records-complete"
+        ]
+    );
+    assert_eq!(vertex["metrics"]["read-records"], 1000);
+    let plan = cluster.get(&format!("/jobs/{JOB}/plan"));
+    assert_eq!(plan["plan"], job["plan"]);
+    assert_eq!(
+        plan["plan"]["nodes"][1],
+        json!({"id": "0da08f51eaa85fc298e176a139b3649a", "parallelism": 2, "operator": "",
+            "operator_strategy": "", "description": "counter<br/>+- out<br/>",
+            "optimizer_properties": {},
+            "inputs": [{"num": 0, "id": "e5a72f353fc1e6bbf3bd96a41384998c",
+                "ship_strategy": "HASH", "exchange": "pipelined_bounded"}]})
+    );
+    assert!(plan["plan"]["nodes"][0].get("inputs").is_none());
+}
+
+#[test]
+fn status_config_and_accumulators_of_a_job_are_flinks() {
+    let cluster = Cluster::running();
+    assert_eq!(
+        cluster.get(&format!("/jobs/{JOB}/status")),
+        json!({"status": "RUNNING"})
+    );
+    assert_eq!(
+        cluster.get(&format!("/jobs/{JOB}/config")),
+        json!({"jid": JOB.to_string(), "name": "KeyedCount-1000", "execution-config": {
+            "restart-strategy": "Cluster level default restart strategy", "job-parallelism": 2,
+            "object-reuse-mode": true, "user-config": {}}})
+    );
+    assert_eq!(
+        cluster.get(&format!("/jobs/{JOB}/accumulators")),
+        json!({"job-accumulators": [], "user-task-accumulators": [],
+            "serialized-user-task-accumulators": {}})
+    );
+}
+
+#[test]
+fn exceptions_are_told_newest_first_up_to_the_number_asked_for() {
+    let cluster = Cluster::running();
+    let path = format!("/jobs/{JOB}/exceptions");
+    assert_eq!(
+        cluster.get(&path),
+        json!({"exceptionHistory": {"entries": [], "truncated": false}})
+    );
+    let entry = |timestamp_ms, task: Option<&str>| ExceptionEntry {
+        timestamp_ms,
+        task: task.map(str::to_owned),
+        message: "user function failed\nCaused by: no".to_owned(),
+    };
+    cluster
+        .dispatcher
+        .set_exceptions(JOB, vec![entry(2, Some("counter (1/2)")), entry(1, None)]);
+    assert_eq!(
+        cluster.get(&format!("{path}?maxExceptions=1")),
+        json!({"exceptionHistory": {"entries": [{"exceptionName": "user function failed",
+            "stacktrace": "user function failed\nCaused by: no", "timestamp": 2,
+            "taskName": "counter (1/2)", "failureLabels": {}, "concurrentExceptions": []}],
+            "truncated": true}})
+    );
+    assert!(
+        cluster.get(&path)["exceptionHistory"]["entries"][1]
+            .get("taskName")
+            .is_none()
+    );
+}
+
+#[test]
+fn the_result_of_a_job_is_in_progress_until_it_has_ended() {
+    let path = format!("/v1/jobs/{JOB}/execution-result");
+    assert_eq!(
+        Cluster::running().get(&path),
+        json!({"status": {"id": "IN_PROGRESS"}})
+    );
+    let canceled = Cluster::with_job(JobStatus::Canceled).get(&path);
+    assert_eq!(
+        canceled,
+        json!({"status": {"id": "COMPLETED"}, "job-execution-result": {
+            "id": JOB.to_string(), "name": "KeyedCount-1000", "application-status": "CANCELED",
+            "accumulator-results": {}, "net-runtime": 2000, "application-id": JOB.to_string(),
+            "start-time": START, "end-time": START + 2000}})
+    );
+    let failed = Cluster::with_job(JobStatus::Failed);
+    let entry = ExceptionEntry {
+        timestamp_ms: 1,
+        task: None,
+        message: "disk is full".to_owned(),
+    };
+    failed.dispatcher.set_exceptions(JOB, vec![entry]);
+    let result = &failed.get(&path)["job-execution-result"];
+    assert_eq!(result["application-status"], "FAILED");
+    let cause = &result["failure-cause"];
+    assert_eq!(
+        keys(cause),
+        ["class", "serialized-throwable", "stack-trace"]
+    );
+    assert!(
+        cause["stack-trace"]
+            .as_str()
+            .expect("text")
+            .ends_with("disk is full")
+    );
+}
+
+#[test]
+fn a_savepoint_is_triggered_and_asked_for_until_it_is_done() {
+    let cluster = Cluster::running();
+    cluster.dispatcher.set_polls(1);
+    let path = format!("/v1/jobs/{JOB}/savepoints");
+    let body = r#"{"target-directory":"file:///dir","cancel-job":false,"formatType":"CANONICAL",
+        "triggerId":null,"a-field-of-the-future":1}"#;
+    let trigger = cluster.trigger(&path, body, 202);
+    let status = format!("{path}/{trigger}");
+    assert_eq!(
+        cluster.get(&status),
+        json!({"status": {"id": "IN_PROGRESS"}, "operation": null})
+    );
+    assert_eq!(cluster.server.pending_results(), 1);
+    assert_eq!(
+        cluster.get(&status),
+        json!({"status": {"id": "COMPLETED"},
+            "operation": {"location": "file:/dir/savepoint-858585-000000000000"}})
+    );
+    assert_eq!(cluster.server.pending_results(), 0);
+    assert!(cluster.server.wait_for_results(Duration::ZERO));
+    let requests = cluster.dispatcher.savepoint_requests();
+    assert_eq!(requests[0].target_directory.as_deref(), Some("file:///dir"));
+    assert_eq!(requests[0].then, AfterSavepoint::Continue);
+    assert_eq!(requests[0].format, SavepointFormat::Canonical);
+}
+
+#[test]
+fn the_same_trigger_id_twice_takes_one_savepoint() {
+    let cluster = Cluster::running();
+    let id = "00112233445566778899aabbccddeeff";
+    let body = format!(r#"{{"target-directory":"/dir","triggerId":"{id}"}}"#);
+    for _ in 0..2 {
+        assert_eq!(
+            cluster.trigger(&format!("/jobs/{JOB}/savepoints"), &body, 202),
+            id
+        );
+    }
+    assert_eq!(cluster.dispatcher.savepoint_requests().len(), 1);
+    assert_eq!(cluster.server.pending_results(), 1);
+}
+
+#[test]
+fn stop_drain_and_cancel_are_told_apart() {
+    let requests = [
+        (
+            "stop",
+            r#"{"targetDirectory":"/d","drain":false}"#,
+            AfterSavepoint::Stop,
+        ),
+        (
+            "stop",
+            r#"{"targetDirectory":"/d","drain":true,"formatType":"NATIVE"}"#,
+            AfterSavepoint::Drain,
+        ),
+        (
+            "savepoints",
+            r#"{"target-directory":"/d","cancel-job":true}"#,
+            AfterSavepoint::Cancel,
+        ),
+    ];
+    for (endpoint, body, then) in requests {
+        let cluster = Cluster::running();
+        let trigger = cluster.trigger(&format!("/v1/jobs/{JOB}/{endpoint}"), body, 202);
+        let status = cluster.get(&format!("/v1/jobs/{JOB}/savepoints/{trigger}"));
+        assert!(status["operation"]["location"].is_string(), "{status}");
+        let request = &cluster.dispatcher.savepoint_requests()[0];
+        assert_eq!(request.then, then);
+        let native = request.format == SavepointFormat::Native;
+        assert_eq!(native, then == AfterSavepoint::Drain);
+        let ended = if then == AfterSavepoint::Cancel {
+            "CANCELED"
+        } else {
+            "FINISHED"
+        };
+        assert_eq!(cluster.get(&format!("/jobs/{JOB}/status"))["status"], ended);
+    }
+}
+
+#[test]
+fn without_any_directory_a_savepoint_is_refused_in_the_spelling_of_its_request() {
+    let cluster = Cluster::running();
+    for (endpoint, field) in [
+        ("savepoints", "target-directory"),
+        ("stop", "targetDirectory"),
+    ] {
+        let error = cluster.refused("POST", &format!("/v1/jobs/{JOB}/{endpoint}"), "{}", 400);
+        assert!(
+            error.contains("Config key [execution.checkpointing.savepoint-dir] is not set."),
+            "{error}"
+        );
+        assert!(
+            error.contains(&format!("Property [{field}] must be provided.")),
+            "{error}"
+        );
+    }
+    cluster.dispatcher.set_default_directory("/default");
+    // An empty body is the empty object.
+    let trigger = cluster.trigger(&format!("/jobs/{JOB}/savepoints"), "", 202);
+    let status = cluster.get(&format!("/jobs/{JOB}/savepoints/{trigger}"));
+    let location = status["operation"]["location"].as_str().expect("a path");
+    assert!(
+        location.starts_with("file:/default/savepoint-858585-"),
+        "{location}"
+    );
+}
+
+#[test]
+fn a_failure_of_an_operation_is_its_result() {
+    let cluster = Cluster::running();
+    let unknown = JobId([0; 16]);
+    let trigger = cluster.trigger(
+        &format!("/v1/jobs/{unknown}/savepoints"),
+        r#"{"target-directory":"/dir"}"#,
+        202,
+    );
+    let status = cluster.get(&format!("/v1/jobs/{unknown}/savepoints/{trigger}"));
+    assert_eq!(status["status"]["id"], "COMPLETED");
+    let cause = &status["operation"]["failure-cause"];
+    assert_eq!(
+        keys(cause),
+        ["class", "serialized-throwable", "stack-trace"]
+    );
+    let trace = cause["stack-trace"].as_str().expect("text");
+    assert!(
+        trace.ends_with(&format!("Could not find Flink job ({unknown})")),
+        "{trace}"
+    );
+    let blob = cause["serialized-throwable"].as_str().expect("text");
+    assert!(
+        blob.starts_with("rO0ABXNyACl"),
+        "Java's magic in base64: {blob}"
+    );
+}
+
+#[test]
+fn a_checkpoint_is_triggered_by_hand() {
+    let cluster = Cluster::running();
+    let path = format!("/v1/jobs/{JOB}/checkpoints");
+    for (body, kind) in [
+        (
+            r#"{"checkpointType":"CONFIGURED","triggerId":null}"#,
+            CheckpointKind::Configured,
+        ),
+        (r#"{"checkpointType":"FULL"}"#, CheckpointKind::Full),
+        (
+            r#"{"checkpointType":"INCREMENTAL"}"#,
+            CheckpointKind::Incremental,
+        ),
+        ("{}", CheckpointKind::Configured),
+    ] {
+        let trigger = cluster.trigger(&path, body, 202);
+        let count = cluster.dispatcher.checkpoint_requests().len();
+        assert_eq!(cluster.dispatcher.checkpoint_requests().last(), Some(&kind));
+        assert_eq!(
+            cluster.get(&format!("{path}/{trigger}")),
+            json!({"status": {"id": "COMPLETED"}, "operation": {"checkpointId": count}})
+        );
+    }
+    cluster
+        .dispatcher
+        .fail_operations("millpond.Refused", "not all tasks run");
+    let trigger = cluster.trigger(&path, "{}", 202);
+    let failed = cluster.get(&format!("{path}/{trigger}"));
+    assert_eq!(keys(&failed["operation"]), ["failureCause"]);
+    cluster.refused("POST", &path, r#"{"checkpointType":"HALF"}"#, 400);
+}
+
+#[test]
+fn a_disposal_answers_200_and_a_missing_savepoint_is_its_result() {
+    let cluster = Cluster::running();
+    let taken = cluster.trigger(
+        &format!("/jobs/{JOB}/savepoints"),
+        r#"{"target-directory":"/dir"}"#,
+        202,
+    );
+    let status = cluster.get(&format!("/jobs/{JOB}/savepoints/{taken}"));
+    let body = json!({"savepoint-path": status["operation"]["location"]}).to_string();
+    let first = cluster.trigger("/v1/savepoint-disposal", &body, 200);
+    assert_eq!(
+        cluster.get(&format!("/v1/savepoint-disposal/{first}")),
+        json!({"status": {"id": "COMPLETED"}, "operation": {}})
+    );
+    assert!(cluster.dispatcher.savepoints().is_empty());
+    let second = cluster.trigger("/v1/savepoint-disposal", &body, 200);
+    let status = cluster.get(&format!("/v1/savepoint-disposal/{second}"));
+    assert_eq!(keys(&status["operation"]), ["failure-cause"]);
+    cluster.refused("POST", "/v1/savepoint-disposal", "{}", 400);
+}
+
+#[test]
+fn cancelling_answers_202_also_twice_and_409_after_another_end() {
+    let path = format!("/v1/jobs/{JOB}?mode=cancel");
+    let cluster = Cluster::running();
+    for _ in 0..2 {
+        let reply = cluster.ask("PATCH", &path, "{}");
+        assert_eq!((reply.code, reply.body), (202, json!({})));
+    }
+    let reply = Cluster::running().ask("GET", &format!("/jobs/{JOB}/yarn-cancel"), "");
+    assert_eq!((reply.code, reply.body), (202, json!({})));
+    let finished = Cluster::with_job(JobStatus::Finished);
+    let error = finished.refused("PATCH", &path, "{}", 409);
+    assert!(
+        error.contains("already reached another terminal state (FINISHED)"),
+        "{error}"
+    );
+    finished.refused("PATCH", &format!("/v1/jobs/{JOB}?mode=stop"), "{}", 308);
+    finished.refused("PATCH", &format!("/v1/jobs/{JOB}?mode=pause"), "{}", 400);
+    finished.refused(
+        "PATCH",
+        "/v1/jobs/00000000000000000000000000000000?mode=cancel",
+        "{}",
+        404,
+    );
+}
+
+#[test]
+fn what_is_not_there_is_404_and_what_is_malformed_is_400() {
+    let cluster = Cluster::running();
+    let unknown = "00000000000000000000000000000000";
+    for below in [
+        "",
+        "/status",
+        "/plan",
+        "/config",
+        "/exceptions",
+        "/checkpoints",
+        "/checkpoints/config",
+        "/checkpoints/details/1",
+        "/execution-result",
+    ] {
+        let error = cluster.refused("GET", &format!("/jobs/{unknown}{below}"), "{}", 404);
+        assert!(
+            error.contains(&format!("NotFoundException: Job {unknown} not found")),
+            "{below}: {error}"
+        );
+        let error = cluster.refused("GET", &format!("/jobs/zzz{below}"), "{}", 400);
+        assert!(error.contains("Cannot resolve path parameter (jobid) from value \"zzz\""));
+    }
+    let jobs = format!("/jobs/{JOB}");
+    let error = cluster.refused("GET", &format!("{jobs}/savepoints/{unknown}"), "{}", 404);
+    assert!(error.contains(&format!(
+        "There is no savepoint operation with triggerId={unknown} for job {JOB}."
+    )));
+    cluster.refused("GET", &format!("{jobs}/checkpoints/{unknown}"), "{}", 404);
+    cluster.refused("GET", &format!("/savepoint-disposal/{unknown}"), "{}", 404);
+    cluster.refused("GET", &format!("{jobs}/savepoints/1"), "{}", 400);
+    cluster.refused("GET", &format!("{jobs}/checkpoints/details/x"), "{}", 400);
+    cluster.refused("POST", &format!("{jobs}/savepoints"), "{", 400);
+    cluster.refused(
+        "POST",
+        &format!("{jobs}/savepoints"),
+        r#"{"cancel-job":"maybe"}"#,
+        400,
+    );
+    cluster.refused(
+        "POST",
+        &format!("{jobs}/stop"),
+        r#"{"triggerId":"mine"}"#,
+        400,
+    );
+    let error = cluster.refused("GET", "/nosuch", "", 404);
+    assert_eq!(error, "Unable to load requested file /nosuch.");
+    for (method, path) in [
+        ("POST", "/nosuch"),
+        ("PUT", "/jobs/overview"),
+        ("OPTIONS", "/jobs"),
+        ("DELETE", "/v1/jobs"),
+    ] {
+        cluster.refused(method, path, "", 404);
+    }
+    cluster.refused("GET", "/v2/jobs", "", 404);
+    assert_eq!(cluster.ask("HEAD", "/jobs", "").code, 404);
+}
+
+#[test]
+fn a_body_beyond_the_bound_is_refused_and_programs_of_the_jvm_are_too() {
+    let cluster = Cluster::running();
+    let large = format!("{{\"x\":\"{}\"}}", "x".repeat(1 << 20));
+    let error = cluster.refused("POST", &format!("/jobs/{JOB}/stop"), &large, 413);
+    assert!(error.contains("Request Entity Too Large"), "{error}");
+    for path in ["/v1/jobs", "/jars/upload", "/jars/x.jar/run"] {
+        let error = cluster.refused("POST", path, &large, 400);
+        assert!(error.contains("millpond run PROGRAM"), "{error}");
+    }
+    assert_eq!(cluster.get("/jars")["files"], json!([]));
+}
+
+fn record(id: i64) -> CheckpointRecord {
+    CheckpointRecord {
+        id,
+        status: CheckpointStatus::Completed,
+        is_savepoint: false,
+        is_synchronous: false,
+        trigger_timestamp_ms: 1_795_246_820_752,
+        latest_ack_timestamp_ms: Some(1_795_246_820_788),
+        end_to_end_duration_ms: 36,
+        state_bytes: 22_426,
+        checkpointed_bytes: 22_426,
+        processed_bytes: 233_881,
+        num_subtasks: 4,
+        num_acknowledged: 4,
+        external_path: Some(format!("file:/checkpoints/chk-{id}")),
+        discarded: false,
+        failure_timestamp_ms: None,
+        failure_message: None,
+        vertices: vec![VertexCheckpoint {
+            id: OperatorId::of_uid("counter"),
+            num_subtasks: 2,
+            subtasks: vec![SubtaskCheckpoint {
+                index: 0,
+                ack_timestamp_ms: 1_795_246_820_777,
+                end_to_end_duration_ms: 25,
+                state_bytes: 11_067,
+                metrics: AcknowledgeMetrics {
+                    start_delay_ms: 17,
+                    async_duration_ms: 3,
+                    alignment_duration_ns: 2_500_000,
+                    ..AcknowledgeMetrics::default()
+                },
+            }],
+        }],
+    }
+}
+
+#[test]
+fn the_statistics_of_checkpoints_are_flinks() {
+    let cluster = Cluster::running();
+    let path = format!("/v1/jobs/{JOB}/checkpoints");
+    let empty = cluster.get(&path);
+    assert_eq!(
+        empty["latest"],
+        json!({"completed": null, "savepoint": null, "failed": null, "restored": null})
+    );
+    assert_eq!(
+        empty["summary"]["state_size"],
+        json!({"min": 0, "max": 0, "avg": 0, "p50": "NaN", "p90": "NaN", "p95": "NaN",
+            "p99": "NaN", "p999": "NaN"})
+    );
+    let savepoint = CheckpointRecord {
+        is_savepoint: true,
+        is_synchronous: true,
+        external_path: Some("file:/savepoints/savepoint-1".to_owned()),
+        ..record(6)
+    };
+    let failed = CheckpointRecord {
+        status: CheckpointStatus::Failed,
+        latest_ack_timestamp_ms: None,
+        failure_timestamp_ms: Some(7),
+        failure_message: Some("Checkpoint expired before completing.".to_owned()),
+        external_path: None,
+        ..record(5)
+    };
+    cluster.dispatcher.set_checkpoints(
+        JOB,
+        CheckpointStatistics {
+            restored: 1,
+            total: 8,
+            in_progress: 0,
+            completed: 7,
+            failed: 1,
+            history: vec![record(7), savepoint.clone(), failed.clone()],
+            latest_completed: Some(record(7)),
+            latest_savepoint: Some(savepoint),
+            latest_failed: Some(failed),
+            latest_restored: Some(RestoredCheckpoint {
+                id: 3,
+                restore_timestamp_ms: 1,
+                is_savepoint: true,
+                external_path: "file:/savepoints/savepoint-0".to_owned(),
+            }),
+        },
+    );
+    let statistics = cluster.get(&path);
+    assert_eq!(
+        keys(&statistics),
+        ["counts", "history", "latest", "summary"]
+    );
+    assert_eq!(
+        statistics["counts"],
+        json!({"restored": 1, "total": 8, "in_progress": 0, "completed": 7, "failed": 1})
+    );
+    assert_eq!(
+        statistics["summary"]["checkpointed_size"],
+        json!({"min": 22426, "max": 22426, "avg": 22426, "p50": 22426.0, "p90": 22426.0,
+            "p95": 22426.0, "p99": 22426.0, "p999": 22426.0})
+    );
+    assert_eq!(
+        keys(&statistics["summary"]),
+        [
+            "alignment_buffered",
+            "checkpointed_size",
+            "end_to_end_duration",
+            "persisted_data",
+            "processed_data",
+            "state_size"
+        ]
+    );
+    let completed = json!({"className": "completed", "id": 7, "status": "COMPLETED",
+        "is_savepoint": false, "savepointFormat": null, "trigger_timestamp": 1795246820752u64,
+        "latest_ack_timestamp": 1795246820788u64, "checkpointed_size": 22426,
+        "state_size": 22426, "end_to_end_duration": 36, "alignment_buffered": 0,
+        "processed_data": 233881, "persisted_data": 0, "num_subtasks": 4,
+        "num_acknowledged_subtasks": 4, "checkpoint_type": "CHECKPOINT", "tasks": {},
+        "external_path": "file:/checkpoints/chk-7", "discarded": false});
+    assert_eq!(statistics["latest"]["completed"], completed);
+    assert_eq!(statistics["history"][0], completed);
+    assert_eq!(
+        statistics["latest"]["savepoint"]["savepointFormat"],
+        "CANONICAL"
+    );
+    assert_eq!(
+        statistics["latest"]["savepoint"]["checkpoint_type"],
+        "SYNC_SAVEPOINT"
+    );
+    let failed = &statistics["latest"]["failed"];
+    assert_eq!(failed["className"], "failed");
+    assert_eq!(failed["latest_ack_timestamp"], -1);
+    assert_eq!(failed["failure_timestamp"], 7);
+    assert!(failed.get("external_path").is_none() && failed.get("discarded").is_none());
+    assert_eq!(
+        statistics["latest"]["restored"],
+        json!({"id": 3, "restore_timestamp": 1, "is_savepoint": true,
+            "external_path": "file:/savepoints/savepoint-0"})
+    );
+}
+
+#[test]
+fn the_parts_of_a_checkpoint_are_flinks() {
+    let cluster = Cluster::running();
+    cluster.dispatcher.set_checkpoints(
+        JOB,
+        CheckpointStatistics {
+            history: vec![record(7)],
+            ..CheckpointStatistics::default()
+        },
+    );
+    let details = cluster.get(&format!("/jobs/{JOB}/checkpoints/details/7"));
+    let vertex = OperatorId::of_uid("counter").to_string();
+    let task = json!({"id": 7, "status": "COMPLETED", "latest_ack_timestamp": 1795246820777u64,
+        "checkpointed_size": 11067, "state_size": 11067, "end_to_end_duration": 25,
+        "alignment_buffered": 0, "processed_data": 0, "persisted_data": 0, "num_subtasks": 2,
+        "num_acknowledged_subtasks": 1});
+    assert_eq!(details["tasks"][&vertex], task);
+    let path = format!("/jobs/{JOB}/checkpoints/details/7/subtasks");
+    let mut parts = cluster.get(&format!("{path}/{vertex}"));
+    assert_eq!(
+        parts["subtasks"],
+        json!([{"className": "completed", "index": 0, "ack_timestamp": 1795246820777u64,
+            "end_to_end_duration": 25, "checkpointed_size": 11067, "state_size": 11067,
+            "checkpoint": {"sync": 0, "async": 3},
+            "alignment": {"buffered": 0, "processed": 0, "persisted": 0, "duration": 2},
+            "start_delay": 17, "unaligned_checkpoint": false, "aborted": false,
+            "status": "completed"},
+            {"className": "pending", "index": 1, "status": "pending_or_failed"}])
+    );
+    let summary = &parts["summary"];
+    assert_eq!(
+        keys(summary),
+        [
+            "alignment",
+            "checkpoint_duration",
+            "checkpointed_size",
+            "end_to_end_duration",
+            "start_delay",
+            "state_size"
+        ]
+    );
+    assert_eq!(
+        summary["checkpoint_duration"]["async"],
+        json!({"min": 3, "max": 3, "avg": 3, "p50": "NaN", "p90": "NaN", "p95": "NaN",
+            "p99": "NaN", "p999": "NaN"})
+    );
+    assert_eq!(
+        keys(&summary["alignment"]),
+        ["buffered", "duration", "persisted", "processed"]
+    );
+    let fields = parts.as_object_mut().expect("an object");
+    fields.remove("summary");
+    fields.remove("subtasks");
+    assert_eq!(parts, task);
+    cluster.refused("GET", &format!("{path}/{}", OperatorId([0; 16])), "", 404);
+    let error = cluster.refused(
+        "GET",
+        &format!("/jobs/{JOB}/checkpoints/details/9"),
+        "",
+        404,
+    );
+    assert!(error.contains("Could not find checkpointing statistics for checkpoint 9."));
+}
+
+#[test]
+fn the_configuration_of_checkpoints_is_flinks() {
+    let cluster = Cluster::running();
+    assert_eq!(
+        cluster.get(&format!("/jobs/{JOB}/checkpoints/config")),
+        json!({"mode": "exactly_once", "interval": 2000, "timeout": 600000, "min_pause": 0,
+            "max_concurrent": 1,
+            "externalization": {"enabled": false, "delete_on_cancellation": true},
+            "state_backend": "HashMapStateBackend",
+            "checkpoint_storage": "FileSystemCheckpointStorage", "unaligned_checkpoints": false,
+            "tolerable_failed_checkpoints": 0, "aligned_checkpoint_timeout": 0,
+            "checkpoints_after_tasks_finish": true, "state_changelog_enabled": false,
+            "changelog_periodic_materialization_interval": 600000, "changelog_storage": "memory"})
+    );
+}
+
+#[test]
+fn shutting_down_ends_the_thread_though_a_connection_is_open() {
+    let cluster = Cluster::running();
+    let address = cluster.server.local_addr();
+    let idle = TcpStream::connect(address).expect("listens");
+    cluster.server.shutdown();
+    assert!(TcpStream::connect(address).is_err());
+    drop(idle);
+}
