@@ -68,6 +68,8 @@ impl Load {
             self.batch.push((key, self.backend.key_group(&key)));
         }
         let start = Instant::now();
+        self.backend
+            .prefetch(self.batch.iter().map(|(key, group)| (key, *group)));
         for at in 0..BATCH {
             let (key, group) = self.batch[at];
             self.update(key, group);

@@ -22,6 +22,9 @@ pub(crate) trait Codec: 'static {
     /// What a table holds for one key.
     type Value: Clone + Send + Sync + 'static;
 
+    /// Whether a key has one entry, so that entries tell how many keys there are.
+    const ONE_ENTRY_PER_KEY: bool;
+
     /// The serializer of the whole value.
     fn serializer() -> SerializerSnapshot;
 
@@ -49,6 +52,8 @@ pub(crate) struct ValueCodec<V>(PhantomData<fn(V)>);
 
 impl<V: FlinkType> Codec for ValueCodec<V> {
     type Value = V;
+
+    const ONE_ENTRY_PER_KEY: bool = true;
 
     fn serializer() -> SerializerSnapshot {
         V::serializer_snapshot()
@@ -85,6 +90,8 @@ pub(crate) struct ListCodec<T>(PhantomData<fn(T)>);
 
 impl<T: FlinkType> Codec for ListCodec<T> {
     type Value = ListValue<T>;
+
+    const ONE_ENTRY_PER_KEY: bool = true;
 
     fn serializer() -> SerializerSnapshot {
         SerializerSnapshot::list(T::serializer_snapshot())
@@ -140,6 +147,8 @@ pub(crate) struct MapCodec<UK, UV>(PhantomData<fn(UK, UV)>);
 
 impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
     type Value = MapValue<UK, UV>;
+
+    const ONE_ENTRY_PER_KEY: bool = false;
 
     fn serializer() -> SerializerSnapshot {
         SerializerSnapshot::map(UK::serializer_snapshot(), UV::serializer_snapshot())

@@ -18,6 +18,9 @@ const WAITING_GROUPS_PER_CALL: usize = 8;
 /// How many groups one call of `maintain` steps over.
 const GROUPS_PER_CALL: usize = 256;
 
+/// State up to this size stays in the caches by itself.
+const CACHE_BYTES: usize = 1 << 20;
+
 /// The values of one state as a handle sees them: those of the current key.
 ///
 /// The key's type is hidden, so that the handles of users do not carry it.
@@ -33,23 +36,45 @@ pub(crate) trait Cells<N, V> {
 /// The tables of one state.
 pub(crate) struct KeyedTable<K, N, C: Codec> {
     meta: StateMeta,
+    /// The namespace of all values, if its type has but one.
+    only_namespace: Option<N>,
     context: Rc<KeyContext<K>>,
     groups: RefCell<Vec<Layered<K, N, C::Value>>>,
     /// How many groups are not one table.
     stacked: Cell<usize>,
     /// Where `maintain` goes on.
     cursor: Cell<usize>,
+    /// Whether the tables are larger than [`CACHE_BYTES`]; measured by and by.
+    large: Cell<bool>,
 }
 
 impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
-    pub(crate) fn new(meta: StateMeta, context: Rc<KeyContext<K>>, groups: usize) -> Self {
+    pub(crate) fn new(
+        meta: StateMeta,
+        namespace: &N,
+        context: Rc<KeyContext<K>>,
+        groups: usize,
+    ) -> Self {
         KeyedTable {
             meta,
+            only_namespace: (size_of::<N>() == 0).then(|| namespace.clone()),
             context,
             groups: RefCell::new((0..groups).map(|_| Layered::new()).collect()),
             stacked: Cell::new(0),
             cursor: Cell::new(0),
+            large: Cell::new(false),
         }
+    }
+
+    /// Estimates the size of all groups by one of them, another one with every call.
+    #[inline]
+    fn measure(&self) {
+        let groups = self.groups.borrow();
+        let at = self.cursor.get();
+        self.large
+            .set(groups[at].allocated_bytes() * groups.len() > CACHE_BYTES);
+        self.cursor
+            .set(if at + 1 == groups.len() { 0 } else { at + 1 });
     }
 
     /// Calls `visit` for each entry, in no particular order.
@@ -147,6 +172,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
 
     fn maintain(&self, budget: &mut usize) -> bool {
         if self.stacked.get() == 0 {
+            self.measure();
             return false;
         }
         let mut groups = self.groups.borrow_mut();
@@ -170,8 +196,29 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         waiting == 0
     }
 
-    fn reserve(&self, group: usize, additional: usize) {
-        self.groups.borrow_mut()[group].reserve(additional);
+    fn is_large(&self) -> bool {
+        self.large.get()
+    }
+
+    #[inline]
+    fn touch(&self, group: usize, key_hash: u64, key: &K) -> bool {
+        match self.only_namespace {
+            Some(ref namespace) => {
+                let probe = hash::Probe {
+                    hash: key_hash,
+                    key,
+                    namespace,
+                };
+                self.groups.borrow()[group].get(probe).is_some()
+            }
+            None => false,
+        }
+    }
+
+    fn reserve(&self, group: usize, entries: usize) {
+        if C::ONE_ENTRY_PER_KEY {
+            self.groups.borrow_mut()[group].reserve(entries);
+        }
     }
 
     fn restore_entry(

@@ -21,7 +21,6 @@ mod map_value;
 mod minimum;
 mod operator_state;
 mod raw;
-mod redistribution;
 mod reducing_state;
 mod registered;
 mod table;
@@ -36,7 +35,6 @@ pub use map_state::MapState;
 pub use operator_state::{
     OperatorListState, OperatorStateBackend, OperatorStateImage, WrittenOperatorState,
 };
-pub use redistribution::redistribute;
 pub use reducing_state::ReducingState;
 pub use timers::{Timer, TimerHandle, TimerService};
 pub use value_state::ValueState;

@@ -19,6 +19,19 @@ impl RawGroup {
         self.entries
     }
 
+    /// Adds an entry; `key` begins behind the key group.
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.put_bytes(key);
+        self.bytes.put_bytes(value);
+        self.entries += 1;
+    }
+
+    /// Removes all entries and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries = 0;
+    }
+
     /// Calls `visit` with the key and the value of each entry, until it fails.
     pub(crate) fn try_for_each(
         &self,
@@ -64,10 +77,7 @@ impl RawState {
     }
 
     pub(crate) fn push(&mut self, group: usize, key: &[u8], value: &[u8]) {
-        let group = Arc::make_mut(&mut self.groups[group]);
-        group.bytes.put_bytes(key);
-        group.bytes.put_bytes(value);
-        group.entries += 1;
+        Arc::make_mut(&mut self.groups[group]).push(key, value);
     }
 
     pub(crate) fn entries(&self) -> usize {

@@ -39,8 +39,14 @@ pub(crate) trait RegisteredState<K>: Any {
     /// Merges at most `budget` entries, which it lowers; returns whether there is more to merge.
     fn maintain(&self, budget: &mut usize) -> bool;
 
-    /// Makes room in the group at position `group`.
-    fn reserve(&self, group: usize, additional: usize);
+    /// Whether the state is too large for the caches of a processor.
+    fn is_large(&self) -> bool;
+
+    /// Looks the key up, so that it is in the caches soon; returns whether it has a value.
+    fn touch(&self, group: usize, key_hash: u64, key: &K) -> bool;
+
+    /// Makes room in the group at position `group` for entries to be restored.
+    fn reserve(&self, group: usize, entries: usize);
 
     /// Adds an entry of a snapshot; `key` begins behind the key group.
     fn restore_entry(

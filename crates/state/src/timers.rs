@@ -333,6 +333,14 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
         false
     }
 
+    fn is_large(&self) -> bool {
+        false
+    }
+
+    fn touch(&self, _group: usize, _key_hash: u64, _key: &K) -> bool {
+        false
+    }
+
     fn reserve(&self, _group: usize, _additional: usize) {}
 
     fn restore_entry(

@@ -1,12 +1,14 @@
 //! What a snapshot holds is what was there at its freeze, at any parallelism.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 use millpond_serializer::{TimeWindow, VoidNamespace};
 use millpond_snapshot::{
     CanonicalReader, KeyGroupsKind, KeyedReader, OperatorStateHandle, StateSource, StreamHandle,
 };
 use millpond_state::{
     Error, ErrorKind, KeyedBackend, ListState, MapState, OperatorStateBackend, ReducingState,
-    TimerService, ValueState, WrittenKeyedState, redistribute,
+    TimerService, ValueState, WrittenKeyedState,
 };
 use millpond_types::KeyGroupRange;
 use proptest::prelude::*;
@@ -460,7 +462,7 @@ fn a_disk_that_is_full_fails_the_snapshot_only() {
 }
 
 #[test]
-fn operator_state_is_dealt_out_and_union_state_goes_to_all() {
+fn a_subtask_gets_the_operator_state_that_its_handles_list() {
     let mut files = Vec::new();
     for subtask in 0..2i64 {
         let backend = OperatorStateBackend::new();
@@ -475,39 +477,86 @@ fn operator_state_is_dealt_out_and_union_state_goes_to_all() {
             name: subtask.to_string(),
             data: bytes,
         };
-        files.push(vec![OperatorStateHandle {
+        files.push(OperatorStateHandle {
             states: written.offsets,
             stream,
             merged: None,
-        }]);
+        });
     }
-    for parallelism in 1..5 {
-        for registered_first in [true, false] {
-            let mut all = Vec::new();
-            for handles in redistribute(&files, parallelism) {
-                let backend = OperatorStateBackend::new();
-                let register = || {
-                    let split = backend.list_state::<String>("split").unwrap();
-                    (split, backend.union_list_state::<i64>("union").unwrap())
+    // Another subtask's elements come along, and not all of its own file's.
+    let part = |file: usize, split: std::ops::Range<usize>| {
+        let mut handle = files[file].clone();
+        handle.states[0].offsets = handle.states[0].offsets[split].to_vec();
+        handle
+    };
+    let assigned = [
+        vec![part(0, 0..3), part(1, 0..0)],
+        vec![part(1, 1..5), part(0, 3..5)],
+        vec![part(1, 0..1)],
+    ];
+    for registered_first in [true, false] {
+        let mut all = Vec::new();
+        for handles in &assigned {
+            let backend = OperatorStateBackend::new();
+            let register = || {
+                let split = backend.list_state::<String>("split").unwrap();
+                (split, backend.union_list_state::<i64>("union").unwrap())
+            };
+            let early = registered_first.then(register);
+            for handle in handles {
+                let StreamHandle::Bytes { data, .. } = &handle.stream else {
+                    panic!("above")
                 };
-                let early = registered_first.then(register);
-                for handle in &handles {
-                    let StreamHandle::Bytes { data, .. } = &handle.stream else {
-                        panic!("above")
-                    };
-                    backend.restore_bytes(data.clone(), handle).unwrap();
-                }
-                let (split, union) = early.unwrap_or_else(register);
-                let mut union = union.get();
-                union.sort();
-                assert_eq!(union, [0, 1]);
-                all.extend(split.get());
+                backend.restore_bytes(data.clone(), handle).unwrap();
             }
-            all.sort();
-            let expected: Vec<_> = (0..2)
-                .flat_map(|s| (0..5).map(move |n| format!("{s}-{n}")))
-                .collect();
-            assert_eq!(all, expected);
+            let (split, union) = early.unwrap_or_else(register);
+            assert_eq!(union.get().len(), handles.len());
+            all.extend(split.get());
         }
+        all.sort();
+        let expected: Vec<_> = (0..2)
+            .flat_map(|s| (0..5).map(move |n| format!("{s}-{n}")))
+            .collect();
+        assert_eq!(all, expected);
     }
+}
+
+#[test]
+fn operator_state_that_is_not_registered_is_carried_on_without_its_neighbours() {
+    let backend = OperatorStateBackend::new();
+    backend
+        .list_state::<String>("a")
+        .unwrap()
+        .update(["x".to_owned(), "yy".to_owned()]);
+    backend.union_list_state::<i64>("b").unwrap().add(7);
+    let carry = |backend: OperatorStateBackend, keep: usize| {
+        let mut data = Vec::new();
+        let mut states = backend.freeze().write(&mut data).unwrap().offsets;
+        states[0].offsets.truncate(keep);
+        let stream = StreamHandle::Bytes {
+            name: String::new(),
+            data: Vec::new(),
+        };
+        let carried = OperatorStateBackend::new();
+        carried
+            .restore_bytes(
+                data,
+                &OperatorStateHandle {
+                    states,
+                    stream,
+                    merged: None,
+                },
+            )
+            .unwrap();
+        carried
+    };
+    let carried = carry(carry(backend, 1), 2);
+    assert_eq!(carried.freeze().bytes(), 2 + 8);
+    assert_eq!(carried.list_state::<String>("a").unwrap().get(), ["x"]);
+    assert_eq!(carried.union_list_state::<i64>("b").unwrap().get(), [7]);
+    let error = carry(carried, 1).list_state::<i64>("a").unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Incompatible { .. }),
+        "{error}"
+    );
 }
