@@ -4,6 +4,11 @@ use crate::{ByteReader, ByteWriter, Compatibility, Error, SerializerSnapshot};
 
 /// A Rust type that stands for a Flink type; its bytes are those of Flink's serializer.
 pub trait FlinkType: Clone + Send + Sync + 'static {
+    /// Whether the bytes are a bool isNull and then those of another type: `Option` alone.
+    ///
+    /// Map state has such a bool of its own, so that an `Option` there needs no second one.
+    const NULLABLE: bool = false;
+
     /// Returns what Flink's serializer of this type writes about itself.
     fn serializer_snapshot() -> SerializerSnapshot;
 
@@ -102,6 +107,8 @@ impl FlinkType for Vec<u8> {
 
 /// A value that may be null: Flink's `NullableSerializer` without padding.
 impl<T: FlinkType> FlinkType for Option<T> {
+    const NULLABLE: bool = true;
+
     fn serializer_snapshot() -> SerializerSnapshot {
         SerializerSnapshot::nullable(T::serializer_snapshot())
     }

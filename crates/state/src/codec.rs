@@ -6,6 +6,8 @@
 //! | list | one | elements joined by `2C`, neither counted nor escaped |
 //! | map | one per user key, whose bytes end the entry's key | bool isNull, value |
 //!
+//! `MapState<UK, Option<UV>>` is Flink's `MapState<UK, UV>` with values that may be null.
+//!
 //! Source: Flink 2.3.0, classes `RocksDBListState`, `RocksDBMapState`, `HeapKeyValueStateIterator`.
 
 use crate::frozen::StateWriter;
@@ -151,11 +153,20 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
     const ONE_ENTRY_PER_KEY: bool = false;
 
     fn serializer() -> SerializerSnapshot {
-        SerializerSnapshot::map(UK::serializer_snapshot(), UV::serializer_snapshot())
+        let value = UV::serializer_snapshot();
+        let value = match (UV::NULLABLE, value.nested()) {
+            (true, [value]) => value.clone(),
+            (true | false, _) => value,
+        };
+        SerializerSnapshot::map(UK::serializer_snapshot(), value)
     }
 
     fn resolve(previous: &SerializerSnapshot) -> Compatibility {
-        resolve_parts(&Self::serializer(), previous, &[UK::resolve, UV::resolve])
+        let value: Resolve = match UV::NULLABLE {
+            true => |value| UV::resolve(&SerializerSnapshot::nullable(value.clone())),
+            false => UV::resolve,
+        };
+        resolve_parts(&Self::serializer(), previous, &[UK::resolve, value])
     }
 
     fn write(
@@ -169,7 +180,9 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
                 user_key.write(out);
             };
             writer.entry(key, |out| {
-                out.put_bool(false);
+                if !UV::NULLABLE {
+                    out.put_bool(false);
+                }
                 user_value.write(out);
             })
         })
@@ -182,30 +195,31 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
     ) -> Result<(), Error> {
         let key = UK::read(user_key)?;
         at_end(user_key)?;
-        let at = value.offset();
-        let user_value = if value.bool()? {
-            // What a null value is followed by differs between Flink's backends.
-            read_null::<UV>(at)?
-        } else {
-            let user_value = UV::read(value)?;
-            at_end(value)?;
-            user_value
-        };
+        let user_value = read_map_value(value)?;
         into.get_or_insert_with(MapValue::new).put(key, user_value);
         Ok(())
     }
 }
 
-/// Returns null as `UV`, which works for `Option` alone.
-fn read_null<UV: FlinkType>(at: u64) -> Result<UV, Error> {
-    let mut null = Vec::new();
-    None::<bool>.write(&mut null);
-    if UV::serializer_snapshot().class == Option::<bool>::serializer_snapshot().class {
-        return UV::read(&mut ByteReader::new(&null));
+/// Reads bool isNull and the value; for an `Option` the bool is that of the `Option` itself.
+fn read_map_value<UV: FlinkType>(value: &mut ByteReader<'_>) -> Result<UV, Error> {
+    let at = value.offset();
+    let mut ahead = value.clone();
+    match (ahead.bool()?, UV::NULLABLE) {
+        // What a null is followed by differs between Flink's backends, and means nothing.
+        (true, true) => UV::read(value),
+        (true, false) => Err(Error::unsupported(format!(
+            "a map value that is null at offset {at}; declare the values as Option to read it"
+        ))),
+        (false, nullable) => {
+            if !nullable {
+                *value = ahead;
+            }
+            let user_value = UV::read(value)?;
+            at_end(value)?;
+            Ok(user_value)
+        }
     }
-    Err(Error::unsupported(format!(
-        "a map value that is null at offset {at}; declare the values as Option to read it"
-    )))
 }
 
 type Resolve = fn(&SerializerSnapshot) -> Compatibility;

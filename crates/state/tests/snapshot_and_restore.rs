@@ -560,3 +560,29 @@ fn operator_state_that_is_not_registered_is_carried_on_without_its_neighbours() 
         "{error}"
     );
 }
+
+#[test]
+fn a_map_of_options_keeps_its_nulls_under_the_serializer_of_the_plain_value() {
+    let fresh = || KeyedBackend::<String>::new(MAX_PARALLELISM, range(0, 1));
+    let backend = fresh();
+    let mut map = backend.map_state::<i64, Option<String>>("map").unwrap();
+    let key = "k".to_owned();
+    backend.set_current_key(&key, backend.key_group(&key));
+    map.put(1, None);
+    map.put(2, Some("two".to_owned()));
+    let mut bytes = Vec::new();
+    let written = backend.freeze().write(&mut bytes).unwrap();
+    let files = [(bytes, written)];
+    let again = fresh();
+    restore_into(&again, &files).unwrap();
+    let map = again.map_state::<i64, Option<String>>("map").unwrap();
+    again.set_current_key(&key, again.key_group(&key));
+    assert_eq!(map.entries(), [(1, None), (2, Some("two".to_owned()))]);
+    let plain = fresh();
+    restore_into(&plain, &files).unwrap();
+    let error = plain.map_state::<i64, String>("map").unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Unsupported { .. }),
+        "{error}"
+    );
+}

@@ -1,0 +1,298 @@
+//! Savepoints that real Flink wrote are restored, and what they hold is what Flink says.
+//!
+//! The savepoints and their sidecars are the golden files of the snapshot crate.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use millpond_fs::{Location, file_system_for};
+use millpond_serializer::{FlinkKey, TimeWindow, VoidNamespace};
+use millpond_snapshot::{LoadedSnapshot, OperatorSnapshot, load};
+use millpond_state::{KeyedBackend, OperatorStateBackend, TimerService};
+use millpond_types::{KeyGroupRange, OperatorId};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+struct Golden {
+    snapshot: LoadedSnapshot,
+    sidecar: Value,
+}
+
+impl Golden {
+    fn open(version: &str, name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../snapshot/tests/golden")
+            .join(version);
+        let sidecar = std::fs::read(folder.join(format!("{name}.json"))).unwrap();
+        let location = Location::parse(folder.join(name).to_str().unwrap()).unwrap();
+        Golden {
+            snapshot: load(file_system_for(&location).unwrap(), &location).unwrap(),
+            sidecar: serde_json::from_slice(&sidecar).unwrap(),
+        }
+    }
+
+    fn sidecar_of(&self, uid: &str) -> &Value {
+        let operators = self.sidecar["operators"].as_array().unwrap();
+        operators
+            .iter()
+            .find(|operator| operator["uid"] == uid)
+            .unwrap()
+    }
+
+    fn operator(&self, uid: &str) -> &OperatorSnapshot {
+        let id: OperatorId = self.sidecar_of(uid)["operator_id"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        self.snapshot
+            .metadata
+            .operators
+            .iter()
+            .find(|operator| operator.id == id)
+            .unwrap()
+    }
+
+    /// Returns the restored backends of all subtasks.
+    fn keyed<K: FlinkKey>(&self, uid: &str, parallelism: u32) -> Vec<KeyedBackend<K>> {
+        let operator = self.operator(uid);
+        let max_parallelism = operator.max_parallelism;
+        let subtask = |subtask| {
+            let range = KeyGroupRange::of_subtask(subtask, parallelism, max_parallelism);
+            let backend = KeyedBackend::new(max_parallelism, range);
+            for (_, state) in &operator.subtasks {
+                if let Some(handle) = &state.managed_keyed {
+                    backend.restore(&self.snapshot, handle).unwrap();
+                }
+            }
+            backend
+        };
+        (0..parallelism).map(subtask).collect()
+    }
+
+    /// What Flink says a keyed state holds.
+    fn content(&self, uid: &str, state: &str) -> BTreeMap<String, Value> {
+        let states = self.sidecar_of(uid)["keyed_states"].as_array().unwrap();
+        let state = states.iter().find(|found| found["name"] == state).unwrap();
+        let rows = state["content"].as_array().unwrap().iter();
+        rows.map(|row| (key_of(row), row.as_array().unwrap().last().unwrap().clone()))
+            .collect()
+    }
+}
+
+/// All but the last part of a row, as text.
+fn key_of(row: &Value) -> String {
+    let row = row.as_array().unwrap();
+    json!(row[..row.len() - 1]).to_string()
+}
+
+type Rows = BTreeMap<String, Value>;
+
+fn each_key(backend: &KeyedBackend<String>, state: &str, mut row: impl FnMut() -> Value) -> Rows {
+    let keys = backend.keys(state).into_iter();
+    keys.map(|key| {
+        backend.set_current_key(&key, backend.key_group(&key));
+        (json!([key]).to_string(), row())
+    })
+    .collect()
+}
+
+fn kinds(version: &str, name: &str) {
+    for parallelism in [1, 2, 3] {
+        let golden = Golden::open(version, name);
+        let mut found: BTreeMap<&str, Rows> = BTreeMap::new();
+        for backend in golden.keyed::<String>("all-kinds", parallelism) {
+            let long = backend.value_state::<i64>("value-long").unwrap();
+            let string = backend.value_state::<String>("value-string").unwrap();
+            let longs = backend.list_state::<i64>("list-long").unwrap();
+            let strings = backend.list_state::<String>("list-string").unwrap();
+            let map = backend.map_state::<String, i64>("map-string-long").unwrap();
+            let numbers = backend.map_state::<i64, i64>("map-long-long").unwrap();
+            let sum = backend
+                .reducing_state::<i64>("reducing-sum", |a, b| a + b)
+                .unwrap();
+            let average = backend
+                .aggregating_state_in::<_, (i64, i64)>("aggregating-avg", VoidNamespace)
+                .unwrap();
+            let mut add = |state: &'static str, row: &mut dyn FnMut() -> Value| {
+                found
+                    .entry(state)
+                    .or_default()
+                    .extend(each_key(&backend, state, row));
+            };
+            add("value-long", &mut || json!(long.value()));
+            add("value-string", &mut || json!(string.value()));
+            add("list-long", &mut || json!(longs.get()));
+            add("list-string", &mut || json!(strings.get()));
+            add("map-string-long", &mut || {
+                json!(map.entries().into_iter().collect::<BTreeMap<_, _>>())
+            });
+            add("map-long-long", &mut || {
+                let entries = numbers.entries().into_iter();
+                json!(
+                    entries
+                        .map(|(key, value)| (key.to_string(), value))
+                        .collect::<BTreeMap<_, _>>()
+                )
+            });
+            add("reducing-sum", &mut || json!(sum.get()));
+            add("aggregating-avg", &mut || json!(average.value()));
+        }
+        for (state, rows) in found {
+            assert_eq!(rows, golden.content("all-kinds", state), "{name}, {state}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_keyed_state_is_restored_from_savepoints_of_flink() {
+    kinds("2.3.0", "kinds-hashmap-canonical");
+    kinds("2.3.0", "kinds-hashmap-native");
+    kinds("2.3.0", "kinds-rocksdb-canonical");
+    kinds("2.3.0", "files-kinds-hashmap-canonical");
+    kinds("2.3.0", "maxpar32768-kinds-hashmap-canonical");
+    kinds("1.20.5", "kinds-hashmap-canonical");
+    kinds("1.15.4", "kinds-hashmap-canonical");
+}
+
+#[test]
+fn null_values_in_a_map_are_options_and_else_refused_by_name() {
+    for version in ["2.3.0", "1.20.5"] {
+        let golden = Golden::open(version, "nullmap-kinds-rocksdb-canonical");
+        let mut found = Rows::new();
+        let mut refused = Vec::new();
+        for backend in golden.keyed::<String>("all-kinds", 2) {
+            refused.extend(backend.map_state::<String, i64>("map-string-long").err());
+        }
+        for backend in golden.keyed::<String>("all-kinds", 2) {
+            let map = backend
+                .map_state::<String, Option<i64>>("map-string-long")
+                .unwrap();
+            let row = || json!(map.entries().into_iter().collect::<BTreeMap<_, _>>());
+            found.extend(each_key(&backend, "map-string-long", row));
+        }
+        assert!(
+            found
+                .values()
+                .any(|map| map.as_object().unwrap().values().any(Value::is_null))
+        );
+        assert_eq!(found, golden.content("all-kinds", "map-string-long"));
+        let error = refused.first().unwrap();
+        assert!(error.to_string().contains("map-string-long"), "{error}");
+        let cause = std::error::Error::source(error).unwrap().to_string();
+        assert!(cause.contains("null"), "{cause}");
+    }
+}
+
+fn timers_of<N>(
+    service: &TimerService<String, N>,
+    row: impl Fn(String, N, i64) -> Value,
+) -> (Vec<Value>, Vec<Value>)
+where
+    N: millpond_serializer::Namespace,
+{
+    let rows = |timers: Vec<millpond_state::Timer<String, N>>| {
+        let rows = timers.into_iter();
+        rows.map(|timer| row(timer.key, timer.namespace, timer.timestamp))
+            .collect()
+    };
+    (
+        rows(service.event_timers()),
+        rows(service.processing_timers()),
+    )
+}
+
+fn assert_timers(found: (Vec<Value>, Vec<Value>), sidecar: &Value) {
+    let sorted = |rows: &[Value]| {
+        let mut rows: Vec<String> = rows.iter().map(Value::to_string).collect();
+        rows.sort();
+        rows
+    };
+    for (found, domain) in [(found.0, "event"), (found.1, "processing")] {
+        let expected = sidecar["timers"][domain]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        assert_eq!(sorted(&found), sorted(&expected), "{domain} time");
+    }
+}
+
+#[test]
+fn timers_are_restored_from_savepoints_of_flink() {
+    for name in ["timers-hashmap-canonical", "timers-hashmap-native"] {
+        let golden = Golden::open("2.3.0", name);
+        let mut all = (Vec::new(), Vec::new());
+        for backend in golden.keyed::<String>("timers", 3) {
+            let timers = backend.timers::<VoidNamespace>("user-timers").unwrap();
+            let (event, processing) = timers_of(&timers, |key, _, time| json!([key, time]));
+            all.0.extend(event);
+            all.1.extend(processing);
+        }
+        assert_timers(all, golden.sidecar_of("timers"));
+    }
+}
+
+#[test]
+fn windows_are_restored_from_savepoints_of_flink() {
+    let golden = Golden::open("2.3.0", "window-hashmap-canonical");
+    let mut contents = Rows::new();
+    let mut all = (Vec::new(), Vec::new());
+    for backend in golden.keyed::<String>("window-sum", 2) {
+        let none = TimeWindow { start: 0, end: 0 };
+        type Sum = (String, i64, i64);
+        let _contents = backend
+            .reducing_state_in::<TimeWindow, Sum>("window-contents", none, |a, _| a.clone())
+            .unwrap();
+        backend.for_each_value("window-contents", |key: &String, window, value: &Sum| {
+            let TimeWindow { start, end } = window;
+            contents.insert(json!([key, [start, end]]).to_string(), json!(value));
+        });
+        let timers = backend.timers::<TimeWindow>("window-timers").unwrap();
+        let row = |key, window: TimeWindow, time| json!([key, [window.start, window.end], time]);
+        let (event, processing) = timers_of(&timers, row);
+        all.0.extend(event);
+        all.1.extend(processing);
+    }
+    assert_eq!(contents, golden.content("window-sum", "window-contents"));
+    assert_timers(all, golden.sidecar_of("window-sum"));
+}
+
+#[test]
+fn operator_state_is_restored_from_savepoints_of_flink() {
+    for name in [
+        "opstate-hashmap-canonical",
+        "files-opstate-hashmap-canonical",
+    ] {
+        let golden = Golden::open("2.3.0", name);
+        let backend = OperatorStateBackend::new();
+        for (_, subtask) in &golden.operator("op-state").subtasks {
+            backend
+                .restore(&golden.snapshot, subtask.managed_operator.as_ref().unwrap())
+                .unwrap();
+        }
+        let split = backend.list_state::<String>("split-list").unwrap().get();
+        let union = backend
+            .union_list_state::<(String, i64)>("union-list")
+            .unwrap()
+            .get();
+        let sorted = |value: Value| {
+            let mut rows: Vec<_> = value
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(Value::to_string)
+                .collect();
+            rows.sort();
+            rows
+        };
+        let states = golden.sidecar_of("op-state")["operator_states"]
+            .as_array()
+            .unwrap();
+        let expected = |name: &str| {
+            let state = states.iter().find(|state| state["name"] == name).unwrap();
+            sorted(state["content"].clone())
+        };
+        assert_eq!(sorted(json!(split)), expected("split-list"));
+        assert_eq!(sorted(json!(union)), expected("union-list"));
+    }
+}
