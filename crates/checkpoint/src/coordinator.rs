@@ -887,6 +887,7 @@ impl Coordinator {
                 self.tell_failure(id, &pending, reason, why);
                 pending.phase = Phase::Abandoned;
                 self.pending.insert(id, pending);
+                self.schedule.ended(self.now_ms);
             }
         }
     }
