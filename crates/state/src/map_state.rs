@@ -116,6 +116,21 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
         });
     }
 
+    /// Removes the user keys that `keep` refuses; asks in the order of the user keys.
+    pub fn retain(&mut self, mut keep: impl FnMut(&UK, &UV) -> bool) {
+        self.cells.modify(&self.namespace, &mut |map| match map {
+            Some(map) => {
+                map.retain(&mut keep);
+                if map.is_empty() {
+                    Change::Remove
+                } else {
+                    Change::Keep
+                }
+            }
+            None => Change::Keep,
+        });
+    }
+
     /// Calls `visit` for each entry without a copy, in the order of the user keys.
     pub fn for_each(&self, mut visit: impl FnMut(&UK, &UV)) {
         self.cells.read(&self.namespace, &mut |map| {

@@ -69,6 +69,20 @@ impl<UK: Clone + Ord, UV: Clone> MapValue<UK, UV> {
         }
     }
 
+    /// Removes the entries that `keep` refuses.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&UK, &UV) -> bool) {
+        match self {
+            MapValue::Small(entries) => entries.retain(|(key, value)| keep(key, value)),
+            MapValue::Large(entries) => {
+                let refused = entries.iter().filter(|(key, value)| !keep(key, value));
+                let refused: Vec<UK> = refused.map(|(key, _)| key.clone()).collect();
+                for key in &refused {
+                    entries.remove(key);
+                }
+            }
+        }
+    }
+
     pub(crate) fn try_for_each<E>(
         &self,
         mut visit: impl FnMut(&UK, &UV) -> std::result::Result<(), E>,

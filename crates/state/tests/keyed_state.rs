@@ -73,6 +73,15 @@ fn a_map_is_a_map_when_it_is_small_and_when_it_is_large() {
     choose(&backend, "b");
     assert!(state.is_empty());
     choose(&backend, "a");
+    state.retain(|key, _| key % 2 == 0);
+    assert_eq!(
+        state.keys(),
+        (0..40)
+            .filter(|key| key % 2 == 0 && *key != 4)
+            .collect::<Vec<_>>()
+    );
+    state.retain(|key, _| *key < 10);
+    assert_eq!(state.keys(), [0, 2, 6, 8]);
     for key in state.keys() {
         state.remove(&key);
     }
