@@ -160,6 +160,8 @@ struct World {
     orphans: BTreeSet<String>,
     triggers: BTreeMap<TriggerId, bool>,
     manual_in_progress: BTreeSet<TriggerId>,
+    /// Stops and cancellations.
+    ends_in_progress: BTreeSet<TriggerId>,
     next_trigger: u64,
 
     laws: Laws,
@@ -288,6 +290,7 @@ impl World {
             orphans: BTreeSet::new(),
             triggers: BTreeMap::new(),
             manual_in_progress: BTreeSet::new(),
+            ends_in_progress: BTreeSet::new(),
             next_trigger: 1,
             laws,
         };
@@ -607,6 +610,16 @@ impl World {
             checkpoint: id,
             result,
         });
+        if self.laws.attempt_of[&id] < self.attempt {
+            let candidates = self.coordinator.recovery_candidates();
+            let is_candidate = candidates
+                .iter()
+                .any(|candidate| candidate.checkpoint == id);
+            assert!(
+                !is_candidate,
+                "an attempt runs that was restored from an older snapshot"
+            );
+        }
     }
 
     /// The attempt dies; a share of its messages under way is lost.
@@ -755,6 +768,9 @@ impl World {
             }
             self.tell(Event::TriggerCheckpoint { trigger });
         } else {
+            if is_new && then != AfterSavepoint::Continue {
+                self.ends_in_progress.insert(trigger);
+            }
             let directory = format!("file:/s/savepoint-{number}");
             self.tell(Event::TriggerSavepoint {
                 trigger,
@@ -901,6 +917,10 @@ impl World {
         let is_periodic = !options.is_savepoint && options.stop.is_none();
         if is_periodic && self.manual_in_progress.is_empty() {
             assert!(self.config.interval_ms.is_some(), "checkpoints are off");
+            assert!(
+                self.ends_in_progress.is_empty(),
+                "checkpoints pause while a job is ended"
+            );
             let pause_over = laws
                 .last_end_ms
                 .map_or(0, |end| end + self.config.min_pause_ms);
@@ -980,6 +1000,7 @@ impl World {
             .expect("a trigger that was wanted");
         assert!(!std::mem::replace(done, true), "an operation ends once");
         self.manual_in_progress.remove(&trigger);
+        self.ends_in_progress.remove(&trigger);
         match outcome {
             Outcome::Savepoint(Ok(path)) => {
                 assert!(
@@ -1028,7 +1049,17 @@ impl World {
             .iter()
             .filter(|record| record.status == CheckpointStatus::InProgress);
         assert_eq!(in_progress.clone().count() as u64, statistics.in_progress);
-        let checkpoints = in_progress.filter(|record| !record.is_savepoint).count();
+        let newest = self.laws.notified.last().copied().unwrap_or(0);
+        let in_progress = in_progress.filter(|record| !record.is_savepoint);
+        for record in in_progress.clone() {
+            let is_old = record.id < newest && !self.laws.finalized.contains(&record.id);
+            assert!(
+                !is_old,
+                "{} goes on although {newest} is complete",
+                record.id
+            );
+        }
+        let checkpoints = in_progress.count();
         let most = if self.config.min_pause_ms > 0 {
             1
         } else {
