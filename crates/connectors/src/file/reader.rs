@@ -361,7 +361,6 @@ fn advance(
         bytes: 0,
     };
     let read = fill(&mut batch, reader);
-    // Lines before a failure are sent first, so that the place of the error is where they end.
     if !batch.lines.is_empty() {
         outlet.send(Message::Lines(batch))?;
     }
