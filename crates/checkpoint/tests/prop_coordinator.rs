@@ -92,7 +92,7 @@ struct Seed(u64);
 impl Drop for Seed {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("replay with MILLPOND_FUZZ_SEED={}", self.0);
+            eprintln!("replay with MILLPOND_FUZZ_SEED={}", self.0);
         }
     }
 }

@@ -1,1 +1,242 @@
+//! Refusals with their texts, and adopted numbers; how state is dealt out is in
+//! `tests/prop_assignment.rs` and `redistribution.rs`.
 
+use millpond_job::graph::{
+    ChainingStrategy, NodeId, NodeKind, Partitioner, StreamEdge, StreamGraph, StreamNode,
+};
+use millpond_snapshot::{ChannelHandle, KeyGroupOffsets, KeyGroupsKind};
+
+use super::*;
+
+/// "source" and, behind a hash edge, "counter" with parallelism 2.
+fn graph(max_parallelism: Option<u32>) -> JobGraph {
+    let node = |id: u32, name: &str, kind: NodeKind| StreamNode {
+        id: NodeId(id),
+        name: name.to_owned(),
+        uid: Some(name.to_owned()),
+        uid_hash: None,
+        kind,
+        parallelism: 2,
+        max_parallelism,
+        chaining: ChainingStrategy::Always,
+    };
+    let graph = StreamGraph {
+        nodes: vec![
+            node(0, "source", NodeKind::Source),
+            node(1, "counter", NodeKind::Sink),
+        ],
+        edges: vec![StreamEdge {
+            from: NodeId(0),
+            to: NodeId(1),
+            input: 0,
+            partitioner: Partitioner::Hash,
+            side_output: None,
+        }],
+    };
+    JobGraph::build(&graph, true, true).expect("is a job")
+}
+
+fn keyed(first: u16, count: usize) -> KeyedHandle {
+    KeyedHandle::KeyGroups {
+        kind: KeyGroupsKind::Savepoint,
+        groups: KeyGroupOffsets {
+            first,
+            offsets: vec![1; count],
+        },
+        stream: StreamHandle::Relative {
+            name: format!("from-{first}"),
+            size: 9,
+        },
+    }
+}
+
+/// An operator of one subtask with keyed state in all key groups.
+fn counter(uid: &str, max_parallelism: u32) -> OperatorSnapshot {
+    let mut operator = OperatorSnapshot::new(OperatorId::of_uid(uid), 1, max_parallelism);
+    let managed_keyed = Some(keyed(0, max_parallelism as usize));
+    operator.subtasks.push((
+        0,
+        SubtaskSnapshot {
+            managed_keyed,
+            ..SubtaskSnapshot::default()
+        },
+    ));
+    operator
+}
+
+fn snapshot(operators: Vec<OperatorSnapshot>) -> Metadata {
+    let mut metadata = Metadata::new(7);
+    metadata.operators = operators;
+    metadata
+}
+
+fn plan(
+    metadata: &Metadata,
+    graph: &JobGraph,
+    allow_non_restored_state: bool,
+) -> Result<RestorePlan, Error> {
+    let request = RestoreRequest {
+        pointer: "file:/s",
+        directory: "file:/s",
+        allow_non_restored_state,
+    };
+    RestorePlan::new(metadata, graph, request)
+}
+
+fn refusal(metadata: &Metadata, graph: &JobGraph) -> (ErrorKind, String) {
+    let error = plan(metadata, graph, false).expect_err("is refused");
+    (error.kind(), error.to_string())
+}
+
+#[test]
+fn state_of_an_operator_that_is_gone_is_refused_with_flinks_text_or_dropped_on_request() {
+    let metadata = snapshot(vec![counter("gone", 128)]);
+    let (kind, message) = refusal(&metadata, &graph(None));
+    assert_eq!(kind, ErrorKind::NonRestoredState);
+    let expected = format!(
+        "Failed to rollback to checkpoint/savepoint file:/s. Cannot map checkpoint/savepoint state \
+         for operator {} to the new program, because the operator is not available in the new \
+         program. If you want to allow to skip this, you can set the --allowNonRestoredState option \
+         on the CLI.",
+        OperatorId::of_uid("gone")
+    );
+    assert_eq!(message, expected);
+    let plan = plan(&metadata, &graph(None), true).expect("is allowed");
+    assert_eq!(plan.warnings.len(), 1);
+    assert_eq!(plan.operator(OperatorId::of_uid("gone"), 0), None);
+}
+
+#[test]
+fn an_operator_without_state_may_be_gone() {
+    let mut empty = OperatorSnapshot::new(OperatorId::of_uid("gone"), 2, 128);
+    empty.subtasks = vec![
+        (0, SubtaskSnapshot::default()),
+        (1, SubtaskSnapshot::default()),
+    ];
+    let plan = plan(&snapshot(vec![empty]), &graph(None), false).expect("is no loss");
+    assert!(plan.warnings.is_empty());
+}
+
+#[test]
+fn an_operator_that_is_new_has_nothing_to_restore() {
+    let plan = plan(
+        &snapshot(vec![counter("counter", 128)]),
+        &graph(None),
+        false,
+    )
+    .expect("fits");
+    assert_eq!(plan.operator(OperatorId::of_uid("source"), 0), None);
+    assert!(
+        plan.operator(OperatorId::of_uid("counter"), 1)
+            .is_some_and(|o| !o.is_empty())
+    );
+}
+
+#[test]
+fn a_maximum_parallelism_that_was_set_must_be_that_of_the_snapshot() {
+    let metadata = snapshot(vec![counter("counter", 128)]);
+    let (kind, message) = refusal(&metadata, &graph(Some(64)));
+    assert_eq!(kind, ErrorKind::MaxParallelism);
+    let id = OperatorId::of_uid("counter");
+    let part = format!(
+        "Max parallelism mismatch between checkpoint/savepoint state and new program. Cannot map \
+         operator {id} with max parallelism 128 to new program with max parallelism 64."
+    );
+    assert!(message.contains(&part), "{message}");
+    assert!(plan(&metadata, &graph(Some(128)), false).is_ok());
+}
+
+#[test]
+fn a_maximum_parallelism_that_was_not_set_is_taken_from_the_snapshot() {
+    let mut graph = graph(None);
+    let metadata = snapshot(vec![counter("counter", 300)]);
+    let plan = plan(&metadata, &graph, false).expect("fits");
+    assert_eq!(plan.max_parallelism, [128, 300]);
+    plan.adopt_max_parallelism(&mut graph);
+    assert_eq!(graph.vertices[1].max_parallelism, 300);
+}
+
+#[test]
+fn a_parallelism_above_the_snapshots_maximum_is_refused_when_keys_depend_on_it() {
+    let (kind, message) = refusal(&snapshot(vec![counter("counter", 1)]), &graph(None));
+    assert_eq!(kind, ErrorKind::Parallelism);
+    assert!(
+        message.contains("Please reduce the parallelism of the task"),
+        "{message}"
+    );
+    let stateless = OperatorSnapshot::new(OperatorId::of_uid("counter"), 1, 1);
+    let plan = plan(&snapshot(vec![stateless]), &graph(None), false).expect("no keys depend on it");
+    assert_eq!(plan.max_parallelism, [128, 128]);
+}
+
+#[test]
+fn finished_operators_behind_unfinished_ones_are_refused() {
+    let finished = |uid| {
+        let mut operator = OperatorSnapshot::new(OperatorId::of_uid(uid), 2, 128);
+        operator.finished = true;
+        operator
+    };
+    let (kind, message) = refusal(&snapshot(vec![finished("counter")]), &graph(None));
+    assert_eq!(kind, ErrorKind::FinishedOperators);
+    assert!(
+        message.starts_with("Illegal JobGraph modification."),
+        "{message}"
+    );
+    let both = snapshot(vec![finished("source"), finished("counter")]);
+    let plan = plan(&both, &graph(None), false).expect("fits");
+    assert!(
+        plan.operator(OperatorId::of_uid("source"), 1)
+            .is_some_and(|o| o.finished)
+    );
+}
+
+#[test]
+fn in_flight_data_and_raw_state_are_named_and_refused() {
+    let mut operator = counter("counter", 128);
+    operator.subtasks[0].1.raw_keyed = Some(keyed(0, 128));
+    let raw = snapshot(vec![operator]);
+    let (kind, message) = refusal(&raw, &graph(None));
+    assert_eq!(kind, ErrorKind::Unsupported);
+    assert!(
+        message.contains("raw keyed state of operator \"counter\""),
+        "{message}"
+    );
+    let plan = plan(&raw, &graph(None), true).expect("is dropped");
+    assert_eq!(plan.warnings.len(), 1);
+
+    let mut operator = counter("counter", 128);
+    let stream = StreamHandle::Bytes {
+        name: String::new(),
+        data: vec![1],
+    };
+    operator.subtasks[0]
+        .1
+        .input_channels
+        .push(ChannelHandle::Single {
+            subtask: 0,
+            channel: (0, 0),
+            offsets: vec![0],
+            size: 1,
+            stream,
+        });
+    let (kind, message) = refusal(&snapshot(vec![operator]), &graph(None));
+    assert_eq!(kind, ErrorKind::Unsupported);
+    assert!(message.contains("in-flight data"), "{message}");
+}
+
+#[test]
+fn every_subtask_gets_the_state_of_the_coordinator() {
+    let mut operator = counter("source", 128);
+    let data = vec![1, 2, 3];
+    operator.coordinator = Some(StreamHandle::Bytes {
+        name: String::new(),
+        data: data.clone(),
+    });
+    let plan = plan(&snapshot(vec![operator]), &graph(None), false).expect("fits");
+    for subtask in 0..2 {
+        let restore = plan
+            .operator(OperatorId::of_uid("source"), subtask)
+            .expect("is known");
+        assert_eq!(restore.coordinator.as_ref(), Some(&data));
+    }
+}
