@@ -1,7 +1,7 @@
 //! What the job master hears.
 
 use millpond_job::FromWorker;
-use millpond_job::dispatcher::{CheckpointKind, SavepointRequest};
+use millpond_job::dispatcher::SavepointRequest;
 use millpond_types::{CheckpointId, TriggerId};
 
 /// Something that happened to a job.
@@ -38,8 +38,6 @@ pub(crate) enum MasterEvent {
     Checkpoint {
         /// The operation.
         trigger: TriggerId,
-        /// What was asked for.
-        kind: CheckpointKind,
     },
     /// A savepoint was removed.
     Disposed {

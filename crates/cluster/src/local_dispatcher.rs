@@ -212,7 +212,8 @@ impl Dispatcher for LocalDispatcher {
         &self,
         job: JobId,
         trigger: TriggerId,
-        kind: CheckpointKind,
+        // The heap backend has one kind: every checkpoint is full.
+        _kind: CheckpointKind,
     ) -> Result<(), DispatchError> {
         if self.is_gone(job) {
             lock(&self.strangers).insert((job, trigger), not_found(job));
@@ -225,7 +226,7 @@ impl Dispatcher for LocalDispatcher {
             known
         };
         if !known {
-            self.send(MasterEvent::Checkpoint { trigger, kind });
+            self.send(MasterEvent::Checkpoint { trigger });
         }
         Ok(())
     }

@@ -253,8 +253,10 @@ impl Master {
     }
 
     fn deploy(&mut self, recovered: Recovered, now_ms: u64) -> Result<(), String> {
-        if self.attempt > 1 {
-            self.view.lock().restarts = self.attempt - 1;
+        {
+            let mut view = self.view.lock();
+            view.restarts = self.attempt - 1;
+            view.metrics.clear();
         }
         let splits = self.assign_splits(&recovered)?;
         let count = self.processes.count();
@@ -322,7 +324,7 @@ impl Master {
                 self.tell(Event::MetadataWritten { checkpoint, result });
             }
             MasterEvent::Savepoint { trigger, request } => self.on_savepoint(trigger, request),
-            MasterEvent::Checkpoint { trigger, kind: _ } => {
+            MasterEvent::Checkpoint { trigger } => {
                 self.tell(Event::TriggerCheckpoint { trigger });
             }
             MasterEvent::Disposed { directory } => self.tell(Event::SavepointDisposed { directory }),

@@ -8,7 +8,7 @@ use millpond_job::dispatcher::{
     VertexInput,
 };
 use millpond_job::gateway::SubtaskMetrics;
-use millpond_job::{ExecutionState, JobGraph, JobStatus};
+use millpond_job::{ExecutionState, JobGraph, JobStatus, JobVertex};
 use millpond_types::{CheckpointId, JobId, TriggerId};
 
 /// The newest failures that are remembered.
@@ -120,6 +120,13 @@ impl State {
         }
     }
 
+    fn pending_records(&self, vertex: &JobVertex) -> Option<u64> {
+        let subtasks = (0..vertex.parallelism).map(|subtask| {
+            self.metrics.get(&(vertex.index.0, subtask)).and_then(|metrics| metrics.pending_records)
+        });
+        subtasks.sum()
+    }
+
     /// The job with its vertices.
     pub(crate) fn details(&self) -> JobDetails {
         let vertices = self.graph.vertices.iter().map(|vertex| {
@@ -140,6 +147,7 @@ impl State {
                 tasks: BTreeMap::from([(self.tasks, vertex.parallelism)]),
                 records_in: sum(|metrics| metrics.records_in),
                 records_out: sum(|metrics| metrics.records_out),
+                pending_records: self.pending_records(vertex),
                 start_time_ms: self.running_since_ms,
                 end_time_ms: self.end_time_ms,
                 inputs: inputs.collect(),

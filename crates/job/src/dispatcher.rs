@@ -252,6 +252,9 @@ pub struct VertexDetails {
     pub records_in: u64,
     /// Records given by all subtasks.
     pub records_out: u64,
+    /// Records that its sources could emit and have not (Flink's `pendingRecords`); `None` until
+    /// every subtask has told.
+    pub pending_records: Option<u64>,
     /// Milliseconds since 1970 at which it began to run.
     pub start_time_ms: Option<u64>,
     /// Milliseconds since 1970 at which it ended.

@@ -191,6 +191,8 @@ pub struct SubtaskMetrics {
     pub records_out: u64,
     /// The lowest watermark of all inputs, or of the source; `i64::MIN` before the first.
     pub watermark: i64,
+    /// Records that a source could emit and has not, if it knows (Flink's `pendingRecords`).
+    pub pending_records: Option<u64>,
 }
 
 /// Where a job is: the parts of a message that every log line needs.

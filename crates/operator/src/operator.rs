@@ -66,6 +66,11 @@ pub trait Operator {
         Ok(crate::source::InputStatus::EndOfInput)
     }
 
+    /// Source only: how many records it could emit and has not, if it knows.
+    fn pending_records(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether a sink's outside world takes no more for now; its wake-up ends that.
     fn is_blocked(&self) -> bool {
         false

@@ -94,6 +94,7 @@ impl FakeDispatcher {
             tasks: BTreeMap::from([(state, 2)]),
             records_in: if inputs.is_empty() { 0 } else { 1000 },
             records_out: 1000,
+            pending_records: None,
             start_time_ms: Some(start_time_ms + 100),
             end_time_ms: ended.then_some(start_time_ms + 2000),
             inputs,

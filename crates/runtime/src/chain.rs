@@ -146,6 +146,11 @@ impl Chain {
         self.links.iter().filter_map(|link| link.operator.next_processing_time()).min()
     }
 
+    /// How many records the head, a source, could emit and has not.
+    pub(crate) fn pending_records(&self) -> Option<u64> {
+        self.links[0].operator.pending_records()
+    }
+
     /// Packs what the edges have kept back.
     pub(crate) fn flush(&mut self) -> Result<(), FunctionError> {
         self.edges.iter_mut().try_for_each(EdgeWriter::flush)

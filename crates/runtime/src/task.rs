@@ -163,6 +163,7 @@ impl Task {
             records_in: self.records_in,
             records_out: self.chain.edges.iter().map(|edge| edge.records()).sum(),
             watermark: self.gates.current(),
+            pending_records: self.chain.pending_records(),
         }
     }
 

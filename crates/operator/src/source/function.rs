@@ -34,6 +34,11 @@ pub trait SourceFunction: 'static {
     /// As [`SourceFunction::poll_next`].
     fn snapshot_state(&mut self, checkpoint: CheckpointId) -> Result<()>;
 
+    /// How many records it could emit and has not, if it knows (Flink's `pendingRecords`).
+    fn pending_records(&self) -> Option<u64> {
+        None
+    }
+
     /// The positions for people, one line per split.
     fn positions(&self) -> Vec<String> {
         Vec::new()
@@ -131,6 +136,10 @@ where
         let status = function.poll_next(limit, &mut self.collector)?;
         self.collector.flush(output);
         Ok(status)
+    }
+
+    fn pending_records(&self) -> Option<u64> {
+        self.opened.as_ref().and_then(|(function, _)| function.pending_records())
     }
 
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {

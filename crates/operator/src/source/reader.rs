@@ -108,6 +108,11 @@ pub trait SourceReader<T, S> {
     /// As [`SourceReader::poll_next`].
     fn snapshot_state(&mut self, checkpoint: CheckpointId) -> Result<Vec<S>>;
 
+    /// How many records it could emit and has not, if it knows (Flink's `pendingRecords`).
+    fn pending_records(&self) -> Option<u64> {
+        None
+    }
+
     /// A checkpoint is complete. Best effort: it may be skipped.
     ///
     /// # Errors
@@ -285,6 +290,10 @@ impl<S: Source> Operator for SourceReaderOperator<S> {
         let status = opened.reader.poll_next(limit, &mut self.collector)?;
         self.collector.flush(output);
         Ok(status)
+    }
+
+    fn pending_records(&self) -> Option<u64> {
+        self.opened.as_ref().and_then(|opened| opened.reader.pending_records())
     }
 
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {

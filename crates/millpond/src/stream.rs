@@ -1,0 +1,344 @@
+//! Streams: what a program connects.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use millpond_connectors::PrintSink;
+use millpond_job::{ChainingStrategy, NodeId, NodeKind, Partitioner};
+use millpond_operator::functions::{
+    FilterOperator, FlatMapOperator, KeyedOpenContext, KeyedProcessFunction, KeyedProcessOperator,
+    MapOperator, ProcessFunction, ProcessOpenContext, ProcessOperator, RunningReduce,
+    TumblingEventTimeWindows, WatermarkStrategy, WatermarksOperator, WindowReduceOperator,
+};
+use millpond_operator::partition::{
+    ByKey, ByReference, ByValue, KeySelector, PartitionFactory, RoundRobin, ToAll, ToSubtask,
+};
+use millpond_operator::sink::{Sink, SinkOperator};
+use millpond_operator::{
+    BatchCodec, Data, Operator, OperatorFactory, Result as FunctionResult, SideTag,
+};
+use millpond_serializer::{FlinkKey, FlinkType, TimeWindow};
+use millpond_types::OperatorId;
+
+use crate::environment::Environment;
+use crate::plan::{NewNode, Upstream};
+
+/// A stream of records of one type.
+///
+/// `uid`, `name` and the like concern the operator that makes the stream.
+pub struct DataStream<T> {
+    env: Environment,
+    upstreams: Vec<Upstream>,
+    records: PhantomData<fn() -> T>,
+}
+
+impl<T> Clone for DataStream<T> {
+    fn clone(&self) -> Self {
+        DataStream { env: self.env.clone(), upstreams: self.upstreams.clone(), records: PhantomData }
+    }
+}
+
+fn to_one(subtask: impl Fn(u32) -> u32 + Send + Sync + 'static) -> PartitionFactory {
+    Arc::new(move |sender, _, _| Box::new(ToSubtask(subtask(sender))))
+}
+
+fn round_robin<T: Data>() -> PartitionFactory {
+    Arc::new(|sender, parallelism, _| Box::new(RoundRobin::<T>::new(sender, parallelism)))
+}
+
+impl<T: Data> DataStream<T> {
+    pub(crate) fn of_node(env: Environment, node: NodeId, side_output: Option<String>) -> Self {
+        let upstream = Upstream {
+            node,
+            side_output,
+            partitioner: Partitioner::Forward,
+            partition: to_one(|sender| sender),
+            codec: BatchCodec::of::<T>(),
+            rebalance: round_robin::<T>(),
+            explicit: false,
+        };
+        DataStream { env, upstreams: vec![upstream], records: PhantomData }
+    }
+
+    /// Adds an operator behind this stream.
+    fn transform<Out: Data>(&self, name: &str, operator: OperatorFactory) -> DataStream<Out> {
+        let node = self.add(name, NodeKind::Operator, operator);
+        DataStream::of_node(self.env.clone(), node, None)
+    }
+
+    fn add(&self, name: &str, kind: NodeKind, operator: OperatorFactory) -> NodeId {
+        let new = NewNode {
+            name: name.to_owned(),
+            kind,
+            parallelism: self.env.parallelism(),
+            operator,
+            coordinator: None,
+        };
+        let inputs = self.upstreams.iter().map(|upstream| (0, upstream.clone())).collect();
+        self.env.plan().borrow_mut().add(new, self.env.max_parallelism(), inputs)
+    }
+
+    /// One record in, one out.
+    pub fn map<Out: Data>(&self, function: impl Fn(T) -> Out + Send + Sync + 'static) -> DataStream<Out> {
+        let function = Arc::new(function);
+        self.transform("Map", factory(move || MapOperator::new(Arc::clone(&function))))
+    }
+
+    /// Lets through the records for which `predicate` holds.
+    pub fn filter(&self, predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> DataStream<T> {
+        let predicate = Arc::new(predicate);
+        self.transform("Filter", factory(move || FilterOperator::new(Arc::clone(&predicate))))
+    }
+
+    /// One record in, any number out.
+    pub fn flat_map<I>(&self, function: impl Fn(T) -> I + Send + Sync + 'static) -> DataStream<I::Item>
+    where
+        I: IntoIterator<Item: Data, IntoIter: 'static> + 'static,
+    {
+        let function = Arc::new(function);
+        self.transform("Flat Map", factory(move || FlatMapOperator::new(Arc::clone(&function))))
+    }
+
+    /// User code with operator state; `open` makes it, once per subtask.
+    pub fn process<F>(
+        &self,
+        open: impl Fn(&mut ProcessOpenContext<'_>) -> FunctionResult<F> + Send + Sync + 'static,
+    ) -> DataStream<F::Out>
+    where
+        F: ProcessFunction<In = T>,
+    {
+        let open = Arc::new(open);
+        self.transform("Process", factory(move || ProcessOperator::new(Arc::clone(&open))))
+    }
+
+    /// Gives records timestamps and emits watermarks.
+    pub fn assign_timestamps_and_watermarks(&self, strategy: WatermarkStrategy<T>) -> DataStream<T> {
+        let interval = self.env.auto_watermark_interval();
+        self.transform(
+            "Timestamps/Watermarks",
+            factory(move || WatermarksOperator::new(strategy.clone(), interval)),
+        )
+    }
+
+    /// Partitions by a key that is computed from the record.
+    pub fn key_by<K: FlinkKey>(
+        &self,
+        key: impl Fn(&T) -> K + Send + Sync + 'static,
+    ) -> KeyedStream<T, impl KeySelector<T, Key = K>> {
+        self.keyed(ByValue(key, PhantomData))
+    }
+
+    /// Partitions by a key that lies in the record; does not copy it.
+    pub fn key_by_ref<K: FlinkKey>(
+        &self,
+        key: impl for<'a> Fn(&'a T) -> &'a K + Send + Sync + 'static,
+    ) -> KeyedStream<T, impl KeySelector<T, Key = K>> {
+        self.keyed(ByReference(key, PhantomData))
+    }
+
+    fn keyed<S: KeySelector<T>>(&self, selector: S) -> KeyedStream<T, S> {
+        let selector = Arc::new(selector);
+        let by_key = Arc::clone(&selector);
+        let stream = self.partitioned(
+            Partitioner::Hash,
+            Arc::new(move |_, parallelism, max_parallelism| {
+                Box::new(ByKey::<T, S>::new(Arc::clone(&by_key), parallelism, max_parallelism))
+            }),
+        );
+        KeyedStream { stream, selector }
+    }
+
+    fn partitioned(&self, partitioner: Partitioner, partition: PartitionFactory) -> DataStream<T> {
+        let mut stream = self.clone();
+        for upstream in &mut stream.upstreams {
+            upstream.partitioner = partitioner;
+            upstream.partition = Arc::clone(&partition);
+            upstream.explicit = true;
+        }
+        stream
+    }
+
+    /// Spreads the records round robin over the subtasks of the next operator.
+    pub fn rebalance(&self) -> DataStream<T> {
+        self.partitioned(Partitioner::Rebalance, round_robin::<T>())
+    }
+
+    /// Sends every record to every subtask of the next operator.
+    pub fn broadcast(&self) -> DataStream<T> {
+        self.partitioned(
+            Partitioner::Broadcast,
+            Arc::new(|_, parallelism, _| Box::new(ToAll(parallelism))),
+        )
+    }
+
+    /// Sends every record to the first subtask of the next operator.
+    pub fn global(&self) -> DataStream<T> {
+        self.partitioned(Partitioner::Global, to_one(|_| 0))
+    }
+
+    /// Subtask i to subtask i of the next operator, which must have the same parallelism.
+    pub fn forward(&self) -> DataStream<T> {
+        self.partitioned(Partitioner::Forward, to_one(|sender| sender))
+    }
+
+    /// The records of both streams, in no order between them.
+    pub fn union(&self, other: &DataStream<T>) -> DataStream<T> {
+        let mut stream = self.clone();
+        stream.upstreams.extend(other.upstreams.iter().cloned());
+        stream
+    }
+
+    /// A side output of the operator that makes this stream.
+    pub fn side_output<S: Data>(&self, tag: &SideTag<S>) -> DataStream<S> {
+        let node = self.upstreams[0].node;
+        DataStream::of_node(self.env.clone(), node, Some(tag.name().to_owned()))
+    }
+
+    /// Writes the records to a sink.
+    pub fn sink_to<S: Sink<Record = T>>(&self, sink: S) -> DataStreamSink {
+        let sink = Arc::new(sink);
+        let operator = factory(move || SinkOperator::new(Arc::clone(&sink)));
+        let node = self.add("Sink: Writer", NodeKind::Sink, operator);
+        DataStreamSink { env: self.env.clone(), node }
+    }
+
+    /// Writes the records to standard output, a line each.
+    pub fn print(&self) -> DataStreamSink
+    where
+        T: std::fmt::Display,
+    {
+        self.sink_to(PrintSink::new()).name("Print to Std. Out")
+    }
+}
+
+fn factory<O: Operator + 'static>(make: impl Fn() -> O + Send + Sync + 'static) -> OperatorFactory {
+    Arc::new(move || Box::new(make()))
+}
+
+/// The methods that concern the operator behind a stream or sink.
+macro_rules! operator_settings {
+    ($node:expr) => {
+        /// Identifies the operator's state across versions of the program.
+        pub fn uid(self, uid: &str) -> Self {
+            self.set(|node| node.uid = Some(uid.to_owned()))
+        }
+
+        /// Sets the operator's id in snapshots literally, for one that was generated.
+        pub fn uid_hash(self, id: OperatorId) -> Self {
+            self.set(|node| node.uid_hash = Some(id))
+        }
+
+        /// Names the operator for people.
+        pub fn name(self, name: &str) -> Self {
+            self.set(|node| node.name = name.to_owned())
+        }
+
+        /// Sets the number of subtasks.
+        pub fn set_parallelism(self, parallelism: u32) -> Self {
+            self.set(|node| node.parallelism = parallelism)
+        }
+
+        /// Sets the number of key groups, the limit of any later parallelism.
+        pub fn set_max_parallelism(self, max_parallelism: u32) -> Self {
+            self.set(|node| node.max_parallelism = Some(max_parallelism))
+        }
+
+        /// Does not chain the operator with those before it.
+        pub fn start_new_chain(self) -> Self {
+            self.set(|node| node.chaining = ChainingStrategy::Head)
+        }
+
+        /// Chains the operator with no other.
+        pub fn disable_chaining(self) -> Self {
+            self.set(|node| node.chaining = ChainingStrategy::Never)
+        }
+
+        fn set(self, change: impl FnOnce(&mut millpond_job::StreamNode)) -> Self {
+            let node: fn(&Self) -> NodeId = $node;
+            change(self.env.plan().borrow_mut().node(node(&self)));
+            self
+        }
+    };
+}
+
+impl<T> DataStream<T> {
+    operator_settings!(|stream| stream.upstreams[0].node);
+}
+
+/// A stream that ends in a sink.
+pub struct DataStreamSink {
+    env: Environment,
+    node: NodeId,
+}
+
+impl DataStreamSink {
+    operator_settings!(|sink| sink.node);
+}
+
+/// A stream that is partitioned by key.
+pub struct KeyedStream<T, S> {
+    stream: DataStream<T>,
+    selector: Arc<S>,
+}
+
+impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
+    /// User code with state and timers of the key; `open` makes it, once per subtask.
+    pub fn process<F>(
+        &self,
+        open: impl Fn(&mut KeyedOpenContext<'_, S::Key>) -> FunctionResult<F> + Send + Sync + 'static,
+    ) -> DataStream<F::Out>
+    where
+        F: KeyedProcessFunction<Key = S::Key, In = T>,
+    {
+        let (open, selector) = (Arc::new(open), Arc::clone(&self.selector));
+        let make = move || KeyedProcessOperator::new(Arc::clone(&open), Arc::clone(&selector));
+        self.stream.transform("KeyedProcess", factory(make))
+    }
+
+    /// Emits for every record what all records of its key have been reduced to so far.
+    pub fn reduce(&self, reduce: impl Fn(&T, &T) -> T + Send + Sync + 'static) -> DataStream<T>
+    where
+        T: FlinkType,
+    {
+        let reduce = Arc::new(reduce);
+        let stream = self.process(move |context| {
+            let reduce = Arc::clone(&reduce);
+            RunningReduce::open(context, move |a: &T, b: &T| reduce(a, b))
+        });
+        stream.name("Keyed Reduce")
+    }
+
+    /// Cuts the stream into windows of event time.
+    pub fn window(&self, windows: TumblingEventTimeWindows) -> WindowedStream<T, S> {
+        WindowedStream { stream: self.stream.clone(), selector: Arc::clone(&self.selector), windows }
+    }
+}
+
+/// A keyed stream cut into windows.
+pub struct WindowedStream<T, S> {
+    stream: DataStream<T>,
+    selector: Arc<S>,
+    windows: TumblingEventTimeWindows,
+}
+
+impl<T: Data + FlinkType, S: KeySelector<T>> WindowedStream<T, S> {
+    /// Emits for every key and window what its records have been reduced to.
+    pub fn reduce(&self, reduce: impl Fn(&T, &T) -> T + Send + Sync + 'static) -> DataStream<T> {
+        self.reduce_with(reduce, |_, _, value| value)
+    }
+
+    /// As [`WindowedStream::reduce`]; `emit` makes the result of key, window and reduced value.
+    pub fn reduce_with<Out: Data>(
+        &self,
+        reduce: impl Fn(&T, &T) -> T + Send + Sync + 'static,
+        emit: impl Fn(&S::Key, TimeWindow, T) -> Out + Send + Sync + 'static,
+    ) -> DataStream<Out> {
+        let (reduce, emit) = (Arc::new(reduce), Arc::new(emit));
+        let (selector, windows) = (Arc::clone(&self.selector), self.windows);
+        let make = move || {
+            let (selector, reduce) = (Arc::clone(&selector), Arc::clone(&reduce));
+            WindowReduceOperator::new(selector, windows, reduce, Arc::clone(&emit))
+        };
+        self.stream.transform("TumblingEventTimeWindows", factory(make))
+    }
+}
