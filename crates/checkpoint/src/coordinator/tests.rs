@@ -1,9 +1,10 @@
 //! One rule of the coordinator each; their interplay is simulated in `tests/prop_coordinator.rs`.
 
+use millpond_job::gateway::{EpochEnd, FromWorker};
 use millpond_job::graph::{
     ChainingStrategy, NodeId, NodeKind, Partitioner, StreamEdge, StreamGraph, StreamNode,
 };
-use millpond_job::{OperatorAcknowledgement, VertexIndex};
+use millpond_job::{JobStatus, OperatorAcknowledgement, SubtaskAcknowledgement};
 use millpond_snapshot::SubtaskSnapshot;
 use millpond_types::JobId;
 
