@@ -70,8 +70,9 @@ pub struct CanonicalWriter<W> {
     /// The state being written, and whether its number is in the stream already.
     state: u16,
     marked: bool,
-    prefix: [u8; 2],
-    prefix_bytes: usize,
+    /// How every entry of the group begins: room for the length of the key, and the key group.
+    head: [u8; 6],
+    head_bytes: usize,
     offsets: Vec<i64>,
     states: Vec<WrittenState>,
     entries: u64,
@@ -137,8 +138,8 @@ impl<W: Write> CanonicalWriter<W> {
             group: None,
             state: 0,
             marked: false,
-            prefix: [0; 2],
-            prefix_bytes: key_group_prefix_bytes(max_parallelism),
+            head: [0; 6],
+            head_bytes: 4 + key_group_prefix_bytes(max_parallelism),
             offsets: vec![0; groups.len()],
             states: vec![WrittenState::default(); header.states.len()],
             entries: 0,
@@ -175,10 +176,11 @@ impl<W: Write> CanonicalWriter<W> {
             let offset = self.offsets[usize::from(group.0 - self.groups.first().0)];
             assert!(offset == 0, "key group {} comes twice", group.0);
             self.group = Some(group);
-            self.prefix = match self.prefix_bytes {
-                1 => [group.0 as u8, 0],
+            let prefix = match self.head_bytes {
+                5 => [group.0 as u8, 0],
                 _ => group.0.to_be_bytes(),
             };
+            self.head[4..].copy_from_slice(&prefix);
         }
         self.count_state();
         self.state = state as u16;
@@ -322,3 +324,6 @@ impl<W: Write> CanonicalWriter<W> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,108 @@
+use super::*;
+use crate::{KeyGroupOffsets, KeyGroupsKind, KeyedHandle, OperatorSnapshot, SubtaskSnapshot};
 
+fn trailer() -> Trailer {
+    let group = KeyGroupRecord {
+        key_group: 127,
+        entries: 3,
+        bytes: 90,
+    };
+    let state = StateRecord {
+        name: "count".to_owned(),
+        key_groups: vec![group],
+    };
+    let subtask = SubtaskRecord {
+        index: 1,
+        pending_transactions: false,
+        positions: vec!["flights.csv at 17".to_owned()],
+        states: vec![state],
+    };
+    Trailer {
+        millpond_version: "0.1.0".to_owned(),
+        job_id: JobId([1; 16]),
+        job_name: "flüge".to_owned(),
+        savepoint: false,
+        parent: None,
+        files: vec![FileRecord {
+            name: "millpond-0".to_owned(),
+            size: u64::MAX >> 1,
+            checksum: u64::MAX,
+        }],
+        operators: vec![OperatorRecord {
+            id: OperatorId::of_uid("counter"),
+            name: "count".to_owned(),
+            uid: Some("counter".to_owned()),
+            subtasks: vec![subtask],
+        }],
+    }
+}
+
+fn metadata(file: &str) -> Metadata {
+    let mut operator = OperatorSnapshot::new(OperatorId::of_uid("counter"), 2, 128);
+    let keyed = KeyedHandle::KeyGroups {
+        kind: KeyGroupsKind::Savepoint,
+        groups: KeyGroupOffsets {
+            first: 64,
+            offsets: vec![0; 64],
+        },
+        stream: StreamHandle::Relative {
+            name: file.to_owned(),
+            size: 7,
+        },
+    };
+    let subtask = SubtaskSnapshot {
+        managed_keyed: Some(keyed),
+        ..SubtaskSnapshot::default()
+    };
+    operator.subtasks.push((1, subtask));
+    let mut metadata = Metadata::new(5);
+    metadata.operators.push(operator);
+    metadata
+}
+
+#[test]
+fn a_trailer_is_read_back_behind_metadata_of_every_version() {
+    for version in 3..=6 {
+        let mut metadata = metadata("millpond-0");
+        metadata.version = version;
+        metadata.trailer = Some(trailer());
+        let read = Metadata::read(&metadata.write().expect("short names")).expect("whole");
+        assert_eq!(read.trailer, Some(trailer()));
+        assert_eq!(read.operators, metadata.operators);
+    }
+}
+
+#[test]
+fn flink_s_view_of_the_file_is_the_same_with_and_without_trailer() {
+    let mut with = metadata("millpond-0");
+    let plain = with.write().expect("short names");
+    with.trailer = Some(trailer());
+    assert!(with.write().expect("short names").starts_with(&plain));
+}
+
+#[test]
+fn a_file_cut_right_before_its_trailer_is_told_by_the_names_in_it() {
+    let ours = metadata("millpond-0").write().expect("short names");
+    let error = Metadata::read(&ours).expect_err("no trailer");
+    assert!(error.to_string().contains("expected a trailer"), "{error}");
+    let flinks = metadata("3d1a9a5c-7e5e-4be4-9a2a-0f3a3d0e7a11")
+        .write()
+        .expect("short names");
+    assert!(Metadata::read(&flinks).is_ok());
+}
+
+#[test]
+fn foreign_bytes_behind_the_metadata_are_ignored_as_flink_does() {
+    let mut bytes = metadata("file").write().expect("short names");
+    bytes.extend_from_slice(b"a text behind the end");
+    assert!(Metadata::read(&bytes).expect("ignored").trailer.is_none());
+}
+
+#[test]
+fn a_trailer_without_its_end_behind_properties_is_damage() {
+    let mut metadata = metadata("file");
+    metadata.version = 6;
+    metadata.trailer = Some(trailer());
+    let bytes = metadata.write().expect("short names");
+    assert!(Metadata::read(&bytes[..bytes.len() - 1]).is_err());
+}
