@@ -1,2 +1,141 @@
-//! The millpond command.
-fn main() {}
+//! The command `millpond`: starts jobs and controls them over REST, in the words of Flink's command
+//! line.
+//!
+//! One file per action; this one only finds the action. Answers go to standard output, failures of
+//! an action to standard error; a mistake in the arguments is told on standard output, as in Flink.
+//! The exit code is 0, or 1 for every failure; `run` hands on that of the program.
+
+mod arguments;
+mod cancel;
+mod checkpoint;
+mod failure;
+mod info;
+mod list;
+mod printer;
+mod program;
+mod rest_client;
+mod run;
+mod savepoint;
+mod stop;
+
+use std::process::ExitCode;
+
+use failure::Failure;
+
+/// What `millpond` can be asked to do.
+struct Action {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[String]) -> Result<ExitCode, Failure>,
+}
+
+/// Every action, in the order of the help.
+const ACTIONS: &[Action] = &[
+    Action {
+        name: "run",
+        about: "starts a program",
+        run: run::run,
+    },
+    Action {
+        name: "info",
+        about: "shows the plan of a program, as JSON",
+        run: info::run,
+    },
+    Action {
+        name: "list",
+        about: "lists running and scheduled jobs",
+        run: list::run,
+    },
+    Action {
+        name: "stop",
+        about: "stops a running job with a savepoint",
+        run: stop::run,
+    },
+    Action {
+        name: "cancel",
+        about: "cancels a running job",
+        run: cancel::run,
+    },
+    Action {
+        name: "savepoint",
+        about: "triggers a savepoint of a running job, or disposes of an existing one",
+        run: savepoint::run,
+    },
+    Action {
+        name: "checkpoint",
+        about: "triggers a checkpoint of a running job",
+        run: checkpoint::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Result<Vec<String>, _> = std::env::args_os()
+        .skip(1)
+        .map(|argument| argument.into_string())
+        .collect();
+    let result = match arguments {
+        Ok(arguments) => dispatch(&arguments),
+        Err(argument) => Err(Failure::arguments(format!(
+            "argument \"{}\" is not UTF-8",
+            argument.to_string_lossy()
+        ))),
+    };
+    result.unwrap_or_else(|failure| failure.tell())
+}
+
+fn dispatch(arguments: &[String]) -> Result<ExitCode, Failure> {
+    let Some((name, rest)) = arguments.split_first() else {
+        print_help();
+        printer::line("Please specify an action.");
+        return Ok(ExitCode::FAILURE);
+    };
+    match name.as_str() {
+        "-h" | "--help" | "-help" | "help" => print_help(),
+        "-v" | "--version" | "-version" => {
+            let commit = option_env!("MILLPOND_COMMIT").unwrap_or("unknown");
+            printer::line(format!(
+                "Version: {}, Commit ID: {commit}",
+                env!("CARGO_PKG_VERSION")
+            ));
+        }
+        name => match ACTIONS.iter().find(|action| action.name == name) {
+            Some(action) => return (action.run)(rest),
+            None => {
+                tell_unknown(name);
+                return Ok(ExitCode::FAILURE);
+            }
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_unknown(name: &str) {
+    let quoted: Vec<String> = ACTIONS
+        .iter()
+        .map(|action| format!("\"{}\"", action.name))
+        .collect();
+    let (last, others) = quoted.split_last().expect("there are actions");
+    printer::line(format!("\"{name}\" is not a valid action."));
+    printer::line("");
+    printer::line(format!(
+        "Valid actions are {} and {last}.",
+        others.join(", ")
+    ));
+    printer::line("");
+    printer::line("Specify the version option (-v or --version) to print Millpond version.");
+    printer::line("");
+    printer::line("Specify the help option (-h or --help) to get help on the command.");
+}
+
+fn print_help() {
+    printer::line("millpond <ACTION> [OPTIONS] [ARGUMENTS]");
+    printer::line("");
+    printer::line("The following actions are available:");
+    printer::line("");
+    for Action { name, about, .. } in ACTIONS {
+        printer::line(format!("  {name:<12}{about}"));
+    }
+    printer::line("");
+    printer::line("\"millpond <ACTION> -h\" tells the options of an action.");
+    printer::line("");
+}

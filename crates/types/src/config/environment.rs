@@ -33,6 +33,8 @@ pub const WORKER_VARIABLE: &str = "MILLPOND_WORKER";
 ///
 /// It is written atomically (another name in the same directory, then renamed): once when the job
 /// has been accepted and REST listens, and once more when the job has ended, with `status` set.
+/// Whoever waits for the first may be gone by then, and the directory with it: that the second
+/// cannot be written is no failure.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Handshake {
     /// 32 hex digits.

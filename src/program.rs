@@ -1,0 +1,119 @@
+//! The executable of a job: its options, and a command that will start it.
+
+use std::path::Path;
+use std::process::Command;
+
+use clap::{Arg, ArgMatches};
+use millpond_types::config::{CONFIGURATION_VARIABLE, Configuration, options};
+
+use crate::arguments::{self, flag, value};
+use crate::failure::Failure;
+
+/// The options that `run` and `info` share.
+pub(crate) fn options(command: clap::Command) -> clap::Command {
+    command
+        .arg(
+            value("parallelism", "parallelism")
+                .short('p')
+                .help("Parallelism of operators that have none of their own"),
+        )
+        .arg(
+            value("fromSavepoint", "path")
+                .short('s')
+                .help("Savepoint or retained checkpoint to restore the job from"),
+        )
+        .arg(
+            flag("allowNonRestoredState")
+                .short('n')
+                .help("Drops state that cannot be given to any operator of the program"),
+        )
+        .arg(
+            value("claimMode", "mode")
+                .alias("cm")
+                .help("Who owns the snapshot that is restored: claim or no_claim"),
+        )
+        .arg(value("restoreMode", "mode").alias("rm").hide(true))
+        .args(of_the_jvm())
+}
+
+/// Options of Flink that have no meaning for an executable, known to be refused with a reason.
+fn of_the_jvm() -> Vec<Arg> {
+    let class = value("class", "class").short('c').hide(true);
+    let classpath = value("classpath", "url").short('C').hide(true);
+    vec![class, classpath]
+}
+
+/// The options that the program is to run with: those of the environment, over them `-D`, over
+/// them the options by name.
+pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failure> {
+    for (name, shown) in [("class", "-c"), ("classpath", "-C")] {
+        if matches.contains_id(name) {
+            return Err(Failure::arguments(format!(
+                "The option {shown} is for programs of the JVM. \
+                 A job of Millpond is an executable."
+            )));
+        }
+    }
+    let mut configuration = match std::env::var(CONFIGURATION_VARIABLE) {
+        Ok(text) => Configuration::from_environment(&text)?,
+        Err(_) => Configuration::new(),
+    };
+    configuration.override_with(arguments::configuration(matches)?);
+    if let Some(text) = matches.get_one::<String>("parallelism") {
+        let parallelism = text
+            .parse::<u32>()
+            .ok()
+            .filter(|parallelism| *parallelism > 0)
+            .ok_or_else(|| {
+                Failure::arguments(format!("The parallelism must be a positive number: {text}"))
+            })?;
+        configuration.set_option(&options::PARALLELISM, &parallelism);
+    }
+    if let Some(path) = matches.get_one::<String>("fromSavepoint") {
+        configuration.set_option(&options::RECOVERY_PATH, &Some(path.clone()));
+    }
+    if matches.get_flag("allowNonRestoredState") {
+        configuration.set_option(&options::IGNORE_UNCLAIMED_STATE, &true);
+    }
+    let mode = matches.get_one::<String>("claimMode");
+    if let Some(mode) = mode.or(matches.get_one::<String>("restoreMode")) {
+        configuration.set(options::CLAIM_MODE.key(), mode);
+    }
+    configuration.check()?;
+    Ok(configuration)
+}
+
+/// A command that starts the program with `configuration` in its environment.
+pub(crate) fn command(
+    program: &[String],
+    configuration: &Configuration,
+) -> Result<Command, Failure> {
+    let Some((executable, arguments)) = program.split_first() else {
+        return Err(Failure::arguments(
+            "No program given. Specify the executable of the job.",
+        ));
+    };
+    // A plain name is looked for here first, as Flink does with jars, then in the search path.
+    let path = Path::new(executable);
+    let path = match path.is_file() && path.is_relative() {
+        true => Path::new(".").join(path),
+        false => path.to_path_buf(),
+    };
+    let mut command = Command::new(path);
+    command
+        .args(arguments)
+        .env(CONFIGURATION_VARIABLE, configuration.to_environment());
+    Ok(command)
+}
+
+/// Why an executable could not be started.
+pub(crate) fn not_started(program: &[String], error: &std::io::Error) -> Failure {
+    let executable = program.first().map(String::as_str).unwrap_or_default();
+    match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Failure::arguments(format!("Program does not exist: {executable}"))
+        }
+        _ => Failure::action(error.to_string())
+            .during(format!("Could not start the program {executable}.")),
+    }
+}

@@ -1,0 +1,321 @@
+//! The REST API as an action uses it: requests, retries, and waiting for an operation's result.
+//!
+//! A server that does not accept connections is tried `rest.retry.max-attempts` times. The default
+//! is smaller than Flink's, so that a wrong port is told within seconds. An answer that refuses the
+//! request is final, except 503.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use millpond_types::JobId;
+use millpond_types::config::{ConfigError, Configuration, format_duration, options};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::failure::{Failure, chain};
+
+/// The first pause between two questions for a result; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+
+/// The largest answer that is read, in bytes.
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
+
+/// A client of one server.
+pub(crate) struct RestClient {
+    agent: ureq::Agent,
+    base: String,
+    attempts: u32,
+    retry_delay: Duration,
+    timeout: Duration,
+    longest_pause: Duration,
+}
+
+/// One job in a line.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct JobRow {
+    pub(crate) jid: String,
+    pub(crate) name: String,
+    pub(crate) state: String,
+    pub(crate) start_time: i64,
+}
+
+#[derive(Deserialize)]
+struct Jobs {
+    jobs: Vec<JobRow>,
+}
+
+#[derive(Deserialize)]
+struct Triggered {
+    #[serde(rename = "request-id")]
+    request_id: String,
+}
+
+#[derive(Deserialize)]
+struct OperationStatus {
+    status: QueueStatus,
+    operation: Option<Operation>,
+}
+
+#[derive(Deserialize)]
+struct QueueStatus {
+    id: String,
+}
+
+/// The results of all operations in one: each has a field of its own.
+#[derive(Deserialize)]
+struct Operation {
+    location: Option<String>,
+    #[serde(rename = "checkpointId")]
+    checkpoint_id: Option<i64>,
+    #[serde(rename = "failure-cause", alias = "failureCause")]
+    failure_cause: Option<FailureCause>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct FailureCause {
+    class: Option<String>,
+    stack_trace: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Errors {
+    errors: Vec<String>,
+}
+
+/// What a savepoint is followed by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ThenCancel {
+    Yes,
+    No,
+}
+
+/// Whether event time is driven to its end before a job stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drain {
+    Yes,
+    No,
+}
+
+impl RestClient {
+    /// Returns a client as the options say; nothing is sent.
+    pub(crate) fn new(configuration: &Configuration) -> Result<Self, ConfigError> {
+        let address = configuration.get(&options::REST_ADDRESS)?;
+        let host = address.as_deref().unwrap_or("127.0.0.1");
+        let port = configuration.get(&options::REST_PORT)?;
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .proxy(None)
+            .timeout_connect(Some(configuration.get(&options::REST_CONNECTION_TIMEOUT)?))
+            .timeout_recv_response(Some(configuration.get(&options::CLIENT_TIMEOUT)?))
+            .build()
+            .into();
+        Ok(RestClient {
+            agent,
+            base: format!("http://{host}:{port}"),
+            attempts: configuration.get(&options::REST_RETRY_MAX_ATTEMPTS)?.max(1),
+            retry_delay: configuration.get(&options::REST_RETRY_DELAY)?,
+            timeout: configuration.get(&options::CLIENT_TIMEOUT)?,
+            longest_pause: configuration.get(&options::CLIENT_RETRY_PERIOD)?,
+        })
+    }
+
+    /// All jobs.
+    pub(crate) fn jobs(&self) -> Result<Vec<JobRow>, Failure> {
+        self.ask::<Jobs>("GET", "/v1/jobs/overview", None)
+            .map(|jobs| jobs.jobs)
+    }
+
+    /// Cancels a job, without waiting for its end.
+    pub(crate) fn cancel(&self, job: JobId) -> Result<(), Failure> {
+        let path = format!("/v1/jobs/{job}?mode=cancel");
+        self.ask::<Value>("PATCH", &path, Some(&json!({})))
+            .map(|_| ())
+    }
+
+    /// Starts a savepoint; returns the id of the operation.
+    pub(crate) fn trigger_savepoint(
+        &self,
+        job: JobId,
+        directory: Option<&str>,
+        then_cancel: ThenCancel,
+        format: &str,
+    ) -> Result<String, Failure> {
+        let body = json!({"target-directory": directory,
+            "cancel-job": then_cancel == ThenCancel::Yes, "formatType": format,
+            "triggerId": null});
+        self.trigger(&format!("/v1/jobs/{job}/savepoints"), &body)
+    }
+
+    /// Starts a stop with savepoint; returns the id of the operation.
+    pub(crate) fn trigger_stop(
+        &self,
+        job: JobId,
+        directory: Option<&str>,
+        drain: Drain,
+        format: &str,
+    ) -> Result<String, Failure> {
+        let body = json!({"targetDirectory": directory, "drain": drain == Drain::Yes,
+            "formatType": format, "triggerId": null});
+        self.trigger(&format!("/v1/jobs/{job}/stop"), &body)
+    }
+
+    /// Waits for a savepoint, with or without stop; returns its path.
+    pub(crate) fn wait_for_savepoint(&self, job: JobId, trigger: &str) -> Result<String, Failure> {
+        let path = format!("/v1/jobs/{job}/savepoints/{trigger}");
+        self.wait(&path, trigger)?
+            .location
+            .ok_or_else(|| malformed(&path, "no location of the savepoint"))
+    }
+
+    /// Starts a checkpoint; returns the id of the operation.
+    pub(crate) fn trigger_checkpoint(&self, job: JobId, kind: &str) -> Result<String, Failure> {
+        let body = json!({"checkpointType": kind, "triggerId": null});
+        self.trigger(&format!("/v1/jobs/{job}/checkpoints"), &body)
+    }
+
+    /// Waits for a checkpoint; returns its number.
+    pub(crate) fn wait_for_checkpoint(&self, job: JobId, trigger: &str) -> Result<i64, Failure> {
+        let path = format!("/v1/jobs/{job}/checkpoints/{trigger}");
+        self.wait(&path, trigger)?
+            .checkpoint_id
+            .ok_or_else(|| malformed(&path, "no number of the checkpoint"))
+    }
+
+    /// Starts the removal of a savepoint; returns the id of the operation.
+    pub(crate) fn trigger_disposal(&self, savepoint: &str) -> Result<String, Failure> {
+        self.trigger(
+            "/v1/savepoint-disposal",
+            &json!({"savepoint-path": savepoint}),
+        )
+    }
+
+    /// Waits for the removal of a savepoint.
+    pub(crate) fn wait_for_disposal(&self, trigger: &str) -> Result<(), Failure> {
+        self.wait(&format!("/v1/savepoint-disposal/{trigger}"), trigger)
+            .map(|_| ())
+    }
+
+    fn trigger(&self, path: &str, body: &Value) -> Result<String, Failure> {
+        self.ask::<Triggered>("POST", path, Some(body))
+            .map(|triggered| triggered.request_id)
+    }
+
+    /// Asks for an operation until it is done.
+    fn wait(&self, path: &str, trigger: &str) -> Result<Operation, Failure> {
+        let deadline = Instant::now() + self.timeout;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let status: OperationStatus = self.ask("GET", path, None)?;
+            match status.operation {
+                Some(Operation {
+                    failure_cause: Some(cause),
+                    ..
+                }) => {
+                    let text = cause.stack_trace.or(cause.class).unwrap_or_default();
+                    return Err(Failure::action(text));
+                }
+                Some(operation) => return Ok(operation),
+                None if status.status.id == "COMPLETED" => {
+                    return Err(malformed(path, "no result of the operation"));
+                }
+                None => {}
+            }
+            if Instant::now() + pause > deadline {
+                return Err(Failure::action(format!(
+                    "no result after {} (client.timeout); the operation goes on in the job, under \
+                     triggerId: {trigger}",
+                    format_duration(self.timeout)
+                )));
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(self.longest_pause.max(FIRST_PAUSE));
+        }
+    }
+
+    fn ask<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<T, Failure> {
+        let mut attempt = 1;
+        let mut response = loop {
+            match self.send(method, path, body) {
+                Ok(response) if response.status() != 503 || attempt >= self.attempts => {
+                    break response;
+                }
+                Err(error) if !is_unreachable(&error) || attempt >= self.attempts => {
+                    return Err(self.unreachable(&error, attempt));
+                }
+                Ok(_) | Err(_) => {}
+            }
+            attempt += 1;
+            std::thread::sleep(self.retry_delay);
+        };
+        let status = response.status();
+        let text = response
+            .body_mut()
+            .with_config()
+            .limit(MAX_ANSWER_BYTES)
+            .read_to_string()
+            .map_err(|error| malformed(path, &error.to_string()))?;
+        if status.is_success() {
+            return serde_json::from_str(&text)
+                .map_err(|error| malformed(path, &error.to_string()));
+        }
+        Err(match serde_json::from_str::<Errors>(&text) {
+            Ok(Errors { errors }) => Failure::Action(errors),
+            Err(_) => Failure::action(format!("{method} {}{path}: {status}", self.base)),
+        })
+    }
+
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
+        let request = ureq::http::Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header("content-type", "application/json; charset=UTF-8");
+        match body {
+            Some(body) => self.agent.run(request.body(body.to_string())?),
+            None => self.agent.run(request.body(())?),
+        }
+    }
+
+    fn unreachable(&self, error: &ureq::Error, attempts: u32) -> Failure {
+        let times = if attempts == 1 {
+            "once".to_owned()
+        } else {
+            format!("{attempts} times")
+        };
+        let mut causes = vec![format!(
+            "no answer from {} (tried {times}); is a job running there? Its address is given with \
+             -m host:port",
+            self.base
+        )];
+        causes.extend(chain(error));
+        Failure::Action(causes)
+    }
+}
+
+/// Whether the request has certainly not reached a server, so that it may be sent again.
+fn is_unreachable(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+fn malformed(path: &str, what: &str) -> Failure {
+    Failure::action(format!(
+        "the answer to {path} is not one of Flink's REST API: {what}"
+    ))
+}
