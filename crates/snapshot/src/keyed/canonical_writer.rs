@@ -208,9 +208,7 @@ impl<W: Write> CanonicalWriter<W> {
             self.mark_state();
         }
         let start = self.buffer.len();
-        self.buffer.extend_from_slice(&[0; 4]);
-        self.buffer
-            .extend_from_slice(&self.prefix[..self.prefix_bytes]);
+        self.buffer.extend_from_slice(&self.head[..self.head_bytes]);
         key(&mut self.buffer);
         let value_start = self.buffer.len();
         self.patch_length(start, value_start)?;
