@@ -47,7 +47,7 @@ pub enum Action {
 pub enum DiscardReason {
     /// It failed, expired or was given up.
     Aborted,
-    /// A subtask acknowledged it after it had been given up.
+    /// A subtask acknowledged or declined it after it had been given up.
     Late,
     /// Enough newer checkpoints are complete.
     Subsumed,

@@ -59,6 +59,23 @@ pub enum RecoveryChoice {
 /// `results.len()` of them found.
 ///
 /// Call with no results first, and with one more after each [`RecoveryChoice::Verify`].
+///
+/// # Examples
+///
+/// ```
+/// use millpond_checkpoint::{RecoveryChoice, RecoveryPolicy, choose_recovery};
+///
+/// let mut results = Vec::new();
+/// # let candidates = Vec::new();
+/// # let verify = |_| millpond_checkpoint::Verification::Intact;
+/// let choice = loop {
+///     match choose_recovery(&candidates, &results, RecoveryPolicy::default()) {
+///         RecoveryChoice::Verify(index) => results.push(verify(&candidates[index])),
+///         choice => break choice,
+///     }
+/// };
+/// # assert_eq!(choice, RecoveryChoice::Empty);
+/// ```
 pub fn choose_recovery(
     candidates: &[CompletedSnapshot],
     results: &[Verification],

@@ -114,6 +114,17 @@ pub enum Restart {
 }
 
 /// A restart strategy and what it remembers of a job's failures.
+///
+/// # Examples
+///
+/// ```
+/// use millpond_checkpoint::{Restart, RestartConfig, RestartStrategy};
+///
+/// let once = RestartConfig::FixedDelay { attempts: 1, delay_ms: 500 };
+/// let mut strategy = RestartStrategy::new(once, 42);
+/// assert_eq!(strategy.failed(1_000), Restart::After { delay_ms: 500 });
+/// assert!(matches!(strategy.failed(2_000), Restart::Fail { .. }));
+/// ```
 #[derive(Clone, Debug)]
 pub struct RestartStrategy {
     config: RestartConfig,

@@ -28,22 +28,42 @@ use millpond_types::{CheckpointId, JobId, TriggerId};
 
 /// Simulated time after which faults cease and sources end.
 const CALM_MS: u64 = 60_000;
+/// What must happen in some history, or the laws are checked against nothing.
+const WORTH_SEEING: [&str; 12] = [
+    "a stop",
+    "a cancellation with savepoint",
+    "the end of the input",
+    "an end without a last checkpoint",
+    "a failed job",
+    "a fall back",
+    "a refusal to go back",
+    "an abandoned write",
+    "a late part",
+    "a subsumed checkpoint",
+    "a damaged checkpoint",
+    "an epoch without snapshot",
+];
 /// Simulated time within which the job must then have ended.
 const PATIENCE_MS: u64 = 600_000;
 
 #[test]
 fn whatever_happens_the_laws_of_checkpoints_hold_and_the_job_comes_to_its_end() {
     if let Ok(seed) = std::env::var("MILLPOND_FUZZ_SEED") {
-        return World::new(seed.parse().expect("a number")).run();
+        World::new(seed.parse().expect("a number")).run();
+        return;
     }
     let seconds = std::env::var("MILLPOND_FUZZ_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
     let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(2));
     let mut histories = 0u64;
-    for seed in 0..200 {
-        World::new(seed).run();
+    let mut seen = BTreeSet::new();
+    for seed in 0..1000 {
+        seen.extend(World::new(seed).run());
         histories += 1;
+    }
+    for event in WORTH_SEEING {
+        assert!(seen.contains(event), "no history has {event}: {seen:?}");
     }
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -139,6 +159,8 @@ struct World {
     random: Random,
     _seed: Seed,
     config: CoordinatorConfig,
+    /// Whether the sink has transactions.
+    commits: bool,
     graph: JobGraph,
     coordinator: Coordinator,
     now_ms: u64,
@@ -187,6 +209,8 @@ struct Laws {
     attempt_is_over: bool,
     has_fallen_back: bool,
     started_from: Option<StartedFrom>,
+    /// See [`WORTH_SEEING`].
+    seen: BTreeSet<&'static str>,
 }
 
 fn graph() -> JobGraph {
@@ -271,6 +295,7 @@ impl World {
         }
         let mut world = World {
             processes: 1 + random.below(3) as u32,
+            commits: random.percent(60),
             random,
             _seed: Seed(seed),
             config,
@@ -300,11 +325,12 @@ impl World {
         world
     }
 
-    fn run(mut self) {
+    fn run(mut self) -> BTreeSet<&'static str> {
         while self.has_ended.is_none() || !self.future.is_empty() {
             self.step();
         }
         self.check_the_end();
+        self.laws.seen
     }
 
     /// Lets the next thing happen: what is planned, or the coordinator's deadline.
@@ -552,6 +578,8 @@ impl World {
             return;
         }
         let checkpoint = options.id;
+        // Also one that fails may have written some of its files.
+        self.disk.entry(options.directory).or_default();
         let message = if self.fault(3) {
             FromWorker::Decline {
                 attempt,
@@ -561,7 +589,6 @@ impl World {
                 reason: "disk full".to_owned(),
             }
         } else {
-            self.disk.entry(options.directory).or_default();
             FromWorker::Acknowledge {
                 attempt,
                 checkpoint,
@@ -582,7 +609,7 @@ impl World {
                 files: Vec::new(),
                 counts: Vec::new(),
                 positions: Vec::new(),
-                pending_transactions: vertex == 1,
+                pending_transactions: vertex == 1 && self.commits,
             }],
             metrics: Default::default(),
         }
@@ -611,6 +638,7 @@ impl World {
             result,
         });
         if self.laws.attempt_of[&id] < self.attempt {
+            self.laws.seen.insert("an abandoned write");
             let candidates = self.coordinator.recovery_candidates();
             let is_candidate = candidates
                 .iter()
@@ -634,7 +662,9 @@ impl World {
                 continue;
             };
             if self.random.percent(lost_share) {
-                if let FromWorker::Acknowledge { checkpoint, .. } = message {
+                if let FromWorker::Acknowledge { checkpoint, .. }
+                | FromWorker::Decline { checkpoint, .. } = message
+                {
                     self.orphans
                         .insert(self.laws.options[checkpoint].directory.clone());
                 }
@@ -673,6 +703,7 @@ impl World {
                     return self.later(500, Future::Recover);
                 }
                 RecoveryChoice::Refuse { .. } => {
+                    self.laws.seen.insert("a refusal to go back");
                     return self.later(0, Future::Ended(JobStatus::Failed));
                 }
             }
@@ -782,6 +813,9 @@ impl World {
 
     fn end_job(&mut self, status: JobStatus) {
         self.has_ended = Some(status);
+        if status == JobStatus::Failed {
+            self.laws.seen.insert("a failed job");
+        }
         self.is_failing = true;
         self.laws.attempt_is_over = true;
         self.tell(Event::JobEnded { status });
@@ -813,8 +847,12 @@ impl World {
                     self.laws.attempt_is_over = true;
                     self.fail_attempt(10);
                 }
-                Action::CancelJob => self.later(3, Future::Ended(JobStatus::Canceled)),
+                Action::CancelJob => {
+                    self.laws.seen.insert("a cancellation with savepoint");
+                    self.later(3, Future::Ended(JobStatus::Canceled));
+                }
                 Action::EndOfInput => {
+                    self.laws.seen.insert("an end without a last checkpoint");
                     let periodic = self.config.interval_ms.is_some();
                     assert!(!periodic || !self.config.checkpoints_after_tasks_finish);
                     for process in 0..self.processes {
@@ -851,8 +889,11 @@ impl World {
                     "nothing begins behind a synchronous snapshot"
                 );
                 laws.unconfirmed = Some((*epoch, (0..self.processes).collect()));
-                if let EpochEnd::Snapshot(options) = end {
-                    self.check_trigger(options);
+                match end {
+                    EpochEnd::Snapshot(options) => self.check_trigger(options),
+                    EpochEnd::Nothing => {
+                        laws.seen.insert("an epoch without snapshot");
+                    }
                 }
             }
             ToWorker::Advance { attempt, epoch } => {
@@ -878,7 +919,14 @@ impl World {
                     !options.is_savepoint || options.stop.is_some(),
                     "no plain savepoint"
                 );
-                laws.committed = laws.committed.max(Some(*checkpoint));
+                match options.stop {
+                    Some(StopMode::Suspend | StopMode::Drain) => laws.seen.insert("a stop"),
+                    Some(StopMode::EndOfInput) => laws.seen.insert("the end of the input"),
+                    None => false,
+                };
+                if self.commits {
+                    laws.committed = laws.committed.max(Some(*checkpoint));
+                }
             }
             ToWorker::NotifyAborted {
                 attempt,
@@ -972,8 +1020,16 @@ impl World {
                 assert!(!self.laws.notified.contains(&id));
                 self.ended(id);
             }
-            DiscardReason::Late => assert!(self.laws.aborted.contains(&id)),
+            DiscardReason::Late => {
+                self.laws.seen.insert("a late part");
+                assert!(self.laws.aborted.contains(&id));
+            }
             DiscardReason::Subsumed | DiscardReason::Damaged | DiscardReason::JobEnded => {
+                match reason {
+                    DiscardReason::Subsumed => self.laws.seen.insert("a subsumed checkpoint"),
+                    DiscardReason::Damaged => self.laws.seen.insert("a damaged checkpoint"),
+                    DiscardReason::JobEnded | DiscardReason::Aborted | DiscardReason::Late => false,
+                };
                 assert!(!is_savepoint, "savepoints belong to the user");
                 assert!(self.laws.durable.contains(&id) || id == 40);
             }
@@ -1096,6 +1152,9 @@ impl World {
         // Savepoints older than the checkpoints that were kept are no recovery points, even if those
         // turn out to be damaged.
         self.laws.has_fallen_back |= !skipped.is_empty();
+        if self.laws.has_fallen_back {
+            self.laws.seen.insert("a fall back");
+        }
         if let Some(newest) = newest
             && !self.laws.has_fallen_back
         {

@@ -112,14 +112,8 @@ impl Coordinator {
                 subtask,
                 reason,
             } => {
-                if self.is_current(attempt) {
-                    let task = self.task_name(vertex, subtask);
-                    self.give_up(
-                        checkpoint,
-                        FailureReason::Declined,
-                        &format!("{task}: {reason}"),
-                    );
-                }
+                let task = self.task_name(vertex, subtask);
+                self.declined(attempt, checkpoint, &format!("{task}: {reason}"));
             }
             FromWorker::SourceEnded {
                 attempt,

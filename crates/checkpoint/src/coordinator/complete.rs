@@ -24,7 +24,7 @@ impl Coordinator {
             .get_mut(&id)
             .filter(|pending| pending.attempt == attempt);
         let Some(pending) = pending.filter(|pending| pending.phase == Phase::Collecting) else {
-            self.acknowledged_late(id);
+            self.answered_late(id);
             return;
         };
         // A part that is not new must not be counted twice.
@@ -44,8 +44,16 @@ impl Coordinator {
         }
     }
 
-    /// A subtask wrote files for a checkpoint that has been given up: they go too.
-    fn acknowledged_late(&mut self, id: CheckpointId) {
+    pub(super) fn declined(&mut self, attempt: Attempt, id: CheckpointId, why: &str) {
+        if !self.pending.contains_key(&id) {
+            self.answered_late(id);
+        } else if self.is_current(attempt) {
+            self.give_up(id, FailureReason::Declined, why);
+        }
+    }
+
+    /// A subtask may have written files for a checkpoint that has been given up: they go too.
+    fn answered_late(&mut self, id: CheckpointId) {
         if let Some((_, directory)) = self.aborted.iter().find(|(aborted, _)| *aborted == id) {
             let directory = directory.clone();
             self.discard(id, directory, DiscardReason::Late);

@@ -462,6 +462,12 @@ fn a_part_that_comes_after_its_checkpoint_was_given_up_is_discarded() {
             reason
         }]
     );
+    let actions = rig.decline(1);
+    assert_eq!(
+        discarded(&actions),
+        [(1, DiscardReason::Late)],
+        "it may have written some"
+    );
 }
 
 #[test]
