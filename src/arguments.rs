@@ -70,10 +70,10 @@ pub(crate) fn parse(command: Command, arguments: &[String]) -> Result<Parsed, Fa
 }
 
 /// Reads the options in front of the first positional argument; returns what is from there on.
-pub(crate) fn parse_until_program<'a>(
+pub(crate) fn parse_until_program(
     command: Command,
-    arguments: &'a [String],
-) -> Result<(Parsed, &'a [String]), Failure> {
+    arguments: &[String],
+) -> Result<(Parsed, &[String]), Failure> {
     let (written, program) = rewrite(&command, arguments, Positionals::EndOptions)?;
     Ok((read(command, written)?, program))
 }
@@ -189,6 +189,10 @@ fn read(command: Command, written: Vec<String>) -> Result<Parsed, Failure> {
     if error.kind() == ErrorKind::UnknownArgument {
         return Err(Failure::arguments(format!("Unexpected argument: {what}")));
     }
+    if error.kind() == ErrorKind::TooManyValues {
+        let value = context(&error, ContextKind::InvalidValue).unwrap_or_default();
+        return Err(Failure::arguments(format!("Unexpected argument: {value}")));
+    }
     if error.kind() == ErrorKind::InvalidValue && no_value {
         let name = name.trim_start_matches('-');
         let option = options.get_arguments().find(|arg| has_long(arg, name));
@@ -204,11 +208,11 @@ fn read(command: Command, written: Vec<String>) -> Result<Parsed, Failure> {
 }
 
 fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
-    match error.get(kind)? {
-        ContextValue::String(text) => Some(text.clone()),
-        ContextValue::Strings(texts) => texts.first().cloned(),
-        other => Some(other.to_string()),
+    let value = error.get(kind)?;
+    if let ContextValue::Strings(texts) = value {
+        return texts.first().cloned();
     }
+    Some(value.to_string())
 }
 
 /// The options behind `-D`, and the address behind `-m` as options.
@@ -272,7 +276,8 @@ pub(crate) fn format(matches: &ArgMatches) -> Result<&'static str, Failure> {
         None | Some("CANONICAL") => Ok("CANONICAL"),
         Some("NATIVE") => Ok("NATIVE"),
         Some(_) => Err(Failure::arguments(
-            "Could not parse value for enum class SavepointFormatType. \
+            "Could not parse value for enum class \
+             org.apache.flink.core.execution.SavepointFormatType. \
              Expected one of: [[CANONICAL, NATIVE]]",
         )),
     }

@@ -22,7 +22,7 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
     };
     let positionals = arguments::positionals(&matches, "arguments");
     let job = positionals.first().ok_or_else(|| {
-        Failure::arguments("Missing JobID. Specify a Job ID to trigger a checkpoint.")
+        Failure::arguments("Missing JobID. Specify a Job ID to manipulate a checkpoint.")
     })?;
     let job = arguments::job_id(job)?;
     let (kind, shown) = match matches.get_flag("full") {

@@ -109,11 +109,8 @@ pub(crate) fn command(
 /// Why an executable could not be started.
 pub(crate) fn not_started(program: &[String], error: &std::io::Error) -> Failure {
     let executable = program.first().map(String::as_str).unwrap_or_default();
-    match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Failure::arguments(format!("Program does not exist: {executable}"))
-        }
-        _ => Failure::action(error.to_string())
-            .during(format!("Could not start the program {executable}.")),
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Failure::arguments(format!("Program does not exist: {executable}"));
     }
+    Failure::action(error.to_string()).during(format!("Could not start the program {executable}."))
 }

@@ -307,11 +307,12 @@ impl RestClient {
 
 /// Whether the request has certainly not reached a server, so that it may be sent again.
 fn is_unreachable(error: &ureq::Error) -> bool {
-    match error {
-        ureq::Error::ConnectionFailed => true,
-        ureq::Error::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
-        _ => false,
-    }
+    let refused = matches!(error, ureq::Error::Io(error) if is_refused(error));
+    refused || matches!(error, ureq::Error::ConnectionFailed)
+}
+
+fn is_refused(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::ConnectionRefused
 }
 
 fn malformed(path: &str, what: &str) -> Failure {

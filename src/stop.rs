@@ -41,9 +41,7 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
         // As in Flink, `stop -p J` means the job, and the configured directory.
         ([], Some(job)) => (job, None),
         ([], None) => {
-            return Err(Failure::arguments(
-                "Missing JobID. Specify a JobID to stop a job.",
-            ));
+            return Err(Failure::arguments("Missing JobId"));
         }
     };
     let job = arguments::job_id(job)?;

@@ -71,9 +71,9 @@ fn a_job_id_that_is_none_or_missing_is_refused_before_anything_is_asked() {
         ),
         (
             "checkpoint",
-            "Missing JobID. Specify a Job ID to trigger a checkpoint.",
+            "Missing JobID. Specify a Job ID to manipulate a checkpoint.",
         ),
-        ("stop", "Missing JobID. Specify a JobID to stop a job."),
+        ("stop", "Missing JobId"),
         ("cancel", "Missing JobID. Specify a JobID to cancel a job."),
     ] {
         millpond(&[action]).refused(line);
@@ -90,9 +90,11 @@ fn options_that_do_not_exist_or_lack_their_value_are_refused() {
         .refused("The given host:port ('nowhere') doesn't contain a valid port");
     let job = JOB.to_string();
     millpond(&["savepoint", &job, "-type", "fast"]).refused(
-        "Could not parse value for enum class SavepointFormatType. \
+        "Could not parse value for enum class \
+         org.apache.flink.core.execution.SavepointFormatType. \
          Expected one of: [[CANONICAL, NATIVE]]",
     );
+    millpond(&["cancel", &job, "another"]).refused("Unexpected argument: another");
     millpond(&["list", "-t", "yarn-session"])
         .refused("Millpond has no target \"yarn-session\". Expected one of: [remote, local]");
 }
