@@ -90,6 +90,11 @@ impl<T: Data> Numbers<T> {
         let (subtask, parallelism) = (u64::from(info.subtask), u64::from(info.parallelism));
         let (splits, positions) = match split_count.get().first() {
             Some(splits) => (*splits as u64, offsets.get().iter().map(|offset| *offset as u64).collect()),
+            // From a job that kept no number of splits: every offset is a split of its own.
+            None if context.restored_checkpoint().is_some() => {
+                let positions: Vec<u64> = offsets.get().iter().map(|offset| *offset as u64).collect();
+                (positions.len().max(1) as u64 * parallelism, positions)
+            }
             None => {
                 let splits = arguments.splits.unwrap_or(parallelism);
                 (splits, (0..splits).filter(|split| split % parallelism == subtask).collect())

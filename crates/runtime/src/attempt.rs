@@ -36,7 +36,7 @@ use crate::time::TickClock;
 const IDLE_PARK: Duration = Duration::from_millis(100);
 
 /// How often counters go to the master.
-const METRICS_PERIOD: Duration = Duration::from_millis(500);
+const METRICS_PERIOD: Duration = Duration::from_millis(100);
 
 /// What an attempt is restored from, by operator and subtask.
 #[derive(Clone, Default)]

@@ -1,5 +1,6 @@
 //! Keyed process functions: user code with state and timers of the current key.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use millpond_serializer::{FlinkKey, FlinkType, VoidNamespace};
@@ -279,6 +280,18 @@ where
         self.opened.as_mut().expect("an operator is opened first")
     }
 
+    /// Has the state of a whole batch on its way to the caches before the first record needs it.
+    fn prefetch(&mut self, batch: &Batch<F::In>) {
+        let Some(opened) = &self.opened else { return };
+        if batch.key_groups.len() != batch.rows.len() {
+            return;
+        }
+        let keys: Vec<Cow<'_, F::Key>> =
+            batch.rows.iter().map(|row| self.selector.key(row)).collect();
+        let groups = batch.key_groups.iter().map(|group| KeyGroup(*group));
+        std::hint::black_box(opened.keyed.prefetch(keys.iter().map(|key| &**key).zip(groups)));
+    }
+
     fn process_waiting(&mut self) -> Result<()> {
         let Opened { function, keyed, handle, clock, max_parallelism, .. } =
             self.opened.as_mut().expect("an operator is opened first");
@@ -388,7 +401,9 @@ where
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
         match element {
             Element::Records(batch) => {
-                self.waiting = Rows::new(downcast(batch));
+                let batch = downcast(batch);
+                self.prefetch(&batch);
+                self.waiting = Rows::new(batch);
                 self.resume(output)
             }
             Element::Watermark(watermark) => {

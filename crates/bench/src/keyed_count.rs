@@ -1,0 +1,123 @@
+//! How many records per CPU-second does a keyed count process, with checkpoints?
+//!
+//! Counted: records taken by the counter after every key has been seen. A surprise would be less
+//! than half of what the plain loop does per CPU-second.
+
+use std::time::{Duration, Instant};
+
+use millpond::types::config::Configuration;
+use millpond::{Environment, JobClient};
+use serde_json::{Value, json};
+
+use crate::job::{self, KeyType};
+use crate::measure::{cpu_s, quantile, rss_bytes};
+use crate::{Failure, failure};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Number of keys
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u64,
+    /// Type of the keys
+    #[arg(long, value_enum, default_value_t = KeyType::I64)]
+    key_type: KeyType,
+    /// Number of subtasks
+    #[arg(long, default_value_t = 2)]
+    parallelism: u32,
+    /// Number of worker processes
+    #[arg(long, default_value_t = 1)]
+    processes: u32,
+    /// A duration such as 1s, or off
+    #[arg(long, default_value = "1s")]
+    checkpoint_interval: String,
+    /// For how long to measure
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// Accepted for completeness: the figures are always JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Records that the counter has taken, over all processes.
+fn counted(job: &JobClient) -> u64 {
+    job.details().vertices[1].records_in
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
+    let directory = tempfile::tempdir().map_err(failure)?;
+    let mut configuration = Configuration::from_pairs([
+        ("parallelism.default", arguments.parallelism.to_string()),
+        ("cluster.processes", arguments.processes.to_string()),
+        ("execution.checkpointing.dir", directory.path().display().to_string()),
+        ("web.checkpoints.history", "100000".to_owned()),
+        ("rest.linger", "0 s".to_owned()),
+    ]);
+    if arguments.checkpoint_interval != "off" {
+        configuration.set("execution.checkpointing.interval", &arguments.checkpoint_interval);
+    }
+    let env = Environment::from_configuration(configuration).map_err(failure)?;
+    job::build(&env, arguments.keys, arguments.key_type);
+    let job = env.execute_async("keyed-count").map_err(failure)?;
+    while counted(&job) < arguments.keys + arguments.keys / 10 {
+        if job.details().overview.status.is_globally_terminal() {
+            return Err(job.wait().map_or_else(failure, |_| "the job ended by itself".to_owned()));
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let before = job.checkpoints();
+    let (records_before, cpu_before, begin) = (counted(&job), cpu_s(), Instant::now());
+    std::thread::sleep(Duration::from_secs(arguments.seconds));
+    let (records, cpu) = (counted(&job) - records_before, cpu_s() - cpu_before);
+    let seconds = begin.elapsed().as_secs_f64();
+    let rss = rss_bytes();
+    let after = job.checkpoints();
+    job.cancel().map_err(failure)?;
+    job.wait().map_err(failure)?;
+    let taken = (after.completed - before.completed) as usize;
+    let mut durations: Vec<u64> =
+        after.history.iter().take(taken).map(|checkpoint| checkpoint.end_to_end_duration_ms).collect();
+    durations.sort_unstable();
+    let bytes = after.latest_completed.as_ref().map_or(0, |checkpoint| checkpoint.state_bytes);
+    Ok(json!({
+        "records": records,
+        "records_per_s": (records as f64 / seconds) as u64,
+        "records_per_cpu_s": (records as f64 / cpu) as u64,
+        "cpu_s": cpu,
+        "checkpoints": taken,
+        "checkpoint_ms_median": quantile(&durations, 0.5),
+        "checkpoint_ms_max": durations.last().copied().unwrap_or(0),
+        "checkpoint_bytes": bytes,
+        "rss_bytes": rss,
+        "plain_loop_records_per_cpu_s": plain_loop(arguments.keys, arguments.key_type),
+    }))
+}
+
+/// One thread, no engine: the heap backend's table and hash function, the same keys.
+fn plain_loop(keys: u64, key_type: KeyType) -> u64 {
+    match key_type {
+        KeyType::I64 => plain_loop_of(keys, job::long_key),
+        KeyType::String => plain_loop_of(keys, job::string_key),
+    }
+}
+
+fn plain_loop_of<K: std::hash::Hash + Eq>(keys: u64, record: fn(u64, u64) -> K) -> u64 {
+    use std::hash::BuildHasher;
+    let hasher = foldhash::fast::FixedState::with_seed(0x6d69_6c6c_706f_6e64);
+    let mut table: hashbrown::HashTable<(K, i64)> = hashbrown::HashTable::new();
+    let mut count = |number: u64| {
+        let key = record(number, keys);
+        let hash = hasher.hash_one(&key);
+        let entry = table.entry(hash, |(other, _)| *other == key, |(other, _)| hasher.hash_one(other));
+        entry.or_insert_with(|| (record(number, keys), 0)).get_mut().1 += 1;
+    };
+    (0..keys).for_each(&mut count);
+    let (cpu, begin) = (cpu_s(), Instant::now());
+    let mut next = keys;
+    while begin.elapsed() < Duration::from_secs(3) {
+        (next..next + 100_000).for_each(&mut count);
+        next += 100_000;
+    }
+    std::hint::black_box(&table);
+    ((next - keys) as f64 / (cpu_s() - cpu)) as u64
+}
