@@ -55,8 +55,11 @@ fn start_as_master(configuration: &Configuration, program: Program, name: &str) 
         .map_err(|error| Error::caused_by(format!("job \"{name}\" cannot be started"), error))?;
     let rest = millpond_rest::serve(listener, handle.dispatcher(), rest_options)
         .map_err(|error| Error::caused_by("the REST API cannot be started", error))?;
-    eprintln!("Job has been submitted with JobID {job}");
-    eprintln!("Web interface listening at http://{}.", rest.local_addr());
+    // `millpond run` asks for a handshake and says so itself.
+    if std::env::var_os(READY_FILE_VARIABLE).is_none() {
+        eprintln!("Job has been submitted with JobID {job}");
+        eprintln!("Web interface listening at http://{}.", rest.local_addr());
+    }
     let handshake = Handshake {
         job_id: job.to_string(),
         rest: rest.local_addr().to_string(),
@@ -84,7 +87,10 @@ impl RunningJob {
         self.handshake.status = Some(result.status.to_string());
         self.handshake.runtime_ms = Some(result.runtime_ms);
         self.handshake.failure.clone_from(&result.failure);
-        tell(&self.handshake)?;
+        // Whoever waited for the job to be accepted may be gone, and the file's directory with it.
+        if let Err(error) = tell(&self.handshake) {
+            tracing::debug!(%error, "nobody is told of the job's end");
+        }
         self.rest.wait_for_results(self.linger);
         self.rest.shutdown();
         match (result.status, &result.failure) {
