@@ -89,15 +89,24 @@ impl<T: Data> Numbers<T> {
         let info = context.info();
         let (subtask, parallelism) = (u64::from(info.subtask), u64::from(info.parallelism));
         let (splits, positions) = match split_count.get().first() {
-            Some(splits) => (*splits as u64, offsets.get().iter().map(|offset| *offset as u64).collect()),
+            Some(splits) => (
+                *splits as u64,
+                offsets.get().iter().map(|offset| *offset as u64).collect(),
+            ),
             // From a job that kept no number of splits: every offset is a split of its own.
             None if context.restored_checkpoint().is_some() => {
-                let positions: Vec<u64> = offsets.get().iter().map(|offset| *offset as u64).collect();
+                let positions: Vec<u64> =
+                    offsets.get().iter().map(|offset| *offset as u64).collect();
                 (positions.len().max(1) as u64 * parallelism, positions)
             }
             None => {
                 let splits = arguments.splits.unwrap_or(parallelism);
-                (splits, (0..splits).filter(|split| split % parallelism == subtask).collect())
+                (
+                    splits,
+                    (0..splits)
+                        .filter(|split| split % parallelism == subtask)
+                        .collect(),
+                )
             }
         };
         // A union list is the sum of what its subtasks hold.
@@ -120,9 +129,13 @@ impl<T: Data> Numbers<T> {
 
     /// How many records may be made now.
     fn allowed(&self, limit: usize) -> u64 {
-        let Some(rate) = self.rate else { return limit as u64 };
+        let Some(rate) = self.rate else {
+            return limit as u64;
+        };
         let elapsed_s = (self.clock.now_ms() - self.started_ms) as f64 / 1000.0;
-        ((elapsed_s * rate) as u64).saturating_sub(self.emitted).min(limit as u64)
+        ((elapsed_s * rate) as u64)
+            .saturating_sub(self.emitted)
+            .min(limit as u64)
     }
 }
 
@@ -134,9 +147,17 @@ impl<T: Data> SourceFunction for Numbers<T> {
         if allowed == 0 {
             return Ok(InputStatus::NothingAvailable(Some(self.clock.now_ms() + 1)));
         }
-        let active = self.positions.iter().filter(|next| **next < self.end).count() as u64;
+        let active = self
+            .positions
+            .iter()
+            .filter(|next| **next < self.end)
+            .count() as u64;
         if active == 0 {
-            return Ok(if self.ends { InputStatus::EndOfInput } else { InputStatus::NothingAvailable(None) });
+            return Ok(if self.ends {
+                InputStatus::EndOfInput
+            } else {
+                InputStatus::NothingAvailable(None)
+            });
         }
         let share = (allowed / active).max(1);
         for next in self.positions.iter_mut().filter(|next| **next < self.end) {
@@ -153,12 +174,19 @@ impl<T: Data> SourceFunction for Numbers<T> {
     }
 
     fn snapshot_state(&mut self, _checkpoint: i64) -> FunctionResult<()> {
-        self.offsets.update(self.positions.iter().map(|next| *next as i64));
+        self.offsets
+            .update(self.positions.iter().map(|next| *next as i64));
         Ok(())
     }
 
     fn positions(&self) -> Vec<String> {
-        let line = |next: &u64| format!("split {} of {}: record {next}", next % self.splits, self.splits);
+        let line = |next: &u64| {
+            format!(
+                "split {} of {}: record {next}",
+                next % self.splits,
+                self.splits
+            )
+        };
         self.positions.iter().map(line).collect()
     }
 
@@ -177,7 +205,11 @@ fn mixed(mut z: u64) -> u64 {
 
 /// The first `keys` records visit every key once, all later ones are uniformly random.
 fn key_number(record: u64, keys: u64) -> u64 {
-    if record < keys { record } else { mixed(!record) % keys }
+    if record < keys {
+        record
+    } else {
+        mixed(!record) % keys
+    }
 }
 
 fn long_key(record: u64, keys: u64) -> i64 {
@@ -205,23 +237,30 @@ impl<K: FlinkKey + Data> KeyedProcessFunction for Counter<K> {
         _context: &mut KeyedContext<'_, K>,
         out: &mut Collector<i64>,
     ) -> FunctionResult<()> {
-        let count = self.count.update_with(|count| *count.insert(count.unwrap_or(0) + 1));
+        let count = self
+            .count
+            .update_with(|count| *count.insert(count.unwrap_or(0) + 1));
         out.collect(count);
         Ok(())
     }
 }
 
 fn build<K: FlinkKey + Data>(env: &Environment, arguments: Arguments, record: fn(u64, u64) -> K) {
-    env.add_source("numbers", move |context| Numbers::open(context, &arguments, record))
-        .uid("source")
-        .key_by_ref(|key: &K| key)
-        .process(|context| {
-            Ok(Counter { count: context.value_state("count")?, key: std::marker::PhantomData })
+    env.add_source("numbers", move |context| {
+        Numbers::open(context, &arguments, record)
+    })
+    .uid("source")
+    .key_by_ref(|key: &K| key)
+    .process(|context| {
+        Ok(Counter {
+            count: context.value_state("count")?,
+            key: std::marker::PhantomData,
         })
-        .uid("counter")
-        .name("counter")
-        .sink_to(DiscardSink::new())
-        .uid("sink");
+    })
+    .uid("counter")
+    .name("counter")
+    .sink_to(DiscardSink::new())
+    .uid("sink");
 }
 
 fn run() -> Result<(), String> {
@@ -233,7 +272,9 @@ fn run() -> Result<(), String> {
     } else {
         build(&env, arguments, long_key);
     }
-    let job = env.execute_async("keyed count").map_err(|error| format!("{error:?}"))?;
+    let job = env
+        .execute_async("keyed count")
+        .map_err(|error| format!("{error:?}"))?;
     if let Some(directory) = savepoint_at_end {
         while job.details().vertices[0].pending_records != Some(0) {
             if job.details().overview.status.is_globally_terminal() {
@@ -241,7 +282,9 @@ fn run() -> Result<(), String> {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let path = job.stop_with_savepoint(false, Some(&directory)).map_err(|error| format!("{error:?}"))?;
+        let path = job
+            .stop_with_savepoint(false, Some(&directory))
+            .map_err(|error| format!("{error:?}"))?;
         eprintln!("Savepoint completed. Path: {path}");
     }
     job.wait().map_err(|error| format!("{error:?}"))?;

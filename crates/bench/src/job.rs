@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::ValueEnum;
@@ -49,7 +49,11 @@ pub(crate) fn mixed(mut z: u64) -> u64 {
 /// The first `keys` records visit every key once, all later ones are uniformly random.
 #[inline]
 fn key_number(record: u64, keys: u64) -> u64 {
-    if record < keys { record } else { ((u128::from(mixed(!record)) * u128::from(keys)) >> 64) as u64 }
+    if record < keys {
+        record
+    } else {
+        ((u128::from(mixed(!record)) * u128::from(keys)) >> 64) as u64
+    }
 }
 
 #[inline]
@@ -131,7 +135,9 @@ impl<K: FlinkKey + Data> KeyedProcessFunction for Counter<K> {
         _context: &mut KeyedContext<'_, K>,
         out: &mut Collector<i64>,
     ) -> FunctionResult<()> {
-        let count = self.count.update_with(|count| *count.insert(count.unwrap_or(0) + 1));
+        let count = self
+            .count
+            .update_with(|count| *count.insert(count.unwrap_or(0) + 1));
         out.collect(count);
         self.unnoted.set(self.unnoted.get() + 1);
         if self.unnoted.get() == NOTE_EVERY || FIRST_RECORD_NS.load(Ordering::Relaxed) == 0 {
@@ -147,8 +153,19 @@ fn build_of<K: FlinkKey + Data>(env: &Environment, keys: u64, record: fn(u64, u6
         let info = context.info();
         let (subtask, step) = (u64::from(info.subtask), u64::from(info.parallelism));
         // After a change of parallelism some numbers come twice or never: only speed counts here.
-        let next = offset.get().iter().map(|next| *next as u64).max().map_or(subtask, |next| next + subtask);
-        Ok(Numbers { offset, next, step, keys, record })
+        let next = offset
+            .get()
+            .iter()
+            .map(|next| *next as u64)
+            .max()
+            .map_or(subtask, |next| next + subtask);
+        Ok(Numbers {
+            offset,
+            next,
+            step,
+            keys,
+            record,
+        })
     })
     .uid("source")
     .key_by_ref(|key: &K| key)

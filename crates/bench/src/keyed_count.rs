@@ -48,19 +48,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     let mut configuration = Configuration::from_pairs([
         ("parallelism.default", arguments.parallelism.to_string()),
         ("cluster.processes", arguments.processes.to_string()),
-        ("execution.checkpointing.dir", directory.path().display().to_string()),
+        (
+            "execution.checkpointing.dir",
+            directory.path().display().to_string(),
+        ),
         ("web.checkpoints.history", "100000".to_owned()),
         ("rest.linger", "0 s".to_owned()),
     ]);
     if arguments.checkpoint_interval != "off" {
-        configuration.set("execution.checkpointing.interval", &arguments.checkpoint_interval);
+        configuration.set(
+            "execution.checkpointing.interval",
+            &arguments.checkpoint_interval,
+        );
     }
     let env = Environment::from_configuration(configuration).map_err(failure)?;
     job::build(&env, arguments.keys, arguments.key_type);
     let job = env.execute_async("keyed-count").map_err(failure)?;
     while counted(&job) < arguments.keys + arguments.keys / 10 {
         if job.details().overview.status.is_globally_terminal() {
-            return Err(job.wait().map_or_else(failure, |_| "the job ended by itself".to_owned()));
+            return Err(job
+                .wait()
+                .map_or_else(failure, |_| "the job ended by itself".to_owned()));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -75,10 +83,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     job.cancel().map_err(failure)?;
     job.wait().map_err(failure)?;
     let taken = (after.completed - before.completed) as usize;
-    let mut durations: Vec<u64> =
-        after.history.iter().take(taken).map(|checkpoint| checkpoint.end_to_end_duration_ms).collect();
+    let mut durations: Vec<u64> = after
+        .history
+        .iter()
+        .take(taken)
+        .map(|checkpoint| checkpoint.end_to_end_duration_ms)
+        .collect();
     durations.sort_unstable();
-    let bytes = after.latest_completed.as_ref().map_or(0, |checkpoint| checkpoint.state_bytes);
+    let bytes = after
+        .latest_completed
+        .as_ref()
+        .map_or(0, |checkpoint| checkpoint.state_bytes);
     Ok(json!({
         "records": records,
         "records_per_s": (records as f64 / seconds) as u64,
@@ -108,8 +123,15 @@ fn plain_loop_of<K: std::hash::Hash + Eq>(keys: u64, record: fn(u64, u64) -> K) 
     let mut count = |number: u64| {
         let key = record(number, keys);
         let hash = hasher.hash_one(&key);
-        let entry = table.entry(hash, |(other, _)| *other == key, |(other, _)| hasher.hash_one(other));
-        entry.or_insert_with(|| (record(number, keys), 0)).get_mut().1 += 1;
+        let entry = table.entry(
+            hash,
+            |(other, _)| *other == key,
+            |(other, _)| hasher.hash_one(other),
+        );
+        entry
+            .or_insert_with(|| (record(number, keys), 0))
+            .get_mut()
+            .1 += 1;
     };
     (0..keys).for_each(&mut count);
     let (cpu, begin) = (cpu_s(), Instant::now());

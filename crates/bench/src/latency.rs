@@ -45,7 +45,11 @@ struct Stamps {
 impl SourceFunction for Stamps {
     type Out = (i64, u64);
 
-    fn poll_next(&mut self, limit: usize, out: &mut Collector<(i64, u64)>) -> FunctionResult<InputStatus> {
+    fn poll_next(
+        &mut self,
+        limit: usize,
+        out: &mut Collector<(i64, u64)>,
+    ) -> FunctionResult<InputStatus> {
         let now = now_ns();
         let due = (now - self.started_ns) * self.rate / 1_000_000_000;
         for _ in 0..due.saturating_sub(self.emitted).min(limit as u64) {
@@ -98,7 +102,10 @@ struct AgesWriter(Arc<Mutex<Vec<u64>>>);
 impl SinkWriter<u64> for AgesWriter {
     fn write(&mut self, stamp: u64, _timestamp: Option<i64>) -> FunctionResult<()> {
         let age = now_ns() - stamp;
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(age);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(age);
         Ok(())
     }
 }
@@ -108,7 +115,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     let directory = tempfile::tempdir().map_err(failure)?;
     let configuration = Configuration::from_pairs([
         ("parallelism.default", arguments.parallelism.to_string()),
-        ("execution.checkpointing.dir", directory.path().display().to_string()),
+        (
+            "execution.checkpointing.dir",
+            directory.path().display().to_string(),
+        ),
         ("execution.checkpointing.interval", "1 s".to_owned()),
         ("rest.linger", "0 s".to_owned()),
     ]);
@@ -117,10 +127,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     let rate = arguments.rate;
     env.add_source("stamps", move |context| {
         let rate = (rate / u64::from(context.info().parallelism)).max(1);
-        Ok(Stamps { rate, emitted: 0, started_ns: now_ns() })
+        Ok(Stamps {
+            rate,
+            emitted: 0,
+            started_ns: now_ns(),
+        })
     })
     .key_by(|record: &(i64, u64)| record.0)
-    .process(|context| Ok(Last { last: context.value_state("last")? }))
+    .process(|context| {
+        Ok(Last {
+            last: context.value_state("last")?,
+        })
+    })
     .sink_to(Ages(Arc::clone(&ages)));
     let job = env.execute_async("latency").map_err(failure)?;
     // The first second is for starting up.

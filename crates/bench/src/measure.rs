@@ -4,7 +4,11 @@ use std::fs;
 
 /// User plus system time of this process and of its children that live, in seconds.
 pub(crate) fn cpu_s() -> f64 {
-    processes().iter().filter_map(|process| cpu_ticks(process)).sum::<u64>() as f64 / ticks_per_s()
+    processes()
+        .iter()
+        .filter_map(|process| cpu_ticks(process))
+        .sum::<u64>() as f64
+        / ticks_per_s()
 }
 
 /// Resident memory of this process and of its children that live, in bytes.
@@ -30,7 +34,9 @@ fn cpu_ticks(process: &str) -> Option<u64> {
 /// This process and its direct children.
 fn processes() -> Vec<String> {
     let mut all = vec!["self".to_owned()];
-    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return all };
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+        return all;
+    };
     for task in tasks.flatten() {
         if let Ok(children) = fs::read_to_string(task.path().join("children")) {
             all.extend(children.split_whitespace().map(str::to_owned));
@@ -42,5 +48,8 @@ fn processes() -> Vec<String> {
 /// The value below which `share` of the sorted values lie.
 pub(crate) fn quantile<T: Copy + Default>(sorted: &[T], share: f64) -> T {
     let index = ((sorted.len() as f64) * share) as usize;
-    sorted.get(index.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    sorted
+        .get(index.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }

@@ -68,7 +68,9 @@ fn rate_over(duration: Duration) -> f64 {
 fn worst_100ms(samples: &[(Instant, u64)]) -> f64 {
     let mut worst = f64::INFINITY;
     for (index, (at, records)) in samples.iter().enumerate() {
-        let end = samples[index..].iter().find(|(end, _)| end.duration_since(*at) >= Duration::from_millis(100));
+        let end = samples[index..]
+            .iter()
+            .find(|(end, _)| end.duration_since(*at) >= Duration::from_millis(100));
         if let Some((end, after)) = end {
             worst = worst.min((after - records) as f64 / end.duration_since(*at).as_secs_f64());
         }
@@ -105,7 +107,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     WATCHING.store(false, Ordering::SeqCst);
     let samples = sampler.join().map_err(|_| "the sampler died".to_owned())?;
     let worst_stall_ns = WORST_STALL_NS.load(Ordering::SeqCst);
-    let record = job.checkpoints().latest_savepoint.ok_or("no savepoint in the statistics")?;
+    let record = job
+        .checkpoints()
+        .latest_savepoint
+        .ok_or("no savepoint in the statistics")?;
     let fsync_ms = record
         .vertices
         .iter()
@@ -114,20 +119,31 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         .max();
 
     let begin = Instant::now();
-    job.stop_with_savepoint(false, Some(&target)).map_err(failure)?;
+    job.stop_with_savepoint(false, Some(&target))
+        .map_err(failure)?;
     job.wait().map_err(failure)?;
     let stop = begin.elapsed();
 
     let child = Command::new(std::env::current_exe().map_err(failure)?)
-        .args(["restore-only", "--path", &path, "--keys", &arguments.keys.to_string()])
+        .args([
+            "restore-only",
+            "--path",
+            &path,
+            "--keys",
+            &arguments.keys.to_string(),
+        ])
         .args(["--parallelism", &arguments.restore_parallelism.to_string()])
         .output()
         .map_err(failure)?;
     if !child.status.success() {
-        return Err(format!("the restore failed: {}", String::from_utf8_lossy(&child.stderr)));
+        return Err(format!(
+            "the restore failed: {}",
+            String::from_utf8_lossy(&child.stderr)
+        ));
     }
     let text = String::from_utf8_lossy(&child.stdout).into_owned();
-    let restored: Value = serde_json::from_str(text.lines().last().unwrap_or("")).map_err(failure)?;
+    let restored: Value =
+        serde_json::from_str(text.lines().last().unwrap_or("")).map_err(failure)?;
     Ok(json!({
         "trigger_to_done_s": trigger_to_done.as_secs_f64(),
         "sync_s": fsync_ms.unwrap_or(0) as f64 / 1000.0,
@@ -150,7 +166,9 @@ pub(crate) fn run_restore(arguments: &RestoreArguments) -> Result<Value, Failure
     let mut after_first = None;
     while after_first.is_none_or(|first: Instant| first.elapsed() < Duration::from_secs(5)) {
         if job.details().overview.status.is_globally_terminal() {
-            return Err(job.wait().map_or_else(failure, |_| "the job ended by itself".to_owned()));
+            return Err(job
+                .wait()
+                .map_or_else(failure, |_| "the job ended by itself".to_owned()));
         }
         if FIRST_RECORD_NS.load(Ordering::Relaxed) > 0 {
             after_first.get_or_insert_with(Instant::now);
@@ -160,13 +178,16 @@ pub(crate) fn run_restore(arguments: &RestoreArguments) -> Result<Value, Failure
     }
     let first_record_s = FIRST_RECORD_NS.load(Ordering::Relaxed) as f64 / 1e9;
     let rate = |from: &(Instant, u64), window: Duration| {
-        let at = samples.iter().find(|(at, _)| at.duration_since(from.0) >= window)?;
+        let at = samples
+            .iter()
+            .find(|(at, _)| at.duration_since(from.0) >= window)?;
         Some((at.1 - from.1) as f64 / at.0.duration_since(from.0).as_secs_f64())
     };
     let settled = samples.len().saturating_sub(1500);
     let steady = rate(&samples[settled], Duration::from_secs(2)).unwrap_or(f64::INFINITY);
     let full = samples.iter().find(|from| {
-        from.1 > 0 && rate(from, Duration::from_millis(200)).is_some_and(|rate| rate >= 0.8 * steady)
+        from.1 > 0
+            && rate(from, Duration::from_millis(200)).is_some_and(|rate| rate >= 0.8 * steady)
     });
     job.cancel().map_err(failure)?;
     job.wait().map_err(failure)?;

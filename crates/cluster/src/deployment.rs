@@ -63,9 +63,17 @@ impl Deployment {
     ///
     /// The snapshot cannot be read.
     pub(crate) fn restore(&self, program: &Program) -> Result<Restore, String> {
-        let splits = self.splits.iter().map(|all| ((all.operator, all.subtask), all.splits.clone()));
-        let mut restore = Restore { states: HashMap::new(), splits: splits.collect() };
-        let Some(from) = &self.restore else { return Ok(restore) };
+        let splits = self
+            .splits
+            .iter()
+            .map(|all| ((all.operator, all.subtask), all.splits.clone()));
+        let mut restore = Restore {
+            states: HashMap::new(),
+            splits: splits.collect(),
+        };
+        let Some(from) = &self.restore else {
+            return Ok(restore);
+        };
         let load = || -> Result<_, millpond_snapshot::Error> {
             let pointer = Location::parse(&from.pointer)?;
             millpond_snapshot::load(file_system_for(&pointer)?, &pointer)
@@ -74,7 +82,9 @@ impl Deployment {
         for vertex in &program.graph.vertices {
             for operator in &vertex.operators {
                 for subtask in 0..vertex.parallelism {
-                    let Some(state) = from.plan.operator(operator.id, subtask) else { continue };
+                    let Some(state) = from.plan.operator(operator.id, subtask) else {
+                        continue;
+                    };
                     let restored = RestoredState {
                         snapshot: Arc::clone(&snapshot),
                         checkpoint: from.plan.checkpoint,

@@ -54,7 +54,12 @@ impl JobHandle {
 pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHandle> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let graph = program.graph.clone();
-    let view = Arc::new(View::new(options.job, options.name.clone(), graph, clock.now_ms()));
+    let view = Arc::new(View::new(
+        options.job,
+        options.name.clone(),
+        graph,
+        clock.now_ms(),
+    ));
     let config = options.checkpoint_config.clone();
     let (processes, job) = (options.processes, options.job);
     let configuration = options.configuration.clone();
@@ -71,7 +76,10 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
         strangers: Mutex::default(),
         disposals: Arc::default(),
     };
-    Ok(JobHandle { dispatcher: Arc::new(dispatcher), thread })
+    Ok(JobHandle {
+        dispatcher: Arc::new(dispatcher),
+        thread,
+    })
 }
 
 struct LocalDispatcher {
@@ -150,7 +158,9 @@ impl Dispatcher for LocalDispatcher {
         }
         let status = self.view.lock().status;
         match status {
-            JobStatus::Finished | JobStatus::Failed => Err(DispatchError::AlreadyEnded(job, status)),
+            JobStatus::Finished | JobStatus::Failed => {
+                Err(DispatchError::AlreadyEnded(job, status))
+            }
             JobStatus::Canceled => Ok(()),
             JobStatus::Initializing
             | JobStatus::Created
@@ -189,7 +199,9 @@ impl Dispatcher for LocalDispatcher {
         let known = {
             let mut view = self.view.lock();
             let known = view.savepoints.contains_key(&trigger);
-            view.savepoints.entry(trigger).or_insert(Operation::InProgress);
+            view.savepoints
+                .entry(trigger)
+                .or_insert(Operation::InProgress);
             known
         };
         if !known {
@@ -222,7 +234,9 @@ impl Dispatcher for LocalDispatcher {
         let known = {
             let mut view = self.view.lock();
             let known = view.checkpoints.contains_key(&trigger);
-            view.checkpoints.entry(trigger).or_insert(Operation::InProgress);
+            view.checkpoints
+                .entry(trigger)
+                .or_insert(Operation::InProgress);
             known
         };
         if !known {
@@ -273,7 +287,8 @@ impl Dispatcher for LocalDispatcher {
     }
 
     fn checkpoints(&self, job: JobId) -> Option<CheckpointStatistics> {
-        self.is_here(job).then(|| self.view.lock().statistics.clone())
+        self.is_here(job)
+            .then(|| self.view.lock().statistics.clone())
     }
 
     fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig> {
@@ -281,7 +296,8 @@ impl Dispatcher for LocalDispatcher {
     }
 
     fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>> {
-        self.is_here(job).then(|| self.view.lock().exceptions.clone())
+        self.is_here(job)
+            .then(|| self.view.lock().exceptions.clone())
     }
 
     fn configuration(&self) -> Vec<(String, String)> {
@@ -293,14 +309,17 @@ impl Dispatcher for LocalDispatcher {
 fn dispose(path: &str) -> Result<String, String> {
     let pointer = Location::parse(path).map_err(|error| error.to_string())?;
     let fs = file_system_for(&pointer).map_err(|error| error.to_string())?;
-    let snapshot = millpond_snapshot::load(Arc::clone(&fs), &pointer).map_err(|error| error.to_string())?;
+    let snapshot =
+        millpond_snapshot::load(Arc::clone(&fs), &pointer).map_err(|error| error.to_string())?;
     let mut files = Vec::new();
     let mut problem = None;
-    snapshot.metadata.streams(&mut |stream| match snapshot.file_of(stream) {
-        Ok(Some(file)) if file.starts_with(&snapshot.directory) => files.push(file),
-        Ok(_) => {}
-        Err(error) => problem = Some(error.to_string()),
-    });
+    snapshot
+        .metadata
+        .streams(&mut |stream| match snapshot.file_of(stream) {
+            Ok(Some(file)) if file.starts_with(&snapshot.directory) => files.push(file),
+            Ok(_) => {}
+            Err(error) => problem = Some(error.to_string()),
+        });
     if let Some(problem) = problem {
         return Err(problem);
     }

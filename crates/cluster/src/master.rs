@@ -57,10 +57,7 @@ enum Phase {
     /// Records flow.
     Running,
     /// Processes are ending the attempt.
-    Ending {
-        next: AfterEnd,
-        deadline_ms: u64,
-    },
+    Ending { next: AfterEnd, deadline_ms: u64 },
     /// Over.
     Ended(JobResult),
 }
@@ -86,33 +83,35 @@ pub(crate) fn start(
     let (sender, events) = channel();
     let processes = Processes::new(options.processes, program.clone(), sender.clone())?;
     let io = SnapshotIo::start(sender.clone(), options.name.clone(), options.job)?;
-    let thread = std::thread::Builder::new().name("job-master".to_owned()).spawn(move || {
-        let now_ms = clock.now_ms();
-        let checkpointing = options.coordinator.interval_ms.is_some();
-        let restart = options.restart.clone();
-        let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
-        let strategy = RestartStrategy::new(restart, crate::random::bits());
-        view.lock().restart_strategy = strategy.describe();
-        let master = Master {
-            coordinator: Coordinator::new(options.coordinator.clone(), &program.graph, 1),
-            recovery: Recovery::new(options.restore.clone()),
-            restart: strategy,
-            program,
-            options,
-            view,
-            clock,
-            processes,
-            io,
-            phase: Phase::Waiting(now_ms),
-            attempt: 0,
-            started_ms: now_ms,
-            running: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            coordinator_bytes: HashMap::new(),
-            recovery_retries: 0,
-        };
-        master.run(&events)
-    })?;
+    let thread = std::thread::Builder::new()
+        .name("job-master".to_owned())
+        .spawn(move || {
+            let now_ms = clock.now_ms();
+            let checkpointing = options.coordinator.interval_ms.is_some();
+            let restart = options.restart.clone();
+            let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
+            let strategy = RestartStrategy::new(restart, crate::random::bits());
+            view.lock().restart_strategy = strategy.describe();
+            let master = Master {
+                coordinator: Coordinator::new(options.coordinator.clone(), &program.graph, 1),
+                recovery: Recovery::new(options.restore.clone()),
+                restart: strategy,
+                program,
+                options,
+                view,
+                clock,
+                processes,
+                io,
+                phase: Phase::Waiting(now_ms),
+                attempt: 0,
+                started_ms: now_ms,
+                running: BTreeSet::new(),
+                ended: BTreeSet::new(),
+                coordinator_bytes: HashMap::new(),
+                recovery_retries: 0,
+            };
+            master.run(&events)
+        })?;
     Ok((sender, thread))
 }
 
@@ -172,7 +171,10 @@ impl Master {
             Phase::Ending { deadline_ms, .. } => Some(*deadline_ms),
             Phase::Deploying | Phase::Running | Phase::Ended(_) => None,
         };
-        let next = own.into_iter().chain(self.coordinator.next_deadline()).min();
+        let next = own
+            .into_iter()
+            .chain(self.coordinator.next_deadline())
+            .min();
         let wait = next.map_or(1000, |at| at.saturating_sub(now_ms)).min(1000);
         Duration::from_millis(wait)
     }
@@ -184,8 +186,9 @@ impl Master {
                 self.begin_attempt(now_ms);
             }
             Phase::Ending { next, deadline_ms } => {
-                let missing: Vec<u32> =
-                    (0..self.processes.count()).filter(|p| !self.ended.contains(p)).collect();
+                let missing: Vec<u32> = (0..self.processes.count())
+                    .filter(|p| !self.ended.contains(p))
+                    .collect();
                 let lost = self.processes.lost();
                 let waits = missing.iter().any(|process| !lost.contains(process));
                 if waits && *deadline_ms > now_ms {
@@ -193,7 +196,9 @@ impl Master {
                 }
                 let next = next.clone();
                 if waits {
-                    tracing::warn!("worker processes {missing:?} did not end in time and are killed");
+                    tracing::warn!(
+                        "worker processes {missing:?} did not end in time and are killed"
+                    );
                     self.processes.kill(missing.into_iter());
                 }
                 if !self.coordinator.is_finalizing() {
@@ -216,7 +221,11 @@ impl Master {
         self.tell(Event::JobEnded { status });
         let now_ms = self.clock.now_ms();
         let runtime_ms = now_ms - self.started_ms;
-        self.phase = Phase::Ended(JobResult { status, failure, runtime_ms });
+        self.phase = Phase::Ended(JobResult {
+            status,
+            failure,
+            runtime_ms,
+        });
         // Deletions come first: whoever sees the end sees what is left.
         self.io.finish();
         self.view.lock().enter(status, now_ms);
@@ -226,7 +235,10 @@ impl Master {
         self.attempt += 1;
         self.running.clear();
         self.ended.clear();
-        let recovered = match self.recovery.recover(&mut self.coordinator, &self.program.graph) {
+        let recovered = match self
+            .recovery
+            .recover(&mut self.coordinator, &self.program.graph)
+        {
             Ok(recovered) => recovered,
             Err(RecoveryError::Unreachable(reason)) if self.recovery_retries < RECOVERY_RETRIES => {
                 tracing::warn!("{reason}; trying again in {RECOVERY_RETRY_MS} ms");
@@ -262,7 +274,8 @@ impl Master {
         let count = self.processes.count();
         let workers = self.program.graph.max_vertex_parallelism().div_ceil(count);
         let restored = recovered.event;
-        self.view.lock().restored_from = recovered.restore.as_ref().map(|from| from.pointer.clone());
+        self.view.lock().restored_from =
+            recovered.restore.as_ref().map(|from| from.pointer.clone());
         let deployment = Deployment {
             job: self.options.job,
             attempt: self.attempt,
@@ -275,7 +288,10 @@ impl Master {
             splits,
             data_addresses: Vec::new(),
         };
-        self.tell(Event::AttemptStarted { attempt: self.attempt, processes: count });
+        self.tell(Event::AttemptStarted {
+            attempt: self.attempt,
+            processes: count,
+        });
         if let Some(event) = restored {
             self.tell(event);
         }
@@ -283,24 +299,32 @@ impl Master {
     }
 
     /// Restores the enumerators, lets them discover splits, and deals these out.
-    fn assign_splits(
-        &mut self,
-        recovered: &Recovered,
-    ) -> Result<Vec<AssignedSplits>, String> {
+    fn assign_splits(&mut self, recovered: &Recovered) -> Result<Vec<AssignedSplits>, String> {
         let mut assigned = Vec::new();
         self.coordinator_bytes.clear();
         for vertex in &self.program.graph.vertices {
             let head = &vertex.operators[0];
-            let Some(factory) = &self.program.nodes[head.node.0 as usize].coordinator else { continue };
+            let Some(factory) = &self.program.nodes[head.node.0 as usize].coordinator else {
+                continue;
+            };
             let mut coordinator: Box<dyn SourceCoordinator> = factory();
             let restored = recovered.coordinators.get(&head.id).map(Vec::as_slice);
             let splits = coordinator
                 .start(restored, vertex.parallelism)
                 .map_err(|error| format!("source \"{}\": {}", head.name, error.chain()))?;
-            for (subtask, splits) in splits.into_iter().enumerate().filter(|(_, all)| !all.is_empty()) {
-                assigned.push(AssignedSplits { operator: head.id, subtask: subtask as u32, splits });
+            for (subtask, splits) in splits
+                .into_iter()
+                .enumerate()
+                .filter(|(_, all)| !all.is_empty())
+            {
+                assigned.push(AssignedSplits {
+                    operator: head.id,
+                    subtask: subtask as u32,
+                    splits,
+                });
             }
-            self.coordinator_bytes.insert(head.id, coordinator.snapshot());
+            self.coordinator_bytes
+                .insert(head.id, coordinator.snapshot());
         }
         Ok(assigned)
     }
@@ -315,7 +339,10 @@ impl Master {
                     self.tell(Event::Worker(message));
                 }
             }
-            MasterEvent::ProcessLost { process, generation } => {
+            MasterEvent::ProcessLost {
+                process,
+                generation,
+            } => {
                 if self.processes.forget(process, generation) {
                     self.fail_attempt(None, format!("worker process {process} died"));
                 }
@@ -327,7 +354,9 @@ impl Master {
             MasterEvent::Checkpoint { trigger } => {
                 self.tell(Event::TriggerCheckpoint { trigger });
             }
-            MasterEvent::Disposed { directory } => self.tell(Event::SavepointDisposed { directory }),
+            MasterEvent::Disposed { directory } => {
+                self.tell(Event::SavepointDisposed { directory })
+            }
             MasterEvent::Cancel => self.cancel(),
         }
     }
@@ -337,7 +366,8 @@ impl Master {
             FromWorker::Metrics { subtasks, .. } => {
                 let mut view = self.view.lock();
                 for metrics in subtasks {
-                    view.metrics.insert((metrics.vertex.0, metrics.subtask), metrics);
+                    view.metrics
+                        .insert((metrics.vertex.0, metrics.subtask), metrics);
                 }
             }
             FromWorker::Failed { task, message, .. } => self.fail_attempt(task, message),
@@ -354,7 +384,9 @@ impl Master {
                 let all = self.running.len() as u32 == self.processes.count();
                 if all && matches!(self.phase, Phase::Deploying) {
                     self.phase = Phase::Running;
-                    self.view.lock().enter(JobStatus::Running, self.clock.now_ms());
+                    self.view
+                        .lock()
+                        .enter(JobStatus::Running, self.clock.now_ms());
                 }
             }
             FromWorker::Announced { .. }
@@ -368,7 +400,9 @@ impl Master {
         if self.coordinator.savepoint_status(trigger).is_some() {
             return;
         }
-        let target = request.target_directory.or_else(|| self.options.savepoint_directory.clone());
+        let target = request
+            .target_directory
+            .or_else(|| self.options.savepoint_directory.clone());
         let target = target.as_deref().map(millpond_fs::Location::parse);
         let directory = match target {
             Some(Ok(target)) => {
@@ -377,26 +411,42 @@ impl Master {
             Some(Err(error)) => return self.refuse_savepoint(trigger, error.to_string()),
             None => return self.refuse_savepoint(trigger, "no target directory".to_owned()),
         };
-        self.tell(Event::TriggerSavepoint { trigger, directory, then: request.then });
+        self.tell(Event::TriggerSavepoint {
+            trigger,
+            directory,
+            then: request.then,
+        });
     }
 
     fn refuse_savepoint(&mut self, trigger: TriggerId, message: String) {
         let class = "org.apache.flink.util.FlinkException".to_owned();
         let failure = OperationFailure { class, message };
-        self.view.lock().savepoints.insert(trigger, Operation::Completed(Err(failure)));
+        self.view
+            .lock()
+            .savepoints
+            .insert(trigger, Operation::Completed(Err(failure)));
     }
 
     fn cancel(&mut self) {
         match &self.phase {
             Phase::Ended(_) => {}
             Phase::Waiting(_) => {
-                self.tell(Event::AttemptFailed { reason: "the job was cancelled".to_owned() });
+                self.tell(Event::AttemptFailed {
+                    reason: "the job was cancelled".to_owned(),
+                });
                 self.end(JobStatus::Canceled, None);
             }
-            Phase::Ending { next: AfterEnd::Fail(_), .. } => {}
+            Phase::Ending {
+                next: AfterEnd::Fail(_),
+                ..
+            } => {}
             Phase::Ending { .. } | Phase::Deploying | Phase::Running => {
-                self.view.lock().enter(JobStatus::Cancelling, self.clock.now_ms());
-                self.tell(Event::AttemptFailed { reason: "the job was cancelled".to_owned() });
+                self.view
+                    .lock()
+                    .enter(JobStatus::Cancelling, self.clock.now_ms());
+                self.tell(Event::AttemptFailed {
+                    reason: "the job was cancelled".to_owned(),
+                });
                 self.end_attempt(AfterEnd::Cancel);
             }
         }
@@ -405,17 +455,26 @@ impl Master {
     fn end_attempt(&mut self, next: AfterEnd) {
         let deadline_ms = self.clock.now_ms() + END_TIMEOUT_MS;
         self.phase = Phase::Ending { next, deadline_ms };
-        self.processes.send(&ToWorker::Cancel { attempt: self.attempt });
+        self.processes.send(&ToWorker::Cancel {
+            attempt: self.attempt,
+        });
     }
 
     fn record_exception(&mut self, task: Option<String>, message: &str) {
         let timestamp_ms = self.clock.now_ms();
         let message = message.to_owned();
-        self.view.lock().exception(ExceptionEntry { timestamp_ms, task, message });
+        self.view.lock().exception(ExceptionEntry {
+            timestamp_ms,
+            task,
+            message,
+        });
     }
 
     fn fail_attempt(&mut self, task: Option<String>, message: String) {
-        if !matches!(self.phase, Phase::Deploying | Phase::Running | Phase::Waiting(_)) {
+        if !matches!(
+            self.phase,
+            Phase::Deploying | Phase::Running | Phase::Waiting(_)
+        ) {
             return;
         }
         let text = match &task {
@@ -425,7 +484,9 @@ impl Master {
         tracing::warn!("attempt {} failed: {text}", self.attempt);
         self.record_exception(task, &text);
         let now_ms = self.clock.now_ms();
-        self.tell(Event::AttemptFailed { reason: text.clone() });
+        self.tell(Event::AttemptFailed {
+            reason: text.clone(),
+        });
         match self.restart.failed(now_ms) {
             Restart::After { delay_ms } => {
                 tracing::info!("restarting in {delay_ms} ms");
@@ -451,24 +512,29 @@ impl Master {
         match action {
             Action::Send(message) => self.processes.send(&message),
             Action::Complete(completion) => {
-                self.io.complete(*completion, &self.program.graph, &self.coordinator_bytes);
+                self.io
+                    .complete(*completion, &self.program.graph, &self.coordinator_bytes);
             }
             Action::Discard { directory, .. } => self.io.discard(directory),
             Action::Finish { trigger, outcome } => {
                 let mut view = self.view.lock();
                 match outcome {
                     Outcome::Savepoint(result) => {
-                        view.savepoints.insert(trigger, Operation::Completed(result));
+                        view.savepoints
+                            .insert(trigger, Operation::Completed(result));
                     }
                     Outcome::Checkpoint(result) => {
-                        view.checkpoints.insert(trigger, Operation::Completed(result));
+                        view.checkpoints
+                            .insert(trigger, Operation::Completed(result));
                     }
                 }
             }
             Action::FailAttempt { reason } => self.fail_attempt(None, reason),
             Action::CancelJob => self.cancel(),
             Action::EndOfInput => {
-                self.processes.send(&ToWorker::EndOfInput { attempt: self.attempt });
+                self.processes.send(&ToWorker::EndOfInput {
+                    attempt: self.attempt,
+                });
             }
         }
     }

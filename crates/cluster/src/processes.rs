@@ -11,8 +11,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use millpond_job::gateway::Attempt;
 use millpond_job::ToWorker;
+use millpond_job::gateway::Attempt;
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
 
 use crate::deployment::Deployment;
@@ -44,7 +44,11 @@ impl Processes {
         events: Sender<MasterEvent>,
     ) -> std::io::Result<Self> {
         Ok(match processes {
-            0 | 1 => Processes::Local(LocalProcess { program, events, attempt: None }),
+            0 | 1 => Processes::Local(LocalProcess {
+                program,
+                events,
+                attempt: None,
+            }),
             _ => Processes::Children(Children::new(processes, events)?),
         })
     }
@@ -124,14 +128,21 @@ impl LocalProcess {
         let events = self.events.clone();
         std::thread::spawn(move || {
             for message in messages {
-                if events.send(MasterEvent::Worker { process: 0, message }).is_err() {
+                if events
+                    .send(MasterEvent::Worker {
+                        process: 0,
+                        message,
+                    })
+                    .is_err()
+                {
                     return;
                 }
             }
         });
         let program = deployment.program(&self.program);
         let options = attempt_options(deployment, &program, 0, Vec::new())?;
-        let attempt = start_attempt(Arc::new(program), options, to_master).map_err(|error| error.to_string())?;
+        let attempt = start_attempt(Arc::new(program), options, to_master)
+            .map_err(|error| error.to_string())?;
         self.attempt = Some(attempt);
         Ok(())
     }
@@ -159,26 +170,44 @@ impl Children {
         let address = listener.local_addr()?.to_string();
         let token = crate::random::hex(16);
         let connected = Arc::new(Mutex::default());
-        let acceptor = Acceptor { token: token.clone(), connected: Arc::clone(&connected), events };
+        let acceptor = Acceptor {
+            token: token.clone(),
+            connected: Arc::clone(&connected),
+            events,
+        };
         std::thread::Builder::new()
             .name("worker-processes".to_owned())
             .spawn(move || acceptor.serve(&listener))?;
-        Ok(Children { count, address, token, children: BTreeMap::new(), connected })
+        Ok(Children {
+            count,
+            address,
+            token,
+            children: BTreeMap::new(),
+            connected,
+        })
     }
 
     fn connected(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Connected>> {
-        self.connected.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connected
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn start(&mut self, process: u32) -> Result<(), String> {
         let executable = std::env::current_exe().map_err(|error| error.to_string())?;
         let child = Command::new(&executable)
             .args(std::env::args_os().skip(1))
-            .env(WORKER_ENVIRONMENT, format!("{}|{process}|{}", self.address, self.token))
+            .env(
+                WORKER_ENVIRONMENT,
+                format!("{}|{process}|{}", self.address, self.token),
+            )
             .stdin(Stdio::null())
             .spawn()
             .map_err(|error| {
-                format!("cannot start worker process {process} ({}): {error}", executable.display())
+                format!(
+                    "cannot start worker process {process} ({}): {error}",
+                    executable.display()
+                )
             })?;
         self.children.insert(process, child);
         Ok(())
@@ -193,7 +222,10 @@ impl Children {
         }
         self.wait_until_connected()?;
         let mut connected = self.connected();
-        deployment.data_addresses = connected.values().map(|child| child.data_address.clone()).collect();
+        deployment.data_addresses = connected
+            .values()
+            .map(|child| child.data_address.clone())
+            .collect();
         let message = MasterMessage::Deploy(Box::new(deployment));
         for (process, child) in connected.iter_mut() {
             send(&mut child.stream, &message)
@@ -207,11 +239,15 @@ impl Children {
         while (self.connected().len() as u32) < self.count {
             for (process, child) in &mut self.children {
                 if let Ok(Some(status)) = child.try_wait() {
-                    return Err(format!("worker process {process} ended at its start: {status}"));
+                    return Err(format!(
+                        "worker process {process} ended at its start: {status}"
+                    ));
                 }
             }
             if Instant::now() >= deadline {
-                return Err(format!("a worker process did not report within {START_TIMEOUT:?}"));
+                return Err(format!(
+                    "a worker process did not report within {START_TIMEOUT:?}"
+                ));
             }
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -228,12 +264,16 @@ impl Children {
 
     fn lost(&self) -> Vec<u32> {
         let connected = self.connected();
-        (0..self.count).filter(|process| !connected.contains_key(process)).collect()
+        (0..self.count)
+            .filter(|process| !connected.contains_key(process))
+            .collect()
     }
 
     fn forget(&mut self, process: u32, generation: u64) -> bool {
         let mut connected = self.connected();
-        let current = connected.get(&process).is_some_and(|child| child.generation == generation);
+        let current = connected
+            .get(&process)
+            .is_some_and(|child| child.generation == generation);
         if current {
             connected.remove(&process);
         }
@@ -277,25 +317,53 @@ impl Acceptor {
                 stream.set_read_timeout(None)?;
                 Ok(hello)
             };
-            let hello = { let mut hello = hello; hello() };
+            let hello = {
+                let mut hello = hello;
+                hello()
+            };
             // Whoever says anything else is none of ours.
-            let Ok(Some(ProcessMessage::Hello { process, token, data_address })) = hello else { continue };
+            let Ok(Some(ProcessMessage::Hello {
+                process,
+                token,
+                data_address,
+            })) = hello
+            else {
+                continue;
+            };
             if token != self.token {
                 continue;
             }
-            let Ok(mut reader) = stream.try_clone() else { continue };
-            let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
-            connected.insert(process, Connected { stream, data_address, generation });
+            let Ok(mut reader) = stream.try_clone() else {
+                continue;
+            };
+            let mut connected = self
+                .connected
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            connected.insert(
+                process,
+                Connected {
+                    stream,
+                    data_address,
+                    generation,
+                },
+            );
             drop(connected);
             let events = self.events.clone();
             std::thread::spawn(move || {
                 while let Ok(Some(ProcessMessage::Worker(message))) = receive(&mut reader) {
-                    if events.send(MasterEvent::Worker { process, message }).is_err() {
+                    if events
+                        .send(MasterEvent::Worker { process, message })
+                        .is_err()
+                    {
                         return;
                     }
                 }
                 // The master is gone, or hears that the process is.
-                let _ = events.send(MasterEvent::ProcessLost { process, generation });
+                let _ = events.send(MasterEvent::ProcessLost {
+                    process,
+                    generation,
+                });
             });
         }
     }

@@ -44,8 +44,13 @@ pub(crate) struct Recovery {
 impl Recovery {
     /// The first attempt starts from `start`, if there is one.
     pub(crate) fn new(start: Option<RestoreOptions>) -> Self {
-        let allow = start.as_ref().is_some_and(|start| start.allow_non_restored_state);
-        Recovery { start, allow_non_restored_state: allow }
+        let allow = start
+            .as_ref()
+            .is_some_and(|start| start.allow_non_restored_state);
+        Recovery {
+            start,
+            allow_non_restored_state: allow,
+        }
     }
 
     /// Chooses, verifies and plans.
@@ -75,7 +80,9 @@ impl Recovery {
                 }
                 RecoveryChoice::Restore { index, skipped } => {
                     let candidate = &candidates[index];
-                    let snapshot = loaded.swap_remove(index).expect("what is intact was loaded");
+                    let snapshot = loaded
+                        .swap_remove(index)
+                        .expect("what is intact was loaded");
                     let event = Event::Restored {
                         checkpoint: candidate.checkpoint,
                         directory: candidate.directory.clone(),
@@ -83,14 +90,18 @@ impl Recovery {
                         skipped: skipped.iter().map(|(id, _)| *id).collect(),
                     };
                     let warnings = skipped.into_iter().map(|(_, damage)| {
-                        format!("falling back to an older snapshot, as a newer one is damaged: {damage}")
+                        format!(
+                            "falling back to an older snapshot, as a newer one is damaged: {damage}"
+                        )
                     });
                     let warnings: Vec<String> = warnings.collect();
                     let mut recovered = self.plan(&candidate.directory, &snapshot, graph, event)?;
                     recovered.warnings.extend(warnings);
                     return Ok(recovered);
                 }
-                RecoveryChoice::RetryLater { reason } => return Err(RecoveryError::Unreachable(reason)),
+                RecoveryChoice::RetryLater { reason } => {
+                    return Err(RecoveryError::Unreachable(reason));
+                }
                 RecoveryChoice::Refuse { message } => return Err(RecoveryError::Refused(message)),
             }
         }
@@ -111,7 +122,9 @@ impl Recovery {
         let snapshot = match verify(&start.path) {
             (Verification::Intact, Some(snapshot)) => snapshot,
             (Verification::Damaged(damage), _) => return Err(refuse(&damage.join("; "))),
-            (Verification::Unreachable(reason), _) => return Err(RecoveryError::Unreachable(reason)),
+            (Verification::Unreachable(reason), _) => {
+                return Err(RecoveryError::Unreachable(reason));
+            }
             (Verification::Intact, None) => unreachable!("what is intact was loaded"),
         };
         let directory = snapshot.directory.to_string();
@@ -126,7 +139,9 @@ impl Recovery {
         };
         let recovered = self.plan(&start.path, &snapshot, graph, event)?;
         let mut state_bytes = 0;
-        snapshot.metadata.streams(&mut |stream: &StreamHandle| state_bytes += stream.size());
+        snapshot
+            .metadata
+            .streams(&mut |stream: &StreamHandle| state_bytes += stream.size());
         coordinator.start_from(StartedFrom {
             checkpoint,
             directory,
@@ -164,14 +179,27 @@ impl Recovery {
             }
         }
         let warnings = plan.warnings.clone();
-        let restore = RestoreFrom { pointer: pointer.to_owned(), plan };
-        Ok(Recovered { restore: Some(restore), event: Some(event), coordinators, warnings })
+        let restore = RestoreFrom {
+            pointer: pointer.to_owned(),
+            plan,
+        };
+        Ok(Recovered {
+            restore: Some(restore),
+            event: Some(event),
+            coordinators,
+            warnings,
+        })
     }
 }
 
 impl Recovered {
     fn empty() -> Self {
-        Recovered { restore: None, event: None, coordinators: HashMap::new(), warnings: Vec::new() }
+        Recovered {
+            restore: None,
+            event: None,
+            coordinators: HashMap::new(),
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -15,8 +15,13 @@ use crate::event::MasterEvent;
 const MILLPOND_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 enum Work {
-    Write { directory: String, metadata: Box<Metadata> },
-    Discard { directory: String },
+    Write {
+        directory: String,
+        metadata: Box<Metadata>,
+    },
+    Discard {
+        directory: String,
+    },
     /// Answer when everything before is done.
     Finish(Sender<()>),
 }
@@ -31,27 +36,43 @@ pub(crate) struct SnapshotIo {
 
 impl SnapshotIo {
     /// Starts the thread; results go to `events`.
-    pub(crate) fn start(events: Sender<MasterEvent>, name: String, job: JobId) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        events: Sender<MasterEvent>,
+        name: String,
+        job: JobId,
+    ) -> std::io::Result<Self> {
         let (queue, work) = channel();
         let results = events.clone();
-        std::thread::Builder::new().name("snapshot-io".to_owned()).spawn(move || {
-            for work in work {
-                match work {
-                    Work::Write { directory, metadata } => {
-                        let checkpoint = metadata.checkpoint_id;
-                        let result = write(&directory, &metadata).map_err(|error| error.to_string());
-                        // The master is gone: nobody is left to be told.
-                        let _ = results.send(MasterEvent::MetadataWritten { checkpoint, result });
-                    }
-                    Work::Discard { directory } => discard(&directory),
-                    Work::Finish(done) => {
-                        // Whoever asked has gone away.
-                        let _ = done.send(());
+        std::thread::Builder::new()
+            .name("snapshot-io".to_owned())
+            .spawn(move || {
+                for work in work {
+                    match work {
+                        Work::Write {
+                            directory,
+                            metadata,
+                        } => {
+                            let checkpoint = metadata.checkpoint_id;
+                            let result =
+                                write(&directory, &metadata).map_err(|error| error.to_string());
+                            // The master is gone: nobody is left to be told.
+                            let _ =
+                                results.send(MasterEvent::MetadataWritten { checkpoint, result });
+                        }
+                        Work::Discard { directory } => discard(&directory),
+                        Work::Finish(done) => {
+                            // Whoever asked has gone away.
+                            let _ = done.send(());
+                        }
                     }
                 }
-            }
-        })?;
-        Ok(SnapshotIo { queue, events, job, name })
+            })?;
+        Ok(SnapshotIo {
+            queue,
+            events,
+            job,
+            name,
+        })
     }
 
     /// Writes the metadata of a snapshot whose parts are all there.
@@ -61,22 +82,35 @@ impl SnapshotIo {
         graph: &JobGraph,
         coordinators: &HashMap<OperatorId, Vec<u8>>,
     ) {
-        let facts = JobFacts { job: self.job, name: &self.name, millpond_version: MILLPOND_VERSION };
+        let facts = JobFacts {
+            job: self.job,
+            name: &self.name,
+            millpond_version: MILLPOND_VERSION,
+        };
         match assemble(&completion, graph, facts) {
             Ok(mut metadata) => {
                 for operator in &mut metadata.operators {
-                    operator.coordinator = coordinators.get(&operator.id).map(|bytes| {
-                        StreamHandle::Bytes { name: operator.id.to_string(), data: bytes.clone() }
-                    });
+                    operator.coordinator =
+                        coordinators
+                            .get(&operator.id)
+                            .map(|bytes| StreamHandle::Bytes {
+                                name: operator.id.to_string(),
+                                data: bytes.clone(),
+                            });
                 }
                 let directory = completion.options.directory;
-                self.submit(Work::Write { directory, metadata: Box::new(metadata) });
+                self.submit(Work::Write {
+                    directory,
+                    metadata: Box::new(metadata),
+                });
             }
             Err(error) => {
                 let checkpoint = completion.options.id;
                 let result = Err(error.to_string());
                 // The master is the caller.
-                let _ = self.events.send(MasterEvent::MetadataWritten { checkpoint, result });
+                let _ = self
+                    .events
+                    .send(MasterEvent::MetadataWritten { checkpoint, result });
             }
         }
     }

@@ -48,7 +48,9 @@ pub(crate) fn receive<M: DeserializeOwned>(stream: &mut TcpStream) -> std::io::R
     if bytes.len() < length as usize {
         return Ok(None);
     }
-    postcard::from_bytes(&bytes).map(Some).map_err(std::io::Error::other)
+    postcard::from_bytes(&bytes)
+        .map(Some)
+        .map_err(std::io::Error::other)
 }
 
 #[cfg(test)]
@@ -66,8 +68,14 @@ mod tests {
             send(&mut near, &text.to_owned()).expect("sends");
         }
         drop(near);
-        assert_eq!(receive::<String>(&mut far).expect("receives"), Some("one".to_owned()));
-        assert_eq!(receive::<String>(&mut far).expect("receives"), Some("two".to_owned()));
+        assert_eq!(
+            receive::<String>(&mut far).expect("receives"),
+            Some("one".to_owned())
+        );
+        assert_eq!(
+            receive::<String>(&mut far).expect("receives"),
+            Some("two".to_owned())
+        );
         assert_eq!(receive::<String>(&mut far).expect("ends"), None);
     }
 }

@@ -64,7 +64,9 @@ impl View {
             savepoints: HashMap::new(),
             checkpoints: HashMap::new(),
         };
-        View { state: Mutex::new(state) }
+        View {
+            state: Mutex::new(state),
+        }
     }
 
     /// Looks at it or changes it; never held over anything slow.
@@ -79,7 +81,12 @@ impl State {
         if self.status == status {
             return;
         }
-        tracing::info!("Job {} ({}) switched from state {} to {status}.", self.name, self.id, self.status);
+        tracing::info!(
+            "Job {} ({}) switched from state {} to {status}.",
+            self.name,
+            self.id,
+            self.status
+        );
         self.status = status;
         self.timestamps.insert(status, now_ms);
         self.last_modification_ms = now_ms;
@@ -122,7 +129,9 @@ impl State {
 
     fn pending_records(&self, vertex: &JobVertex) -> Option<u64> {
         let subtasks = (0..vertex.parallelism).map(|subtask| {
-            self.metrics.get(&(vertex.index.0, subtask)).and_then(|metrics| metrics.pending_records)
+            self.metrics
+                .get(&(vertex.index.0, subtask))
+                .and_then(|metrics| metrics.pending_records)
         });
         subtasks.sum()
     }
@@ -131,13 +140,18 @@ impl State {
     pub(crate) fn details(&self) -> JobDetails {
         let vertices = self.graph.vertices.iter().map(|vertex| {
             let sum = |count: fn(&SubtaskMetrics) -> u64| {
-                let of_vertex = self.metrics.range((vertex.index.0, 0)..(vertex.index.0 + 1, 0));
+                let of_vertex = self
+                    .metrics
+                    .range((vertex.index.0, 0)..(vertex.index.0 + 1, 0));
                 of_vertex.map(|(_, metrics)| count(metrics)).sum()
             };
-            let inputs = self.graph.inputs(vertex.index).map(|(_, edge)| VertexInput {
-                from: self.graph.vertex(edge.from).id,
-                ship_strategy: edge.edge.partitioner.as_str().to_owned(),
-            });
+            let inputs = self
+                .graph
+                .inputs(vertex.index)
+                .map(|(_, edge)| VertexInput {
+                    from: self.graph.vertex(edge.from).id,
+                    ship_strategy: edge.edge.partitioner.as_str().to_owned(),
+                });
             VertexDetails {
                 id: vertex.id,
                 name: vertex.name.clone(),

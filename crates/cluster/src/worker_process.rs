@@ -3,8 +3,8 @@
 //! It ends when the connection to the master ends: a master that dies takes its workers along.
 
 use std::net::{TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use millpond_job::FromWorker;
@@ -32,21 +32,43 @@ pub fn is_worker_process() -> bool {
 pub fn run_worker_process(program: Program) -> Result<(), String> {
     let orders = std::env::var(WORKER_ENVIRONMENT).map_err(|error| error.to_string())?;
     let mut parts = orders.split('|');
-    let (Some(address), Some(process), Some(token)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(format!("{WORKER_ENVIRONMENT} is \"{orders}\", expected address|process|token"));
+    let (Some(address), Some(process), Some(token)) = (parts.next(), parts.next(), parts.next())
+    else {
+        return Err(format!(
+            "{WORKER_ENVIRONMENT} is \"{orders}\", expected address|process|token"
+        ));
     };
-    let process: u32 = process.parse().map_err(|_| format!("\"{process}\" is no process number"))?;
+    let process: u32 = process
+        .parse()
+        .map_err(|_| format!("\"{process}\" is no process number"))?;
     let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let data_address = listener.local_addr().map_err(|error| error.to_string())?.to_string();
+    let data_address = listener
+        .local_addr()
+        .map_err(|error| error.to_string())?
+        .to_string();
     let mut master = TcpStream::connect(address)
         .map_err(|error| format!("cannot reach the job master at {address}: {error}"))?;
-    master.set_nodelay(true).map_err(|error| error.to_string())?;
-    let hello = ProcessMessage::Hello { process, token: token.to_owned(), data_address };
+    master
+        .set_nodelay(true)
+        .map_err(|error| error.to_string())?;
+    let hello = ProcessMessage::Hello {
+        process,
+        token: token.to_owned(),
+        data_address,
+    };
     send(&mut master, &hello).map_err(|error| error.to_string())?;
     let reader = master.try_clone().map_err(|error| error.to_string())?;
     let (outgoing, messages) = channel();
     std::thread::spawn(move || forward(master, messages));
-    Worker { program, process, token: token.to_owned(), listener, outgoing, attempt: None }.serve(reader);
+    Worker {
+        program,
+        process,
+        token: token.to_owned(),
+        listener,
+        outgoing,
+        attempt: None,
+    }
+    .serve(reader);
     Ok(())
 }
 
@@ -92,13 +114,20 @@ impl Worker {
             previous.join();
         }
         let attempt = deployment.attempt;
-        let started = self.connect(&deployment).and_then(|sockets| self.start(&deployment, sockets));
+        let started = self
+            .connect(&deployment)
+            .and_then(|sockets| self.start(&deployment, sockets));
         match started {
             Ok(handle) => self.attempt = Some(handle),
             Err(message) => {
                 let process = self.process;
                 for message in [
-                    FromWorker::Failed { attempt, process, task: None, message },
+                    FromWorker::Failed {
+                        attempt,
+                        process,
+                        task: None,
+                        message,
+                    },
                     FromWorker::Ended { attempt, process },
                 ] {
                     // The master is gone: the next receive ends the process.
@@ -115,7 +144,8 @@ impl Worker {
     ) -> Result<AttemptHandle, String> {
         let program = deployment.program(&self.program);
         let options = attempt_options(deployment, &program, self.process, sockets)?;
-        start_attempt(Arc::new(program), options, self.outgoing.clone()).map_err(|error| error.to_string())
+        start_attempt(Arc::new(program), options, self.outgoing.clone())
+            .map_err(|error| error.to_string())
     }
 
     /// Connects to the processes before this one and waits for those behind it.
@@ -123,16 +153,26 @@ impl Worker {
         let mut sockets: Vec<Option<TcpStream>> =
             deployment.data_addresses.iter().map(|_| None).collect();
         let attempt = deployment.attempt;
-        let hello = DataHello { token: self.token.clone(), attempt, process: self.process };
-        for (peer, address) in deployment.data_addresses.iter().enumerate().take(self.process as usize) {
+        let hello = DataHello {
+            token: self.token.clone(),
+            attempt,
+            process: self.process,
+        };
+        for (peer, address) in deployment
+            .data_addresses
+            .iter()
+            .enumerate()
+            .take(self.process as usize)
+        {
             let connect = || -> std::io::Result<TcpStream> {
                 let mut stream = TcpStream::connect(address)?;
                 stream.set_nodelay(true)?;
                 send(&mut stream, &hello)?;
                 Ok(stream)
             };
-            let stream = connect()
-                .map_err(|error| format!("cannot connect to worker process {peer} at {address}: {error}"))?;
+            let stream = connect().map_err(|error| {
+                format!("cannot connect to worker process {peer} at {address}: {error}")
+            })?;
             sockets[peer] = Some(stream);
         }
         let deadline = Instant::now() + CONNECT_TIMEOUT;
@@ -142,12 +182,17 @@ impl Worker {
                 Some((process, stream)) if process as usize >= behind => {
                     match sockets.get_mut(process as usize) {
                         Some(slot) => *slot = Some(stream),
-                        None => return Err(format!("worker process {process} is none of this job's")),
+                        None => {
+                            return Err(format!("worker process {process} is none of this job's"));
+                        }
                     }
                 }
                 Some(_) => {}
                 None => {
-                    return Err(format!("worker process {} did not connect", behind + missing));
+                    return Err(format!(
+                        "worker process {} did not connect",
+                        behind + missing
+                    ));
                 }
             }
         }
@@ -156,7 +201,9 @@ impl Worker {
 
     /// Waits for a data connection of this attempt; `None` when the time is up.
     fn accept(&self, attempt: u32, deadline: Instant) -> Result<Option<(u32, TcpStream)>, String> {
-        self.listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+        self.listener
+            .set_nonblocking(true)
+            .map_err(|error| error.to_string())?;
         loop {
             match self.listener.accept() {
                 Ok((mut stream, _)) => {
@@ -169,7 +216,10 @@ impl Worker {
                         Ok(hello)
                     };
                     // Anything else is of an older attempt, or none of ours.
-                    let hello = { let mut hello = hello; hello() };
+                    let hello = {
+                        let mut hello = hello;
+                        hello()
+                    };
                     if let Ok(Some(hello)) = hello
                         && hello.attempt == attempt
                         && hello.token == self.token
@@ -202,7 +252,11 @@ pub(crate) fn attempt_options(
         process,
         processes: deployment.data_addresses.len().max(1) as u32,
         workers: deployment.workers,
-        mode: if deployment.exactly_once { Mode::ExactlyOnce } else { Mode::AtLeastOnce },
+        mode: if deployment.exactly_once {
+            Mode::ExactlyOnce
+        } else {
+            Mode::AtLeastOnce
+        },
         checkpointing: deployment.checkpointing,
         restore: deployment.restore(program)?,
         clock: Arc::new(SystemClock),

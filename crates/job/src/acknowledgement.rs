@@ -61,7 +61,10 @@ pub struct SubtaskAcknowledgement {
 impl SubtaskAcknowledgement {
     /// Bytes of state in this acknowledgement, inline and in files.
     pub fn state_bytes(&self) -> u64 {
-        self.operators.iter().map(|operator| operator.state.state_size()).sum()
+        self.operators
+            .iter()
+            .map(|operator| operator.state.state_size())
+            .sum()
     }
 }
 

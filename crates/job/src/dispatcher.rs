@@ -101,7 +101,10 @@ impl fmt::Display for DispatchError {
         match self {
             DispatchError::UnknownJob(job) => write!(f, "Job {job} not found"),
             DispatchError::AlreadyEnded(job, status) => {
-                write!(f, "Job cancellation failed because job {job} has already reached another terminal state ({status}).")
+                write!(
+                    f,
+                    "Job cancellation failed because job {job} has already reached another terminal state ({status})."
+                )
             }
             DispatchError::NoTargetDirectory => f.write_str(
                 "Config key [execution.checkpointing.savepoint-dir] is not set. \

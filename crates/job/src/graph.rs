@@ -141,7 +141,9 @@ impl StreamGraph {
     pub fn check(&self) -> Result<(), GraphError> {
         let mut seen: BTreeMap<OperatorId, &StreamNode> = BTreeMap::new();
         for node in &self.nodes {
-            let id = node.uid_hash.or_else(|| node.uid.as_deref().map(OperatorId::of_uid));
+            let id = node
+                .uid_hash
+                .or_else(|| node.uid.as_deref().map(OperatorId::of_uid));
             if let Some(id) = id
                 && let Some(other) = seen.insert(id, node)
             {
@@ -152,7 +154,8 @@ impl StreamGraph {
                 });
             }
             let max = node.max_parallelism.unwrap_or(UPPER_BOUND_MAX_PARALLELISM);
-            if node.parallelism == 0 || node.parallelism > max || max > UPPER_BOUND_MAX_PARALLELISM {
+            if node.parallelism == 0 || node.parallelism > max || max > UPPER_BOUND_MAX_PARALLELISM
+            {
                 return Err(GraphError::Parallelism {
                     name: node.name.clone(),
                     parallelism: node.parallelism,
@@ -202,7 +205,11 @@ impl fmt::Display for GraphError {
                 "Hash collision on user-specified ID \"{uid}\": operator \"{second}\" has the uid \
                  of operator \"{first}\"; give each operator a uid of its own"
             ),
-            GraphError::Parallelism { name, parallelism, max_parallelism } => write!(
+            GraphError::Parallelism {
+                name,
+                parallelism,
+                max_parallelism,
+            } => write!(
                 f,
                 "operator \"{name}\" has parallelism {parallelism}; expected 1 to its maximum \
                  parallelism {max_parallelism} (at most {UPPER_BOUND_MAX_PARALLELISM})"

@@ -55,7 +55,9 @@ impl JobVertex {
 
     /// The position in the chain of the operator made from `node`.
     pub fn position(&self, node: NodeId) -> Option<usize> {
-        self.operators.iter().position(|operator| operator.node == node)
+        self.operators
+            .iter()
+            .position(|operator| operator.node == node)
     }
 }
 
@@ -96,10 +98,14 @@ impl JobGraph {
             return Err(GraphError::Empty);
         }
         if !auto_generate_uids
-            && let Some(node) =
-                graph.nodes.iter().find(|node| node.uid.is_none() && node.uid_hash.is_none())
+            && let Some(node) = graph
+                .nodes
+                .iter()
+                .find(|node| node.uid.is_none() && node.uid_hash.is_none())
         {
-            return Err(GraphError::MissingUid { name: node.name.clone() });
+            return Err(GraphError::MissingUid {
+                name: node.name.clone(),
+            });
         }
         let ids = operator_ids(graph, chaining_enabled);
         let mut vertices: Vec<JobVertex> = Vec::new();
@@ -169,17 +175,27 @@ impl JobGraph {
 
     /// The edges into a vertex, in program order, with their positions in `edges`.
     pub fn inputs(&self, index: VertexIndex) -> impl Iterator<Item = (usize, &JobEdge)> {
-        self.edges.iter().enumerate().filter(move |(_, edge)| edge.to == index)
+        self.edges
+            .iter()
+            .enumerate()
+            .filter(move |(_, edge)| edge.to == index)
     }
 
     /// The edges out of a vertex, in program order, with their positions in `edges`.
     pub fn outputs(&self, index: VertexIndex) -> impl Iterator<Item = (usize, &JobEdge)> {
-        self.edges.iter().enumerate().filter(move |(_, edge)| edge.from == index)
+        self.edges
+            .iter()
+            .enumerate()
+            .filter(move |(_, edge)| edge.from == index)
     }
 
     /// The largest parallelism of any vertex: the number of workers that the job needs.
     pub fn max_vertex_parallelism(&self) -> u32 {
-        self.vertices.iter().map(|vertex| vertex.parallelism).max().unwrap_or(1)
+        self.vertices
+            .iter()
+            .map(|vertex| vertex.parallelism)
+            .max()
+            .unwrap_or(1)
     }
 
     /// Number of subtasks of all vertices.
@@ -212,7 +228,13 @@ mod tests {
     }
 
     fn edge(from: u32, to: u32, partitioner: Partitioner) -> StreamEdge {
-        StreamEdge { from: NodeId(from), to: NodeId(to), input: 0, partitioner, side_output: None }
+        StreamEdge {
+            from: NodeId(from),
+            to: NodeId(to),
+            input: 0,
+            partitioner,
+            side_output: None,
+        }
     }
 
     #[test]
@@ -231,10 +253,17 @@ mod tests {
             ],
         };
         let job = JobGraph::build(&graph, true, true).expect("builds");
-        let names: Vec<&str> = job.vertices.iter().map(|vertex| vertex.name.as_str()).collect();
+        let names: Vec<&str> = job
+            .vertices
+            .iter()
+            .map(|vertex| vertex.name.as_str())
+            .collect();
         assert_eq!(names, ["n0 -> n1", "n2 -> n3"]);
         assert_eq!(job.edges.len(), 1);
-        assert_eq!(job.vertices[1].id.to_string(), "0da08f51eaa85fc298e176a139b3649a");
+        assert_eq!(
+            job.vertices[1].id.to_string(),
+            "0da08f51eaa85fc298e176a139b3649a"
+        );
         let unchained = JobGraph::build(&graph, false, true).expect("builds");
         assert_eq!(unchained.vertices.len(), 4);
         assert_eq!(unchained.edges.len(), 3);
@@ -249,8 +278,13 @@ mod tests {
             ],
             edges: vec![edge(0, 1, Partitioner::Forward)],
         };
-        let error = JobGraph::build(&graph, true, true).expect_err("refused").to_string();
-        assert!(error.starts_with("Hash collision on user-specified ID"), "{error}");
+        let error = JobGraph::build(&graph, true, true)
+            .expect_err("refused")
+            .to_string();
+        assert!(
+            error.starts_with("Hash collision on user-specified ID"),
+            "{error}"
+        );
         assert!(error.contains("n0") && error.contains("n1"), "{error}");
     }
 
@@ -258,13 +292,22 @@ mod tests {
     fn a_generated_id_is_the_one_that_flink_generates() {
         // Flink's id for: six nodes hashed before it, one chainable out-edge, one input "bcast".
         let mut nodes: Vec<StreamNode> = (0..6)
-            .map(|id| node(id, NodeKind::Source, Some(["a", "b", "c", "d", "e", "bcast"][id as usize])))
+            .map(|id| {
+                node(
+                    id,
+                    NodeKind::Source,
+                    Some(["a", "b", "c", "d", "e", "bcast"][id as usize]),
+                )
+            })
             .collect();
         nodes.push(node(6, NodeKind::Operator, None));
         nodes.push(node(7, NodeKind::Sink, None));
         let graph = StreamGraph {
             nodes,
-            edges: vec![edge(5, 6, Partitioner::Hash), edge(6, 7, Partitioner::Forward)],
+            edges: vec![
+                edge(5, 6, Partitioner::Hash),
+                edge(6, 7, Partitioner::Forward),
+            ],
         };
         let ids = operator_ids(&graph, true);
         assert_eq!(ids[6].to_string(), "c666060877f056861ff9de6ed0f39e10");

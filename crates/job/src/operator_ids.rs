@@ -12,7 +12,10 @@ use crate::graph::{NodeId, NodeKind, StreamGraph};
 /// Returns the id of every node, in order of [`NodeId`].
 pub(crate) fn operator_ids(graph: &StreamGraph, chaining_enabled: bool) -> Vec<OperatorId> {
     let mut ids: HashMap<NodeId, OperatorId> = HashMap::new();
-    let sources = graph.nodes.iter().filter(|node| node.kind == NodeKind::Source);
+    let sources = graph
+        .nodes
+        .iter()
+        .filter(|node| node.kind == NodeKind::Source);
     let mut remaining: VecDeque<NodeId> = sources.map(|node| node.id).collect();
     let mut visited: HashSet<NodeId> = remaining.iter().copied().collect();
     while let Some(id) = remaining.pop_front() {
@@ -31,7 +34,11 @@ pub(crate) fn operator_ids(graph: &StreamGraph, chaining_enabled: bool) -> Vec<O
             }
         }
     }
-    graph.nodes.iter().map(|node| ids.get(&node.id).copied().unwrap_or(OperatorId([0; 16]))).collect()
+    graph
+        .nodes
+        .iter()
+        .map(|node| ids.get(&node.id).copied().unwrap_or(OperatorId([0; 16])))
+        .collect()
 }
 
 fn id_of(
@@ -44,14 +51,18 @@ fn id_of(
     if let Some(uid) = &node.uid {
         return Some(node.uid_hash.unwrap_or_else(|| OperatorId::of_uid(uid)));
     }
-    let inputs: Option<Vec<OperatorId>> =
-        graph.inputs(id).map(|edge| ids.get(&edge.from).copied()).collect();
+    let inputs: Option<Vec<OperatorId>> = graph
+        .inputs(id)
+        .map(|edge| ids.get(&edge.from).copied())
+        .collect();
     let inputs = inputs?;
     if let Some(hash) = node.uid_hash {
         return Some(hash);
     }
     let position = (ids.len() as u32).to_le_bytes();
-    let chained = graph.outputs(id).filter(|edge| graph.is_chainable(edge, chaining_enabled));
+    let chained = graph
+        .outputs(id)
+        .filter(|edge| graph.is_chainable(edge, chaining_enabled));
     let mut hash = murmur3_128(&position.repeat(1 + chained.count()));
     for input in inputs {
         for (byte, other) in hash.iter_mut().zip(input.0) {

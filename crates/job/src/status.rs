@@ -49,7 +49,10 @@ impl JobStatus {
 
     /// Whether the job has ended and will never run again.
     pub fn is_globally_terminal(self) -> bool {
-        matches!(self, JobStatus::Failed | JobStatus::Canceled | JobStatus::Finished)
+        matches!(
+            self,
+            JobStatus::Failed | JobStatus::Canceled | JobStatus::Finished
+        )
     }
 
     /// Flink's spelling, as in the REST API.

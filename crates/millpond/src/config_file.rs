@@ -21,14 +21,22 @@ pub(crate) fn load() -> Result<Configuration> {
 }
 
 fn find() -> Option<PathBuf> {
-    let named = ["MILLPOND_CONF_DIR", "FLINK_CONF_DIR"].into_iter().find_map(std::env::var_os);
+    let named = ["MILLPOND_CONF_DIR", "FLINK_CONF_DIR"]
+        .into_iter()
+        .find_map(std::env::var_os);
     let directory = named.map_or_else(|| PathBuf::from("."), PathBuf::from);
-    FILES.iter().map(|name| directory.join(name)).find(|path| path.is_file())
+    FILES
+        .iter()
+        .map(|name| directory.join(name))
+        .find(|path| path.is_file())
 }
 
 fn read(path: &Path) -> Result<Configuration> {
     let problem = |source: Box<dyn std::error::Error + Send + Sync>| {
-        Error::caused_by(format!("cannot read the configuration file \"{}\"", path.display()), source)
+        Error::caused_by(
+            format!("cannot read the configuration file \"{}\"", path.display()),
+            source,
+        )
     };
     let text = std::fs::read_to_string(path).map_err(|error| problem(error.into()))?;
     let value: Value = serde_yaml_ng::from_str(&text).map_err(|error| problem(error.into()))?;
@@ -54,7 +62,11 @@ fn flatten(
     };
     for (key, value) in mapping {
         let key = text(prefix, key)?;
-        let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        let key = if prefix.is_empty() {
+            key
+        } else {
+            format!("{prefix}.{key}")
+        };
         flatten(&key, value, pairs)?;
     }
     Ok(())
@@ -72,7 +84,9 @@ fn text(key: &str, value: &Value) -> std::result::Result<String, String> {
             texts?.join(";")
         }
         Value::Mapping(_) | Value::Tagged(_) => {
-            return Err(format!("\"{key}\" holds something that is no text, number or list"));
+            return Err(format!(
+                "\"{key}\" holds something that is no text, number or list"
+            ));
         }
     })
 }
@@ -89,8 +103,14 @@ mod tests {
         let mut pairs = Vec::new();
         flatten("", &value, &mut pairs).expect("flat");
         let configuration = Configuration::from_pairs(pairs);
-        assert_eq!(configuration.raw("execution.checkpointing.interval"), Some("1s"));
-        assert_eq!(configuration.raw("execution.checkpointing.num-retained"), Some("3"));
+        assert_eq!(
+            configuration.raw("execution.checkpointing.interval"),
+            Some("1s")
+        );
+        assert_eq!(
+            configuration.raw("execution.checkpointing.num-retained"),
+            Some("3")
+        );
         assert_eq!(configuration.raw("state.backend.type"), Some("hashmap"));
         assert_eq!(configuration.raw("parallelism.default"), Some("2"));
     }

@@ -81,7 +81,13 @@ impl Environment {
             .check()
             .map_err(|error| Error::caused_by("the configuration is not usable", error))?;
         let configuration = RefCell::new(configuration);
-        Ok(Environment { inner: Rc::new(Inner { configuration, arguments, plan: Plan::default() }) })
+        Ok(Environment {
+            inner: Rc::new(Inner {
+                configuration,
+                arguments,
+                plan: Plan::default(),
+            }),
+        })
     }
 
     /// The program's own arguments, without its name and without `-D` options.
@@ -97,7 +103,10 @@ impl Environment {
     /// Sets an option, over everything else.
     pub fn set(&self, key: &str, value: &str) -> &Self {
         let stronger = Configuration::from_pairs([(key, value)]);
-        self.inner.configuration.borrow_mut().override_with(stronger);
+        self.inner
+            .configuration
+            .borrow_mut()
+            .override_with(stronger);
         self
     }
 
@@ -116,16 +125,29 @@ impl Environment {
     }
 
     pub(crate) fn parallelism(&self) -> u32 {
-        self.inner.configuration.borrow().get(&options::PARALLELISM).unwrap_or(1)
+        self.inner
+            .configuration
+            .borrow()
+            .get(&options::PARALLELISM)
+            .unwrap_or(1)
     }
 
     pub(crate) fn max_parallelism(&self) -> Option<u32> {
-        let max = self.inner.configuration.borrow().get(&options::MAX_PARALLELISM).unwrap_or(-1);
+        let max = self
+            .inner
+            .configuration
+            .borrow()
+            .get(&options::MAX_PARALLELISM)
+            .unwrap_or(-1);
         u32::try_from(max).ok().filter(|max| *max > 0)
     }
 
     pub(crate) fn auto_watermark_interval(&self) -> Duration {
-        let interval = self.inner.configuration.borrow().get(&options::AUTO_WATERMARK_INTERVAL);
+        let interval = self
+            .inner
+            .configuration
+            .borrow()
+            .get(&options::AUTO_WATERMARK_INTERVAL);
         interval.unwrap_or(Duration::from_millis(200))
     }
 
@@ -140,7 +162,9 @@ impl Environment {
             kind: NodeKind::Source,
             parallelism: self.parallelism(),
             operator,
-            coordinator: Some(Arc::new(move || source_coordinator(Arc::clone(&of_coordinator)))),
+            coordinator: Some(Arc::new(move || {
+                source_coordinator(Arc::clone(&of_coordinator))
+            })),
         };
         self.source_node(new)
     }
@@ -165,7 +189,10 @@ impl Environment {
     }
 
     fn source_node<T: Data>(&self, new: NewNode) -> DataStream<T> {
-        let node = self.plan().borrow_mut().add(new, self.max_parallelism(), Vec::new());
+        let node = self
+            .plan()
+            .borrow_mut()
+            .add(new, self.max_parallelism(), Vec::new());
         DataStream::of_node(self.clone(), node, None)
     }
 

@@ -13,14 +13,20 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Error { message: message.into(), source: None }
+        Error {
+            message: message.into(),
+            source: None,
+        }
     }
 
     pub(crate) fn caused_by(
         message: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Error { message: message.into(), source: Some(source.into()) }
+        Error {
+            message: message.into(),
+            source: Some(source.into()),
+        }
     }
 }
 
@@ -45,6 +51,8 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static))
+        self.source
+            .as_deref()
+            .map(|source| source as &(dyn std::error::Error + 'static))
     }
 }

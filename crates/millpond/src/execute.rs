@@ -25,8 +25,12 @@ pub(crate) fn execute_async(env: &Environment, name: &str) -> Result<JobClient> 
     let configuration = env.configuration();
     log_to_stderr();
     let bad = |error| Error::caused_by("the configuration is not usable", error);
-    let chaining = configuration.get(&options::OPERATOR_CHAINING).map_err(bad)?;
-    let auto_uids = configuration.get(&options::AUTO_GENERATE_UIDS).map_err(bad)?;
+    let chaining = configuration
+        .get(&options::OPERATOR_CHAINING)
+        .map_err(bad)?;
+    let auto_uids = configuration
+        .get(&options::AUTO_GENERATE_UIDS)
+        .map_err(bad)?;
     let program = env.plan().borrow().build(chaining, auto_uids)?;
     if std::env::var_os(INFO_VARIABLE).is_some() {
         show_plan(&program.graph)?;
@@ -39,7 +43,11 @@ pub(crate) fn execute_async(env: &Environment, name: &str) -> Result<JobClient> 
     start_as_master(&configuration, program, name)
 }
 
-fn start_as_master(configuration: &Configuration, program: Program, name: &str) -> Result<JobClient> {
+fn start_as_master(
+    configuration: &Configuration,
+    program: Program,
+    name: &str,
+) -> Result<JobClient> {
     for unknown in configuration.unknown_keys() {
         tracing::warn!("{unknown}");
     }
@@ -66,7 +74,14 @@ fn start_as_master(configuration: &Configuration, program: Program, name: &str) 
         ..Handshake::default()
     };
     tell(&handshake)?;
-    Ok(JobClient::new(RunningJob { job, name, handle, rest, linger, handshake }))
+    Ok(JobClient::new(RunningJob {
+        job,
+        name,
+        handle,
+        rest,
+        linger,
+        handshake,
+    }))
 }
 
 /// Everything that belongs to a job that runs in this process.
@@ -105,7 +120,9 @@ impl RunningJob {
 
 /// Writes the handshake file that `millpond run` waits for, if it asked for one.
 fn tell(handshake: &Handshake) -> Result<()> {
-    let Some(path) = std::env::var_os(READY_FILE_VARIABLE) else { return Ok(()) };
+    let Some(path) = std::env::var_os(READY_FILE_VARIABLE) else {
+        return Ok(());
+    };
     let path = Path::new(&path);
     let write = || -> std::io::Result<()> {
         let temporary = path.with_extension("tmp");
@@ -113,7 +130,10 @@ fn tell(handshake: &Handshake) -> Result<()> {
         std::fs::rename(&temporary, path)
     };
     write().map_err(|error| {
-        Error::caused_by(format!("cannot write the handshake file \"{}\"", path.display()), error)
+        Error::caused_by(
+            format!("cannot write the handshake file \"{}\"", path.display()),
+            error,
+        )
     })
 }
 
@@ -143,7 +163,10 @@ fn show_plan(graph: &JobGraph) -> Result<()> {
                 NodeKind::Operator => "Operator",
                 NodeKind::Sink => "Data Sink",
             };
-            let chained = vertex.chained_edges.iter().filter(|edge| edge.to == operator.node);
+            let chained = vertex
+                .chained_edges
+                .iter()
+                .filter(|edge| edge.to == operator.node);
             let incoming = graph.edges.iter().map(|edge| &edge.edge);
             let incoming = incoming.filter(|edge| edge.to == operator.node);
             let predecessors: Vec<_> = chained

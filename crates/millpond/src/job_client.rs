@@ -25,7 +25,10 @@ pub struct JobClient {
 
 impl JobClient {
     pub(crate) fn new(running: RunningJob) -> Self {
-        JobClient { dispatcher: running.handle.dispatcher(), running }
+        JobClient {
+            dispatcher: running.handle.dispatcher(),
+            running,
+        }
     }
 
     /// The job's id.
@@ -44,7 +47,9 @@ impl JobClient {
     ///
     /// Never: the job is known to its own dispatcher.
     pub fn details(&self) -> JobDetails {
-        self.dispatcher.job(self.running.job).expect("a job is known to its own dispatcher")
+        self.dispatcher
+            .job(self.running.job)
+            .expect("a job is known to its own dispatcher")
     }
 
     /// Counts and history of its checkpoints.
@@ -53,7 +58,9 @@ impl JobClient {
     ///
     /// Never, as [`JobClient::details`].
     pub fn checkpoints(&self) -> CheckpointStatistics {
-        self.dispatcher.checkpoints(self.running.job).expect("a job is known to its own dispatcher")
+        self.dispatcher
+            .checkpoints(self.running.job)
+            .expect("a job is known to its own dispatcher")
     }
 
     /// Takes a savepoint below `directory`, or the configured one, and returns its path.
@@ -92,7 +99,9 @@ impl JobClient {
             format: SavepointFormat::Canonical,
         };
         let failed = |error| Error::caused_by("the savepoint failed", error);
-        self.dispatcher.trigger_savepoint(self.running.job, trigger, request).map_err(failed)?;
+        self.dispatcher
+            .trigger_savepoint(self.running.job, trigger, request)
+            .map_err(failed)?;
         poll(|| self.dispatcher.savepoint_status(self.running.job, trigger))
     }
 

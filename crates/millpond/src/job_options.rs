@@ -33,20 +33,25 @@ pub(crate) fn job_options(configuration: &Configuration, name: &str) -> Result<J
 
 fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOptions, ConfigError> {
     let job = match configuration.get(&options::FIXED_JOB_ID)? {
-        Some(text) => text.parse().map_err(|error: millpond_types::ids::ParseIdError| {
-            ConfigError::new(options::FIXED_JOB_ID.key(), &text, error.to_string())
-        })?,
+        Some(text) => text
+            .parse()
+            .map_err(|error: millpond_types::ids::ParseIdError| {
+                ConfigError::new(options::FIXED_JOB_ID.key(), &text, error.to_string())
+            })?,
         None => JobId(random::bytes()),
     };
     let coordinator = coordinator(configuration, job)?;
-    let exactly_once = configuration.get(&options::CHECKPOINTING_MODE)? == CheckpointingMode::ExactlyOnce;
+    let exactly_once =
+        configuration.get(&options::CHECKPOINTING_MODE)? == CheckpointingMode::ExactlyOnce;
     let claim = configuration.get(&options::CLAIM_MODE)? == ClaimMode::Claim;
     let allow = configuration.get(&options::IGNORE_UNCLAIMED_STATE)?;
-    let restore = configuration.get(&options::RECOVERY_PATH)?.map(|path| RestoreOptions {
-        path,
-        allow_non_restored_state: allow,
-        claim,
-    });
+    let restore = configuration
+        .get(&options::RECOVERY_PATH)?
+        .map(|path| RestoreOptions {
+            path,
+            allow_non_restored_state: allow,
+            claim,
+        });
     let retention = coordinator.retention;
     let checkpoint_config = CheckpointConfig {
         exactly_once,
@@ -62,7 +67,9 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
     };
     Ok(JobOptions {
         job,
-        name: configuration.get(&options::JOB_NAME)?.unwrap_or_else(|| name.to_owned()),
+        name: configuration
+            .get(&options::JOB_NAME)?
+            .unwrap_or_else(|| name.to_owned()),
         processes: configuration.get(&options::CLUSTER_PROCESSES)?,
         exactly_once,
         coordinator,
@@ -81,7 +88,11 @@ fn coordinator(
     let root = configuration.get(&options::CHECKPOINTS_DIRECTORY)?;
     let root = root.unwrap_or_else(|| DEFAULT_CHECKPOINT_DIRECTORY.to_owned());
     let root = Location::parse(&root).map_err(|error| {
-        ConfigError::new(options::CHECKPOINTS_DIRECTORY.key(), &root, error.to_string())
+        ConfigError::new(
+            options::CHECKPOINTS_DIRECTORY.key(),
+            &root,
+            error.to_string(),
+        )
     })?;
     let directory = match configuration.get(&options::CHECKPOINTS_CREATE_SUBDIRECTORY)? {
         true => millpond_snapshot::job_directory(&root, job),
@@ -96,21 +107,31 @@ fn coordinator(
     config.num_retained = configuration.get(&options::NUM_RETAINED)?;
     config.retention = match configuration.get(&options::EXTERNALIZED_CHECKPOINT_RETENTION)? {
         None => Retention::Unset,
-        Some(ExternalizedCheckpointRetention::NoExternalizedCheckpoints) => Retention::NoExternalized,
-        Some(ExternalizedCheckpointRetention::DeleteOnCancellation) => Retention::DeleteOnCancellation,
-        Some(ExternalizedCheckpointRetention::RetainOnCancellation) => Retention::RetainOnCancellation,
+        Some(ExternalizedCheckpointRetention::NoExternalizedCheckpoints) => {
+            Retention::NoExternalized
+        }
+        Some(ExternalizedCheckpointRetention::DeleteOnCancellation) => {
+            Retention::DeleteOnCancellation
+        }
+        Some(ExternalizedCheckpointRetention::RetainOnCancellation) => {
+            Retention::RetainOnCancellation
+        }
     };
     config.checkpoints_after_tasks_finish =
         configuration.get(&options::CHECKPOINTS_AFTER_TASKS_FINISH)?;
-    config.inline_threshold_bytes =
-        configuration.get(&options::DATA_INLINE_THRESHOLD)?.bytes().min(1 << 20) as u32;
+    config.inline_threshold_bytes = configuration
+        .get(&options::DATA_INLINE_THRESHOLD)?
+        .bytes()
+        .min(1 << 20) as u32;
     config.history = configuration.get(&options::WEB_CHECKPOINTS_HISTORY)? as usize;
     config.allow_fallback_past_committed_transactions =
         configuration.get(&options::ALLOW_FALLBACK_PAST_COMMITTED_TRANSACTIONS)?;
     Ok(config)
 }
 
-fn restart(configuration: &Configuration) -> std::result::Result<Option<RestartConfig>, ConfigError> {
+fn restart(
+    configuration: &Configuration,
+) -> std::result::Result<Option<RestartConfig>, ConfigError> {
     let Some(strategy) = configuration.get(&options::RESTART_STRATEGY)? else {
         return Ok(None);
     };
@@ -129,7 +150,9 @@ fn restart(configuration: &Configuration) -> std::result::Result<Option<RestartC
             initial_backoff_ms: ms(configuration.get(&options::EXPONENTIAL_INITIAL_BACKOFF)?),
             max_backoff_ms: ms(configuration.get(&options::EXPONENTIAL_MAX_BACKOFF)?),
             backoff_multiplier: configuration.get(&options::EXPONENTIAL_MULTIPLIER)?,
-            reset_backoff_threshold_ms: ms(configuration.get(&options::EXPONENTIAL_RESET_THRESHOLD)?),
+            reset_backoff_threshold_ms: ms(
+                configuration.get(&options::EXPONENTIAL_RESET_THRESHOLD)?
+            ),
             jitter_factor: configuration.get(&options::EXPONENTIAL_JITTER)?,
             attempts_before_reset_backoff: configuration.get(&options::EXPONENTIAL_ATTEMPTS)?,
         },

@@ -67,7 +67,10 @@ impl PlanBuilder {
             max_parallelism,
             chaining: ChainingStrategy::Always,
         });
-        self.nodes.push(NodeProgram { operator: new.operator, coordinator: new.coordinator });
+        self.nodes.push(NodeProgram {
+            operator: new.operator,
+            coordinator: new.coordinator,
+        });
         for (input, upstream) in inputs {
             self.graph.edges.push(StreamEdge {
                 from: upstream.node,
@@ -122,6 +125,10 @@ impl PlanBuilder {
                 codec: self.edges[index].codec,
             })
             .collect();
-        Ok(Program { graph: job, nodes: self.nodes.clone(), edges })
+        Ok(Program {
+            graph: job,
+            nodes: self.nodes.clone(),
+            edges,
+        })
     }
 }

@@ -34,7 +34,11 @@ pub struct DataStream<T> {
 
 impl<T> Clone for DataStream<T> {
     fn clone(&self) -> Self {
-        DataStream { env: self.env.clone(), upstreams: self.upstreams.clone(), records: PhantomData }
+        DataStream {
+            env: self.env.clone(),
+            upstreams: self.upstreams.clone(),
+            records: PhantomData,
+        }
     }
 }
 
@@ -57,7 +61,11 @@ impl<T: Data> DataStream<T> {
             rebalance: round_robin::<T>(),
             explicit: false,
         };
-        DataStream { env, upstreams: vec![upstream], records: PhantomData }
+        DataStream {
+            env,
+            upstreams: vec![upstream],
+            records: PhantomData,
+        }
     }
 
     /// Adds an operator behind this stream.
@@ -74,29 +82,51 @@ impl<T: Data> DataStream<T> {
             operator,
             coordinator: None,
         };
-        let inputs = self.upstreams.iter().map(|upstream| (0, upstream.clone())).collect();
-        self.env.plan().borrow_mut().add(new, self.env.max_parallelism(), inputs)
+        let inputs = self
+            .upstreams
+            .iter()
+            .map(|upstream| (0, upstream.clone()))
+            .collect();
+        self.env
+            .plan()
+            .borrow_mut()
+            .add(new, self.env.max_parallelism(), inputs)
     }
 
     /// One record in, one out.
-    pub fn map<Out: Data>(&self, function: impl Fn(T) -> Out + Send + Sync + 'static) -> DataStream<Out> {
+    pub fn map<Out: Data>(
+        &self,
+        function: impl Fn(T) -> Out + Send + Sync + 'static,
+    ) -> DataStream<Out> {
         let function = Arc::new(function);
-        self.transform("Map", factory(move || MapOperator::new(Arc::clone(&function))))
+        self.transform(
+            "Map",
+            factory(move || MapOperator::new(Arc::clone(&function))),
+        )
     }
 
     /// Lets through the records for which `predicate` holds.
     pub fn filter(&self, predicate: impl Fn(&T) -> bool + Send + Sync + 'static) -> DataStream<T> {
         let predicate = Arc::new(predicate);
-        self.transform("Filter", factory(move || FilterOperator::new(Arc::clone(&predicate))))
+        self.transform(
+            "Filter",
+            factory(move || FilterOperator::new(Arc::clone(&predicate))),
+        )
     }
 
     /// One record in, any number out.
-    pub fn flat_map<I>(&self, function: impl Fn(T) -> I + Send + Sync + 'static) -> DataStream<I::Item>
+    pub fn flat_map<I>(
+        &self,
+        function: impl Fn(T) -> I + Send + Sync + 'static,
+    ) -> DataStream<I::Item>
     where
         I: IntoIterator<Item: Data, IntoIter: 'static> + 'static,
     {
         let function = Arc::new(function);
-        self.transform("Flat Map", factory(move || FlatMapOperator::new(Arc::clone(&function))))
+        self.transform(
+            "Flat Map",
+            factory(move || FlatMapOperator::new(Arc::clone(&function))),
+        )
     }
 
     /// User code with operator state; `open` makes it, once per subtask.
@@ -108,11 +138,17 @@ impl<T: Data> DataStream<T> {
         F: ProcessFunction<In = T>,
     {
         let open = Arc::new(open);
-        self.transform("Process", factory(move || ProcessOperator::new(Arc::clone(&open))))
+        self.transform(
+            "Process",
+            factory(move || ProcessOperator::new(Arc::clone(&open))),
+        )
     }
 
     /// Gives records timestamps and emits watermarks.
-    pub fn assign_timestamps_and_watermarks(&self, strategy: WatermarkStrategy<T>) -> DataStream<T> {
+    pub fn assign_timestamps_and_watermarks(
+        &self,
+        strategy: WatermarkStrategy<T>,
+    ) -> DataStream<T> {
         let interval = self.env.auto_watermark_interval();
         self.transform(
             "Timestamps/Watermarks",
@@ -142,7 +178,11 @@ impl<T: Data> DataStream<T> {
         let stream = self.partitioned(
             Partitioner::Hash,
             Arc::new(move |_, parallelism, max_parallelism| {
-                Box::new(ByKey::<T, S>::new(Arc::clone(&by_key), parallelism, max_parallelism))
+                Box::new(ByKey::<T, S>::new(
+                    Arc::clone(&by_key),
+                    parallelism,
+                    max_parallelism,
+                ))
             }),
         );
         KeyedStream { stream, selector }
@@ -199,7 +239,10 @@ impl<T: Data> DataStream<T> {
         let sink = Arc::new(sink);
         let operator = factory(move || SinkOperator::new(Arc::clone(&sink)));
         let node = self.add("Sink: Writer", NodeKind::Sink, operator);
-        DataStreamSink { env: self.env.clone(), node }
+        DataStreamSink {
+            env: self.env.clone(),
+            node,
+        }
     }
 
     /// Writes the records to standard output, a line each.
@@ -310,7 +353,11 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
 
     /// Cuts the stream into windows of event time.
     pub fn window(&self, windows: TumblingEventTimeWindows) -> WindowedStream<T, S> {
-        WindowedStream { stream: self.stream.clone(), selector: Arc::clone(&self.selector), windows }
+        WindowedStream {
+            stream: self.stream.clone(),
+            selector: Arc::clone(&self.selector),
+            windows,
+        }
     }
 }
 
@@ -339,6 +386,7 @@ impl<T: Data + FlinkType, S: KeySelector<T>> WindowedStream<T, S> {
             let (selector, reduce) = (Arc::clone(&selector), Arc::clone(&reduce));
             WindowReduceOperator::new(selector, windows, reduce, Arc::clone(&emit))
         };
-        self.stream.transform("TumblingEventTimeWindows", factory(make))
+        self.stream
+            .transform("TumblingEventTimeWindows", factory(make))
     }
 }

@@ -43,20 +43,31 @@ pub struct Batch<T> {
 
 impl<T> Default for Batch<T> {
     fn default() -> Self {
-        Batch { rows: Vec::new(), timestamps: Vec::new(), key_groups: Vec::new() }
+        Batch {
+            rows: Vec::new(),
+            timestamps: Vec::new(),
+            key_groups: Vec::new(),
+        }
     }
 }
 
 impl<T> Batch<T> {
     /// A batch of records without timestamps.
     pub fn of(rows: Vec<T>) -> Self {
-        Batch { rows, timestamps: Vec::new(), key_groups: Vec::new() }
+        Batch {
+            rows,
+            timestamps: Vec::new(),
+            key_groups: Vec::new(),
+        }
     }
 
     /// The timestamp of record `index`, or [`crate::NO_TIMESTAMP`].
     #[inline]
     pub fn timestamp(&self, index: usize) -> i64 {
-        self.timestamps.get(index).copied().unwrap_or(crate::NO_TIMESTAMP)
+        self.timestamps
+            .get(index)
+            .copied()
+            .unwrap_or(crate::NO_TIMESTAMP)
     }
 }
 
@@ -104,7 +115,11 @@ impl<T: Data> AnyBatch for Batch<T> {
         let has_timestamps = !self.timestamps.is_empty();
         let has_key_groups = !self.key_groups.is_empty();
         out.push(u8::from(has_timestamps) | u8::from(has_key_groups) << 1);
-        out.extend(self.timestamps.iter().flat_map(|timestamp| timestamp.to_le_bytes()));
+        out.extend(
+            self.timestamps
+                .iter()
+                .flat_map(|timestamp| timestamp.to_le_bytes()),
+        );
         out.extend(self.key_groups.iter().flat_map(|group| group.to_le_bytes()));
         for row in &self.rows {
             postcard::serialize_with_flavor(row, Append(out))?;
@@ -144,7 +159,10 @@ impl postcard::ser_flavors::Flavor for Append<'_> {
 ///
 /// If the batch holds another type: the graph connects only equal types, so this is a bug.
 pub fn downcast<T: Data>(batch: Box<dyn AnyBatch>) -> Batch<T> {
-    *batch.into_any().downcast::<Batch<T>>().expect("edges connect outputs and inputs of one type")
+    *batch
+        .into_any()
+        .downcast::<Batch<T>>()
+        .expect("edges connect outputs and inputs of one type")
 }
 
 /// Reads batches of one record type that came from another process.
@@ -156,7 +174,9 @@ pub struct BatchCodec {
 impl BatchCodec {
     /// The codec of records of type `T`.
     pub fn of<T: Data>() -> Self {
-        BatchCodec { decode: decode::<T> }
+        BatchCodec {
+            decode: decode::<T>,
+        }
     }
 
     /// Reads what [`AnyBatch::encode`] wrote.
@@ -170,7 +190,8 @@ impl BatchCodec {
 }
 
 fn decode<T: Data>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
-    let cut = || FunctionError::new("a batch from another process is cut; its connection is broken");
+    let cut =
+        || FunctionError::new("a batch from another process is cut; its connection is broken");
     let (count, bytes) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
     let count = u32::from_le_bytes(*count) as usize;
     let (flags, mut bytes) = bytes.split_first().ok_or_else(cut)?;
@@ -184,13 +205,17 @@ fn decode<T: Data>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
     if flags & 1 != 0 {
         let (column, rest) = bytes.split_at_checked(count * 8).ok_or_else(cut)?;
         let words = column.chunks_exact(8);
-        batch.timestamps.extend(words.filter_map(|word| word.try_into().ok().map(i64::from_le_bytes)));
+        batch
+            .timestamps
+            .extend(words.filter_map(|word| word.try_into().ok().map(i64::from_le_bytes)));
         bytes = rest;
     }
     if flags & 2 != 0 {
         let (column, rest) = bytes.split_at_checked(count * 2).ok_or_else(cut)?;
         let words = column.chunks_exact(2);
-        batch.key_groups.extend(words.filter_map(|word| word.try_into().ok().map(u16::from_le_bytes)));
+        batch
+            .key_groups
+            .extend(words.filter_map(|word| word.try_into().ok().map(u16::from_le_bytes)));
         bytes = rest;
     }
     batch.rows.reserve_exact(count);
@@ -208,15 +233,29 @@ mod tests {
 
     #[test]
     fn a_batch_comes_back_from_its_bytes_with_all_columns() {
-        for (timestamps, key_groups) in [(vec![], vec![]), (vec![5, -7], vec![]), (vec![5, -7], vec![3, 9])] {
-            let batch =
-                Batch { rows: vec![("a".to_owned(), 1i64), ("né😀".to_owned(), -2)], timestamps, key_groups };
+        for (timestamps, key_groups) in [
+            (vec![], vec![]),
+            (vec![5, -7], vec![]),
+            (vec![5, -7], vec![3, 9]),
+        ] {
+            let batch = Batch {
+                rows: vec![("a".to_owned(), 1i64), ("né😀".to_owned(), -2)],
+                timestamps,
+                key_groups,
+            };
             let mut bytes = Vec::new();
             batch.encode(&mut bytes).expect("encodes");
-            let back = BatchCodec::of::<(String, i64)>().decode(&bytes).expect("decodes");
+            let back = BatchCodec::of::<(String, i64)>()
+                .decode(&bytes)
+                .expect("decodes");
             assert_eq!(downcast::<(String, i64)>(back), batch);
             for end in 0..bytes.len() {
-                assert!(BatchCodec::of::<(String, i64)>().decode(&bytes[..end]).is_err(), "cut at {end}");
+                assert!(
+                    BatchCodec::of::<(String, i64)>()
+                        .decode(&bytes[..end])
+                        .is_err(),
+                    "cut at {end}"
+                );
             }
         }
     }

@@ -32,7 +32,10 @@ pub struct SideTag<T> {
 impl<T> SideTag<T> {
     /// A tag; two tags of one name are the same side output.
     pub const fn new(name: &'static str) -> Self {
-        SideTag { name, records: PhantomData }
+        SideTag {
+            name,
+            records: PhantomData,
+        }
     }
 
     /// Its name.
@@ -125,14 +128,17 @@ impl<T: Data> Collector<T> {
 
     fn push_timestamp(&mut self, timestamp: i64) {
         // Earlier records of this batch had none.
-        self.batch.timestamps.resize(self.batch.rows.len(), NO_TIMESTAMP);
+        self.batch
+            .timestamps
+            .resize(self.batch.rows.len(), NO_TIMESTAMP);
         self.batch.timestamps.push(timestamp);
     }
 
     fn close_batch(&mut self) {
         self.full_records += self.batch.rows.len();
         let batch = std::mem::take(&mut self.batch);
-        self.full.push_back((Port::Main, Element::Records(Box::new(batch))));
+        self.full
+            .push_back((Port::Main, Element::Records(Box::new(batch))));
     }
 
     /// Emits a record to a side output with the timestamp of the record being processed.
@@ -141,9 +147,16 @@ impl<T: Data> Collector<T> {
             NO_TIMESTAMP => Vec::new(),
             timestamp => vec![timestamp],
         };
-        let batch = Batch { rows: vec![record], timestamps, key_groups: Vec::new() };
+        let batch = Batch {
+            rows: vec![record],
+            timestamps,
+            key_groups: Vec::new(),
+        };
         self.full_records += 1;
-        self.full.push_back((Port::Side(tag.name().to_owned()), Element::Records(Box::new(batch))));
+        self.full.push_back((
+            Port::Side(tag.name().to_owned()),
+            Element::Records(Box::new(batch)),
+        ));
     }
 
     /// Sets the timestamp that [`Collector::collect`] gives, in milliseconds.

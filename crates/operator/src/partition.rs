@@ -96,11 +96,20 @@ struct Buckets<T> {
 
 impl<T: Data> Buckets<T> {
     fn new(parallelism: u32) -> Self {
-        Buckets { batches: (0..parallelism).map(|_| Batch::default()).collect() }
+        Buckets {
+            batches: (0..parallelism).map(|_| Batch::default()).collect(),
+        }
     }
 
     #[inline]
-    fn push(&mut self, subtask: usize, row: T, timestamp: i64, key_group: Option<u16>, send: Sender<'_>) {
+    fn push(
+        &mut self,
+        subtask: usize,
+        row: T,
+        timestamp: i64,
+        key_group: Option<u16>,
+        send: Sender<'_>,
+    ) {
         let bucket = &mut self.batches[subtask];
         if bucket.rows.capacity() == 0 {
             bucket.rows.reserve_exact(BATCH_RECORDS);
@@ -139,13 +148,18 @@ pub struct RoundRobin<T> {
 impl<T: Data> RoundRobin<T> {
     /// Begins with the subtask of the sender's own number, so that senders spread.
     pub fn new(sender: u32, parallelism: u32) -> Self {
-        RoundRobin { buckets: Buckets::new(parallelism), next: (sender % parallelism) as usize }
+        RoundRobin {
+            buckets: Buckets::new(parallelism),
+            next: (sender % parallelism) as usize,
+        }
     }
 }
 
 impl<T: Data> Partition for RoundRobin<T> {
     fn route(&mut self, batch: Box<dyn AnyBatch>, send: Sender<'_>) {
-        let Batch { rows, timestamps, .. } = downcast::<T>(batch);
+        let Batch {
+            rows, timestamps, ..
+        } = downcast::<T>(batch);
         let mut timestamps = timestamps.into_iter();
         for row in rows {
             let timestamp = timestamps.next().unwrap_or(NO_TIMESTAMP);
@@ -176,13 +190,20 @@ impl<T: Data, S: KeySelector<T>> ByKey<T, S> {
         let owners = (0..max_parallelism)
             .map(|group| KeyGroup(group as u16).subtask(parallelism, max_parallelism) as u16)
             .collect();
-        ByKey { selector, max_parallelism, owners, buckets: Buckets::new(parallelism) }
+        ByKey {
+            selector,
+            max_parallelism,
+            owners,
+            buckets: Buckets::new(parallelism),
+        }
     }
 }
 
 impl<T: Data, S: KeySelector<T>> Partition for ByKey<T, S> {
     fn route(&mut self, batch: Box<dyn AnyBatch>, send: Sender<'_>) {
-        let Batch { rows, timestamps, .. } = downcast::<T>(batch);
+        let Batch {
+            rows, timestamps, ..
+        } = downcast::<T>(batch);
         let mut timestamps = timestamps.into_iter();
         for row in rows {
             let hash_code = self.selector.key(&row).hash_code();

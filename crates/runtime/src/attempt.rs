@@ -53,7 +53,10 @@ impl Restore {
     }
 
     pub(crate) fn splits(&self, operator: OperatorId, subtask: u32) -> Vec<Vec<u8>> {
-        self.splits.get(&(operator, subtask)).cloned().unwrap_or_default()
+        self.splits
+            .get(&(operator, subtask))
+            .cloned()
+            .unwrap_or_default()
     }
 }
 
@@ -122,7 +125,11 @@ impl AttemptHandle {
         if let Some(epoch) = self.control.deliver(message) {
             let (attempt, process) = (self.control.attempt, self.process);
             // The master is gone: the process is about to end, and nobody is left to be told.
-            let _ = self.to_master.send(FromWorker::Announced { attempt, process, epoch });
+            let _ = self.to_master.send(FromWorker::Announced {
+                attempt,
+                process,
+                epoch,
+            });
         }
         if self.control.is_cancelled() {
             self.disconnect();
@@ -165,29 +172,50 @@ pub fn start_attempt(
     to_master: Sender<FromWorker>,
 ) -> std::io::Result<AttemptHandle> {
     let ticks = TickClock::new(options.elapsed);
-    let control = Arc::new(Control::new(options.attempt, options.workers as usize, ticks));
+    let control = Arc::new(Control::new(
+        options.attempt,
+        options.workers as usize,
+        ticks,
+    ));
     let sockets = std::mem::take(&mut options.sockets);
-    let clones = sockets.iter().flatten().map(TcpStream::try_clone).collect::<Result<Vec<_>, _>>()?;
+    let clones = sockets
+        .iter()
+        .flatten()
+        .map(TcpStream::try_clone)
+        .collect::<Result<Vec<_>, _>>()?;
     let (attempt, process) = (options.attempt, options.process);
     let supervisor = {
         let (control, to_master) = (Arc::clone(&control), to_master.clone());
-        std::thread::Builder::new().name(format!("attempt-{attempt}")).spawn(move || {
-            let failed = |message: String| {
-                if !control.is_cancelled() {
-                    // The master is gone: nobody is left to be told.
-                    let _ = to_master.send(FromWorker::Failed { attempt, process, task: None, message });
+        std::thread::Builder::new()
+            .name(format!("attempt-{attempt}"))
+            .spawn(move || {
+                let failed = |message: String| {
+                    if !control.is_cancelled() {
+                        // The master is gone: nobody is left to be told.
+                        let _ = to_master.send(FromWorker::Failed {
+                            attempt,
+                            process,
+                            task: None,
+                            message,
+                        });
+                    }
+                    control.cancel();
+                };
+                match contain(|| run(program, options, sockets, &control, &to_master)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(message)) | Err(message) => failed(message),
                 }
-                control.cancel();
-            };
-            match contain(|| run(program, options, sockets, &control, &to_master)) {
-                Ok(Ok(())) => {}
-                Ok(Err(message)) | Err(message) => failed(message),
-            }
-            // The master is gone: nobody is left to be told.
-            let _ = to_master.send(FromWorker::Ended { attempt, process });
-        })?
+                // The master is gone: nobody is left to be told.
+                let _ = to_master.send(FromWorker::Ended { attempt, process });
+            })?
     };
-    Ok(AttemptHandle { control, sockets: clones, process, to_master, supervisor })
+    Ok(AttemptHandle {
+        control,
+        sockets: clones,
+        process,
+        to_master,
+        supervisor,
+    })
 }
 
 /// Runs the workers to their end. A peer that dies shows as a panic in here.
@@ -199,21 +227,31 @@ fn run(
     to_master: &Sender<FromWorker>,
 ) -> Result<(), String> {
     let workers = options.workers as usize;
-    let (builders, others): (Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>) = if options.processes == 1 {
-        let communication = match workers {
-            1 => Communication::Thread,
-            _ => Communication::Process(workers),
+    let (builders, others): (Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>) =
+        if options.processes == 1 {
+            let communication = match workers {
+                1 => Communication::Thread,
+                _ => Communication::Process(workers),
+            };
+            communication.try_build()?
+        } else {
+            let hooks = Hooks::default();
+            let inner = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
+            let (builders, guard) = initialize_networking_from_sockets(
+                inner,
+                sockets,
+                options.process as usize,
+                workers,
+                hooks,
+            )
+            .map_err(|error| format!("cannot connect the worker processes: {error}"))?;
+            (
+                builders.into_iter().map(AllocatorBuilder::Tcp).collect(),
+                Box::new(guard),
+            )
         };
-        communication.try_build()?
-    } else {
-        let hooks = Hooks::default();
-        let inner = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
-        let (builders, guard) =
-            initialize_networking_from_sockets(inner, sockets, options.process as usize, workers, hooks)
-                .map_err(|error| format!("cannot connect the worker processes: {error}"))?;
-        (builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(guard))
-    };
-    let pool = SnapshotPool::start(workers.min(2)).map_err(|error| format!("cannot start threads: {error}"))?;
+    let pool = SnapshotPool::start(workers.min(2))
+        .map_err(|error| format!("cannot start threads: {error}"))?;
     let starting = AtomicU32::new(options.workers);
     let (control_of_workers, to_master_of_workers) = (Arc::clone(control), to_master.clone());
     let sender = std::sync::Mutex::new(to_master_of_workers);
@@ -222,7 +260,10 @@ fn run(
         others,
         timely::WorkerConfig::default(),
         move |worker| {
-            let to_master = sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+            let to_master = sender
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .clone();
             let board = Rc::new(Board::new(
                 Arc::clone(&control_of_workers),
                 Arc::clone(&options.clock),
@@ -249,7 +290,9 @@ fn run(
     match panicked {
         Ok(0) => Ok(()),
         Ok(_) => Err("the connection to another worker process broke".to_owned()),
-        Err(message) => Err(format!("the connection to another worker process broke: {message}")),
+        Err(message) => Err(format!(
+            "the connection to another worker process broke: {message}"
+        )),
     }
 }
 
@@ -266,7 +309,10 @@ fn work(
     }
     let last = starting.fetch_sub(1, Ordering::SeqCst) == 1;
     if last && !board.control.is_cancelled() {
-        board.send(FromWorker::Running { attempt: options.attempt, process: options.process });
+        board.send(FromWorker::Running {
+            attempt: options.attempt,
+            process: options.process,
+        });
     }
     let mut reported = std::time::Instant::now();
     while !board.control.is_cancelled() {
@@ -276,7 +322,10 @@ fn work(
         board.hear();
         if reported.elapsed() >= METRICS_PERIOD {
             reported = std::time::Instant::now();
-            board.send(FromWorker::Metrics { attempt: options.attempt, subtasks: board.metrics() });
+            board.send(FromWorker::Metrics {
+                attempt: options.attempt,
+                subtasks: board.metrics(),
+            });
         }
         if worker.has_dataflows() {
             worker.step_or_park(Some(IDLE_PARK));
@@ -285,6 +334,9 @@ fn work(
         }
     }
     if !board.control.is_cancelled() {
-        board.send(FromWorker::Metrics { attempt: options.attempt, subtasks: board.metrics() });
+        board.send(FromWorker::Metrics {
+            attempt: options.attempt,
+            subtasks: board.metrics(),
+        });
     }
 }

@@ -80,7 +80,12 @@ impl Board {
     pub(crate) fn fail(&self, task: Option<String>, message: String) {
         if !self.control.is_cancelled() {
             let (attempt, process) = (self.control.attempt, self.process);
-            self.send(FromWorker::Failed { attempt, process, task, message });
+            self.send(FromWorker::Failed {
+                attempt,
+                process,
+                task,
+                message,
+            });
         }
         self.control.cancel();
     }
@@ -118,7 +123,11 @@ impl Board {
     pub(crate) fn activate_waiting_sources(&self) {
         for scheduled in self.tasks.borrow().iter() {
             // A task that is running at this moment will look at the window itself.
-            if scheduled.task.try_borrow().is_ok_and(|task| task.waits_for_room()) {
+            if scheduled
+                .task
+                .try_borrow()
+                .is_ok_and(|task| task.waits_for_room())
+            {
                 scheduled.activator.activate();
             }
         }
@@ -126,6 +135,10 @@ impl Board {
 
     /// Counters of every task of this worker.
     pub(crate) fn metrics(&self) -> Vec<millpond_job::gateway::SubtaskMetrics> {
-        self.tasks.borrow().iter().map(|scheduled| scheduled.task.borrow().metrics()).collect()
+        self.tasks
+            .borrow()
+            .iter()
+            .map(|scheduled| scheduled.task.borrow().metrics())
+            .collect()
     }
 }

@@ -23,7 +23,13 @@ pub(crate) struct Link {
 impl Link {
     /// An operator with nothing to do yet.
     pub(crate) fn new(id: OperatorId, operator: Box<dyn Operator>, routes: Vec<Route>) -> Self {
-        Link { id, operator, routes, inbox: VecDeque::new(), ended: false }
+        Link {
+            id,
+            operator,
+            routes,
+            inbox: VecDeque::new(),
+            ended: false,
+        }
     }
 }
 
@@ -70,7 +76,11 @@ pub(crate) struct Chain {
 impl Chain {
     /// A chain; every link stands behind those that feed it.
     pub(crate) fn new(links: Vec<Link>, edges: Vec<EdgeWriter>) -> Self {
-        Chain { links, edges, output: Output::default() }
+        Chain {
+            links,
+            edges,
+            output: Output::default(),
+        }
     }
 
     /// Gives an element to the head.
@@ -80,13 +90,17 @@ impl Chain {
 
     /// Whether every operator has done all its work.
     pub(crate) fn is_idle(&self) -> bool {
-        self.links.iter().all(|link| link.inbox.is_empty() && !link.operator.is_paused())
+        self.links
+            .iter()
+            .all(|link| link.inbox.is_empty() && !link.operator.is_paused())
     }
 
     /// Processes one element, the one that has come farthest.
     pub(crate) fn step(&mut self) -> Result<Step, FunctionError> {
         let busy = |link: &Link| !link.inbox.is_empty() || link.operator.is_paused();
-        let Some(position) = self.links.iter().rposition(busy) else { return Ok(Step::Idle) };
+        let Some(position) = self.links.iter().rposition(busy) else {
+            return Ok(Step::Idle);
+        };
         let link = &mut self.links[position];
         if link.operator.is_blocked() {
             return Ok(Step::Blocked);
@@ -133,7 +147,10 @@ impl Chain {
     pub(crate) fn on_processing_time(&mut self, now_ms: u64) -> Result<(), FunctionError> {
         for position in 0..self.links.len() {
             let operator = &mut self.links[position].operator;
-            if operator.next_processing_time().is_some_and(|at| at <= now_ms) {
+            if operator
+                .next_processing_time()
+                .is_some_and(|at| at <= now_ms)
+            {
                 operator.on_processing_time(now_ms, &mut self.output)?;
                 self.carry(position)?;
             }
@@ -143,7 +160,10 @@ impl Chain {
 
     /// When the first operator wants to be called, in milliseconds since 1970.
     pub(crate) fn next_processing_time(&self) -> Option<u64> {
-        self.links.iter().filter_map(|link| link.operator.next_processing_time()).min()
+        self.links
+            .iter()
+            .filter_map(|link| link.operator.next_processing_time())
+            .min()
     }
 
     /// How many records the head, a source, could emit and has not.
@@ -168,17 +188,23 @@ impl Chain {
 
     /// The checkpoint is complete.
     pub(crate) fn notify_complete(&mut self, id: CheckpointId) -> Result<(), FunctionError> {
-        self.links.iter_mut().try_for_each(|link| link.operator.notify_complete(id))
+        self.links
+            .iter_mut()
+            .try_for_each(|link| link.operator.notify_complete(id))
     }
 
     /// The checkpoint will never complete.
     pub(crate) fn notify_aborted(&mut self, id: CheckpointId) -> Result<(), FunctionError> {
-        self.links.iter_mut().try_for_each(|link| link.operator.notify_aborted(id))
+        self.links
+            .iter_mut()
+            .try_for_each(|link| link.operator.notify_aborted(id))
     }
 
     /// Lets every operator do a slice of house-keeping; returns whether there is more.
     pub(crate) fn maintain(&mut self) -> bool {
-        self.links.iter_mut().fold(false, |more, link| link.operator.maintain() || more)
+        self.links
+            .iter_mut()
+            .fold(false, |more, link| link.operator.maintain() || more)
     }
 
     fn carry(&mut self, position: usize) -> Result<(), FunctionError> {
@@ -190,7 +216,9 @@ impl Chain {
                 .filter(|route| everywhere || route.port == port)
                 .map(|route| route.target)
                 .collect();
-            let Some((last, others)) = matching.split_last() else { continue };
+            let Some((last, others)) = matching.split_last() else {
+                continue;
+            };
             for target in others {
                 self.hand(*target, element.clone())?;
             }

@@ -62,7 +62,11 @@ impl Control {
     pub(crate) fn deliver(&self, message: ToWorker) -> Option<Epoch> {
         let mut confirm = None;
         match message {
-            ToWorker::Announce { attempt, epoch, end } if attempt == self.attempt => {
+            ToWorker::Announce {
+                attempt,
+                epoch,
+                end,
+            } if attempt == self.attempt => {
                 let mut announcements = lock(&self.announcements);
                 announcements.insert(epoch, end);
                 while announcements.len() > REMEMBERED_EPOCHS {
@@ -76,10 +80,16 @@ impl Control {
                 }
                 self.advanced.fetch_max(epoch + 1, Ordering::SeqCst);
             }
-            ToWorker::NotifyComplete { attempt, checkpoint } if attempt == self.attempt => {
+            ToWorker::NotifyComplete {
+                attempt,
+                checkpoint,
+            } if attempt == self.attempt => {
                 self.notify(Notice::Complete(checkpoint));
             }
-            ToWorker::NotifyAborted { attempt, checkpoint } if attempt == self.attempt => {
+            ToWorker::NotifyAborted {
+                attempt,
+                checkpoint,
+            } if attempt == self.attempt => {
                 self.notify(Notice::Aborted(checkpoint));
             }
             ToWorker::EndOfInput { attempt } if attempt == self.attempt => {

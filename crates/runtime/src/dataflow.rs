@@ -80,10 +80,17 @@ impl<'scope> Builder<'_, 'scope> {
 
     fn vertex(&mut self, vertex: &JobVertex) -> Result<(), (String, FunctionError)> {
         let mut operator = OperatorBuilder::new(vertex.name.clone(), self.scope.clone());
-        let inputs: Vec<usize> = self.graph().inputs(vertex.index).map(|(edge, _)| edge).collect();
+        let inputs: Vec<usize> = self
+            .graph()
+            .inputs(vertex.index)
+            .map(|(edge, _)| edge)
+            .collect();
         let mut drains = Vec::new();
         for edge in &inputs {
-            let stream = self.streams.remove(edge).expect("vertices are in topological order");
+            let stream = self
+                .streams
+                .remove(edge)
+                .expect("vertices are in topological order");
             let pointwise = self.graph().edges[*edge].edge.partitioner == Partitioner::Forward;
             drains.push(if pointwise {
                 drain(&mut operator, stream, Pipeline)
@@ -91,7 +98,11 @@ impl<'scope> Builder<'_, 'scope> {
                 drain(&mut operator, stream, DistributorPact(|_| ByWorker))
             });
         }
-        let edges: Vec<usize> = self.graph().outputs(vertex.index).map(|(edge, _)| edge).collect();
+        let edges: Vec<usize> = self
+            .graph()
+            .outputs(vertex.index)
+            .map(|(edge, _)| edge)
+            .collect();
         let mut outputs = Vec::new();
         for edge in &edges {
             let (output, stream) = operator.new_output::<Packets>();
@@ -111,17 +122,30 @@ impl<'scope> Builder<'_, 'scope> {
                 // The worker has ended: there is nothing left to wake.
                 let _ = waker.activate();
             });
-            Some(Rc::new(RefCell::new(self.task(vertex, &inputs, &edges, wake)?)))
+            Some(Rc::new(RefCell::new(
+                self.task(vertex, &inputs, &edges, wake)?,
+            )))
         } else {
             None
         };
         if let Some(task) = &task {
             let activator = self.scope.activator_for(address);
-            self.board.add(Scheduled { task: Rc::clone(task), activator });
+            self.board.add(Scheduled {
+                task: Rc::clone(task),
+                activator,
+            });
         }
         let board = Rc::clone(self.board);
         operator.build(move |capabilities| {
-            let mut runner = Runner { task, board, activator, drains, outputs, capabilities, wake_at: None };
+            let mut runner = Runner {
+                task,
+                board,
+                activator,
+                drains,
+                outputs,
+                capabilities,
+                wake_at: None,
+            };
             move |frontiers: &[MutableAntichain<Time>]| runner.activate(frontiers)
         });
         Ok(())
@@ -134,12 +158,21 @@ impl<'scope> Builder<'_, 'scope> {
         edges: &[usize],
         wake: Wake,
     ) -> Result<Task, (String, FunctionError)> {
-        let name = format!("{} ({}/{})", vertex.name, self.worker + 1, vertex.parallelism);
+        let name = format!(
+            "{} ({}/{})",
+            vertex.name,
+            self.worker + 1,
+            vertex.parallelism
+        );
         self.board.current.replace(Some(name.clone()));
         let mut links = Vec::new();
         for (position, operator) in vertex.operators.iter().enumerate() {
             let program = &self.program.nodes[operator.node.0 as usize];
-            let mut link = Link::new(operator.id, (program.operator)(), self.routes(vertex, position, edges));
+            let mut link = Link::new(
+                operator.id,
+                (program.operator)(),
+                self.routes(vertex, position, edges),
+            );
             let context = OpenContext {
                 info: self.options.subtask_info(vertex, operator, self.worker),
                 restored: self.options.restore.state(operator.id, self.worker),
@@ -147,18 +180,29 @@ impl<'scope> Builder<'_, 'scope> {
                 clock: Arc::clone(&self.board.clock),
                 wake: Arc::clone(&wake),
             };
-            link.operator.open(context).map_err(|error| (name.clone(), error))?;
+            link.operator
+                .open(context)
+                .map_err(|error| (name.clone(), error))?;
             links.push(link);
         }
         let writers = edges.iter().map(|edge| self.writer(*edge)).collect();
         let mut gates = Gates::default();
         let mut input_edges = Vec::new();
         for edge in inputs {
-            let JobEdge { from, edge: stream_edge, .. } = &self.graph().edges[*edge];
+            let JobEdge {
+                from,
+                edge: stream_edge,
+                ..
+            } = &self.graph().edges[*edge];
             let pointwise = stream_edge.partitioner == Partitioner::Forward;
             let worker = self.worker;
-            gates.add(self.parallelism(*from), |sender| !pointwise || sender == worker);
-            input_edges.push(InputEdge { input: stream_edge.input, codec: self.program.edges[*edge].codec });
+            gates.add(self.parallelism(*from), |sender| {
+                !pointwise || sender == worker
+            });
+            input_edges.push(InputEdge {
+                input: stream_edge.input,
+                codec: self.program.edges[*edge].codec,
+            });
         }
         let parts = TaskParts {
             name,
@@ -181,20 +225,38 @@ impl<'scope> Builder<'_, 'scope> {
     fn routes(&self, vertex: &JobVertex, position: usize, edges: &[usize]) -> Vec<Route> {
         let node = vertex.operators[position].node;
         let port = |side: &Option<String>| side.clone().map_or(Port::Main, Port::Side);
-        let chained = vertex.chained_edges.iter().filter(|edge| edge.from == node).map(|edge| {
-            let position = vertex.position(edge.to).expect("chained edges stay in their chain");
-            Route { port: port(&edge.side_output), target: Target::Link { position, input: edge.input } }
-        });
+        let chained = vertex
+            .chained_edges
+            .iter()
+            .filter(|edge| edge.from == node)
+            .map(|edge| {
+                let position = vertex
+                    .position(edge.to)
+                    .expect("chained edges stay in their chain");
+                Route {
+                    port: port(&edge.side_output),
+                    target: Target::Link {
+                        position,
+                        input: edge.input,
+                    },
+                }
+            });
         let outgoing = edges.iter().enumerate().filter_map(|(writer, edge)| {
             let edge = &self.graph().edges[*edge].edge;
-            (edge.from == node)
-                .then(|| Route { port: port(&edge.side_output), target: Target::Edge(writer) })
+            (edge.from == node).then(|| Route {
+                port: port(&edge.side_output),
+                target: Target::Edge(writer),
+            })
         });
         chained.chain(outgoing).collect()
     }
 
     fn writer(&self, edge: usize) -> EdgeWriter {
-        let JobEdge { to, edge: stream_edge, .. } = &self.graph().edges[edge];
+        let JobEdge {
+            to,
+            edge: stream_edge,
+            ..
+        } = &self.graph().edges[edge];
         let receiver = self.graph().vertex(*to);
         let partition = (self.program.edges[edge].partition)(
             self.worker,
@@ -208,7 +270,12 @@ impl<'scope> Builder<'_, 'scope> {
             | Partitioner::Broadcast
             | Partitioner::Global => 0..receiver.parallelism,
         };
-        EdgeWriter::new(partition, self.worker, receivers, self.options.local_workers())
+        EdgeWriter::new(
+            partition,
+            self.worker,
+            receivers,
+            self.options.local_workers(),
+        )
     }
 
     /// Watches how far all sinks have come, and wakes the sources that wait for it.
@@ -234,7 +301,10 @@ impl<'scope> Builder<'_, 'scope> {
 }
 
 fn lowest(frontiers: &[MutableAntichain<Time>]) -> Option<Time> {
-    frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min()
+    frontiers
+        .iter()
+        .filter_map(|frontier| frontier.frontier().first().copied())
+        .min()
 }
 
 fn drain<'scope, P>(
@@ -289,7 +359,12 @@ impl Runner {
             }
         };
         // What was made belongs to the old capability, and must leave before it falls.
-        for ((edge, output), capability) in task.edges().iter_mut().zip(&mut self.outputs).zip(&self.capabilities) {
+        for ((edge, output), capability) in task
+            .edges()
+            .iter_mut()
+            .zip(&mut self.outputs)
+            .zip(&self.capabilities)
+        {
             let packets = edge.take();
             if packets.is_empty() {
                 continue;
@@ -300,7 +375,10 @@ impl Runner {
             }
         }
         match outcome.hold {
-            Some(time) => self.capabilities.iter_mut().for_each(|capability| capability.downgrade(&time)),
+            Some(time) => self
+                .capabilities
+                .iter_mut()
+                .for_each(|capability| capability.downgrade(&time)),
             None => self.capabilities.clear(),
         }
         drop(task);

@@ -27,7 +27,14 @@ impl EdgeWriter {
         receivers: Range<u32>,
         local_workers: Range<u32>,
     ) -> Self {
-        EdgeWriter { partition, sender, receivers, local_workers, packets: Vec::new(), records: 0 }
+        EdgeWriter {
+            partition,
+            sender,
+            receivers,
+            local_workers,
+            packets: Vec::new(),
+            records: 0,
+        }
     }
 
     /// Takes an element; records may be kept back until [`EdgeWriter::flush`].
@@ -36,7 +43,8 @@ impl EdgeWriter {
             Element::Records(batch) => {
                 self.records += batch.len() as u64;
                 let mut ready = Vec::new();
-                self.partition.route(batch, &mut |to, batch| ready.push((to, batch)));
+                self.partition
+                    .route(batch, &mut |to, batch| ready.push((to, batch)));
                 for (receiver, batch) in ready {
                     self.pack(receiver, Element::Records(batch))?;
                 }
@@ -56,7 +64,8 @@ impl EdgeWriter {
     /// Packs everything kept back.
     pub(crate) fn flush(&mut self) -> Result<(), FunctionError> {
         let mut ready = Vec::new();
-        self.partition.flush(&mut |to, batch| ready.push((to, batch)));
+        self.partition
+            .flush(&mut |to, batch| ready.push((to, batch)));
         for (receiver, batch) in ready {
             self.pack(receiver, Element::Records(batch))?;
         }
@@ -71,7 +80,11 @@ impl EdgeWriter {
         } else {
             Payload::encode(&element)?
         };
-        self.packets.push(Packet { worker, sender: self.sender, payload });
+        self.packets.push(Packet {
+            worker,
+            sender: self.sender,
+            payload,
+        });
         Ok(())
     }
 

@@ -65,7 +65,9 @@ impl Gates {
     /// A sender has ended.
     pub(crate) fn end(&mut self, gate: usize, sender: u32) -> Option<Change> {
         self.senders[gate][sender as usize].ended = true;
-        self.expected().all(|sender| sender.ended).then_some(Change::Ended)
+        self.expected()
+            .all(|sender| sender.ended)
+            .then_some(Change::Ended)
     }
 
     /// The merged watermark; `i64::MIN` before the first.
@@ -74,11 +76,18 @@ impl Gates {
     }
 
     fn expected(&self) -> impl Iterator<Item = &Sender> {
-        self.senders.iter().flatten().filter(|sender| sender.expected)
+        self.senders
+            .iter()
+            .flatten()
+            .filter(|sender| sender.expected)
     }
 
     fn merge(&mut self) -> Option<Change> {
-        let lowest = self.expected().filter(|sender| !sender.idle).map(|sender| sender.watermark).min()?;
+        let lowest = self
+            .expected()
+            .filter(|sender| !sender.idle)
+            .map(|sender| sender.watermark)
+            .min()?;
         if lowest > self.current() {
             self.watermark = Some(lowest);
             return Some(Change::Watermark(lowest));

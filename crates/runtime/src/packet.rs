@@ -69,7 +69,9 @@ impl Payload {
     pub(crate) fn into_element(self, codec: BatchCodec) -> Result<Element, FunctionError> {
         let bytes: &[u8] = match &self {
             Payload::Element(_) => {
-                let Payload::Element(element) = self else { unreachable!() };
+                let Payload::Element(element) = self else {
+                    unreachable!()
+                };
                 return Ok(element);
             }
             Payload::Outgoing(bytes) => bytes,
@@ -126,7 +128,11 @@ impl ContainerBytes for Packets {
             let length = word(&bytes, 9) as usize;
             bytes.extract_to(8);
             let payload = Payload::Incoming(bytes.extract_to(5 + length));
-            Packet { worker, sender, payload }
+            Packet {
+                worker,
+                sender,
+                payload,
+            }
         });
         Packets(packets.collect())
     }
@@ -136,7 +142,11 @@ impl ContainerBytes for Packets {
     }
 
     fn into_bytes<W: Write>(&self, writer: &mut W) {
-        let mut write = |bytes: &[u8]| writer.write_all(bytes).expect("timely's buffers never fail");
+        let mut write = |bytes: &[u8]| {
+            writer
+                .write_all(bytes)
+                .expect("timely's buffers never fail")
+        };
         write(&(self.0.len() as u32).to_le_bytes());
         for packet in &self.0 {
             write(&packet.worker.to_le_bytes());
@@ -164,7 +174,10 @@ impl Distributor<Packets> for ByWorker {
         let mut packets = std::mem::take(&mut container.0);
         while let Some(last) = packets.last() {
             let worker = last.worker as usize;
-            let same = packets.iter().rev().take_while(|packet| packet.worker as usize == worker);
+            let same = packets
+                .iter()
+                .rev()
+                .take_while(|packet| packet.worker as usize == worker);
             let begin = packets.len() - same.count();
             if begin == 0 {
                 Message::push_at(&mut Packets(packets), time.clone(), &mut pushers[worker]);
@@ -172,7 +185,9 @@ impl Distributor<Packets> for ByWorker {
             }
             // Only the order per receiver matters, and runs to one receiver must not overtake.
             let first = packets[0].worker as usize;
-            let end = packets.iter().position(|packet| packet.worker as usize != first);
+            let end = packets
+                .iter()
+                .position(|packet| packet.worker as usize != first);
             let rest = packets.split_off(end.unwrap_or(packets.len()));
             Message::push_at(&mut Packets(packets), time.clone(), &mut pushers[first]);
             packets = rest;
@@ -190,7 +205,11 @@ mod tests {
 
     #[test]
     fn packets_survive_the_way_to_another_process() {
-        let batch = Batch { rows: vec![7i64, 8], timestamps: vec![1, 2], key_groups: vec![3, 4] };
+        let batch = Batch {
+            rows: vec![7i64, 8],
+            timestamps: vec![1, 2],
+            key_groups: vec![3, 4],
+        };
         let elements = [
             Element::Records(Box::new(batch.clone())),
             Element::Watermark(i64::MAX),
@@ -211,7 +230,10 @@ mod tests {
         assert_eq!(back.record_count(), 4);
         let mut elements = back.0.into_iter().map(|packet| {
             assert_eq!(packet.sender, 9);
-            packet.payload.into_element(BatchCodec::of::<i64>()).expect("decodes")
+            packet
+                .payload
+                .into_element(BatchCodec::of::<i64>())
+                .expect("decodes")
         });
         match elements.next() {
             Some(Element::Records(rows)) => {
@@ -219,7 +241,10 @@ mod tests {
             }
             _ => panic!("expected records"),
         }
-        assert!(matches!(elements.next(), Some(Element::Watermark(i64::MAX))));
+        assert!(matches!(
+            elements.next(),
+            Some(Element::Watermark(i64::MAX))
+        ));
         assert!(matches!(elements.next(), Some(Element::Idle(true))));
         assert!(matches!(elements.next(), Some(Element::EndOfData)));
     }

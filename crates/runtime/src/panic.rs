@@ -16,9 +16,13 @@ fn install_hook() {
     ONCE.call_once(|| {
         let previous = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let of_timely = std::thread::current().name().is_some_and(|n| n.starts_with("timely:"));
+            let of_timely = std::thread::current()
+                .name()
+                .is_some_and(|n| n.starts_with("timely:"));
             if CAUGHT.get() || of_timely {
-                let place = info.location().map(|at| format!(" at {}:{}", at.file(), at.line()));
+                let place = info
+                    .location()
+                    .map(|at| format!(" at {}:{}", at.file(), at.line()));
                 let text = format!("{}{}", message(info.payload()), place.unwrap_or_default());
                 LAST.with_borrow_mut(|last| {
                     // The first panic is the cause; those while unwinding are not.
@@ -43,7 +47,9 @@ pub(crate) fn contain<R>(function: impl FnOnce() -> R) -> Result<R, String> {
 
 /// The text of a panic's payload.
 pub(crate) fn message(payload: &dyn Any) -> String {
-    let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = payload
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned());
     text.or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "panic with a value that is no text".to_owned())
 }
@@ -55,6 +61,9 @@ mod tests {
     #[test]
     fn a_panic_becomes_its_message_and_place() {
         let text = contain(|| panic!("boom {}", 1)).expect_err("panics");
-        assert!(text.starts_with("boom 1 at ") && text.contains("panic.rs:"), "{text}");
+        assert!(
+            text.starts_with("boom 1 at ") && text.contains("panic.rs:"),
+            "{text}"
+        );
     }
 }

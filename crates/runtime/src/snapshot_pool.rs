@@ -45,15 +45,17 @@ impl SnapshotPool {
         let work = Arc::new(Mutex::new(work));
         for index in 0..threads {
             let work: Arc<Mutex<Receiver<SnapshotWork>>> = Arc::clone(&work);
-            std::thread::Builder::new().name(format!("snapshot-{index}")).spawn(move || {
-                loop {
-                    let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    match next {
-                        Ok(work) => work.run(),
-                        Err(_) => return,
+            std::thread::Builder::new()
+                .name(format!("snapshot-{index}"))
+                .spawn(move || {
+                    loop {
+                        let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                        match next {
+                            Ok(work) => work.run(),
+                            Err(_) => return,
+                        }
                     }
-                }
-            })?;
+                })?;
         }
         Ok(SnapshotPool { queue })
     }
@@ -72,13 +74,25 @@ impl SnapshotWork {
         let to_master = self.to_master.clone();
         let written = crate::panic::contain(|| self.write());
         let message = match written {
-            Ok(Ok(acknowledgement)) => {
-                FromWorker::Acknowledge { attempt, checkpoint, acknowledgement }
-            }
-            Ok(Err(error)) => {
-                FromWorker::Decline { attempt, checkpoint, vertex, subtask, reason: error.chain() }
-            }
-            Err(reason) => FromWorker::Decline { attempt, checkpoint, vertex, subtask, reason },
+            Ok(Ok(acknowledgement)) => FromWorker::Acknowledge {
+                attempt,
+                checkpoint,
+                acknowledgement,
+            },
+            Ok(Err(error)) => FromWorker::Decline {
+                attempt,
+                checkpoint,
+                vertex,
+                subtask,
+                reason: error.chain(),
+            },
+            Err(reason) => FromWorker::Decline {
+                attempt,
+                checkpoint,
+                vertex,
+                subtask,
+                reason,
+            },
         };
         // The master is gone: nobody is left to be told.
         let _ = to_master.send(message);
@@ -102,7 +116,12 @@ impl SnapshotWork {
         let mut metrics = self.metrics;
         metrics.async_duration_ms = begin.elapsed().as_millis() as u64;
         metrics.fsync_duration_ms = synced.as_millis() as u64;
-        Ok(SubtaskAcknowledgement { vertex: self.vertex, subtask: self.subtask, operators, metrics })
+        Ok(SubtaskAcknowledgement {
+            vertex: self.vertex,
+            subtask: self.subtask,
+            operators,
+            metrics,
+        })
     }
 }
 
@@ -131,8 +150,13 @@ impl StateWriter {
         let mut files = Vec::new();
         let mut counts = Vec::new();
         if let Some(keyed) = snapshot.keyed.filter(|keyed| !keyed.is_empty()) {
-            let (written, stream) =
-                self.stream(operator, "keyed", |out| Ok(keyed.write(out)?), synced, &mut files)?;
+            let (written, stream) = self.stream(
+                operator,
+                "keyed",
+                |out| Ok(keyed.write(out)?),
+                synced,
+                &mut files,
+            )?;
             counts.extend(written.states.iter().map(count));
             state.managed_keyed = Some(KeyedHandle::KeyGroups {
                 kind: KeyGroupsKind::Savepoint,
@@ -141,11 +165,19 @@ impl StateWriter {
             });
         }
         if let Some(operator_state) = snapshot.operator.filter(|image| !image.is_empty()) {
-            let (written, stream) =
-                self.stream(operator, "operator", |out| Ok(operator_state.write(out)?), synced, &mut files)?;
+            let (written, stream) = self.stream(
+                operator,
+                "operator",
+                |out| Ok(operator_state.write(out)?),
+                synced,
+                &mut files,
+            )?;
             counts.extend(written.states.iter().map(count));
-            state.managed_operator =
-                Some(OperatorStateHandle { states: written.offsets, stream, merged: None });
+            state.managed_operator = Some(OperatorStateHandle {
+                states: written.offsets,
+                stream,
+                merged: None,
+            });
         }
         Ok(OperatorAcknowledgement {
             operator,
@@ -170,7 +202,9 @@ impl StateWriter {
         let stream = StateStream::new(&*self.fs, &self.directory, &name, self.threshold_bytes);
         let mut buffered = BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream);
         let written = write(&mut buffered)?;
-        let stream = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        let stream = buffered
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)?;
         let finished = stream.finish(Durability::Synced)?;
         *synced += finished.sync;
         files.extend(finished.file.map(|file| WrittenFile {
@@ -192,6 +226,8 @@ fn count(record: &StateRecord) -> StateCount {
     let groups = record.key_groups.iter();
     StateCount {
         name: record.name.clone(),
-        key_groups: groups.map(|group| (group.key_group, group.entries, group.bytes)).collect(),
+        key_groups: groups
+            .map(|group| (group.key_group, group.entries, group.bytes))
+            .collect(),
     }
 }

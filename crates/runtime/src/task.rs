@@ -152,7 +152,9 @@ impl Task {
 
     /// Whether it is a source that waits for the sinks.
     pub(crate) fn waits_for_room(&self) -> bool {
-        self.source.as_ref().is_some_and(|source| source.waits_for_room)
+        self.source
+            .as_ref()
+            .is_some_and(|source| source.waits_for_room)
     }
 
     /// Its counters.
@@ -175,8 +177,15 @@ impl Task {
     /// Takes a packet that has arrived at input edge `gate`.
     pub(crate) fn receive(&mut self, gate: usize, time: Time, packet: Packet) {
         let started = self.started;
-        let arrival = self.alignment.arrive(time, || started.elapsed().as_nanos() as u64);
-        let waiting = Waiting { time, gate, sender: packet.sender, payload: packet.payload };
+        let arrival = self
+            .alignment
+            .arrive(time, || started.elapsed().as_nanos() as u64);
+        let waiting = Waiting {
+            time,
+            gate,
+            sender: packet.sender,
+            payload: packet.payload,
+        };
         match arrival {
             Arrival::Queue => self.queue.push_back(waiting),
             Arrival::Stash => self.stash.push_back(waiting),
@@ -190,7 +199,10 @@ impl Task {
     /// Whatever an operator returned: the attempt fails.
     pub(crate) fn run(&mut self, frontier: Option<Time>) -> Result<Outcome, FunctionError> {
         if self.ended {
-            return Ok(Outcome { hold: None, again: Again::WhenWoken });
+            return Ok(Outcome {
+                hold: None,
+                again: Again::WhenWoken,
+            });
         }
         self.board.current.replace(Some(self.name.clone()));
         let begin = Instant::now();
@@ -206,7 +218,14 @@ impl Task {
         let hold = self.hold(frontier);
         self.capability = hold.unwrap_or(self.capability);
         self.ended = hold.is_none();
-        Ok(Outcome { hold, again: if self.chain.maintain() { Again::Now } else { again } })
+        Ok(Outcome {
+            hold,
+            again: if self.chain.maintain() {
+                Again::Now
+            } else {
+                again
+            },
+        })
     }
 
     /// Does one piece of work; returns when to come back if there is none.
@@ -217,7 +236,11 @@ impl Task {
             Step::Idle => {}
         }
         let now_ms = self.board.clock.now_ms();
-        if self.chain.next_processing_time().is_some_and(|at| at <= now_ms) {
+        if self
+            .chain
+            .next_processing_time()
+            .is_some_and(|at| at <= now_ms)
+        {
             self.chain.on_processing_time(now_ms)?;
             return Ok(None);
         }
@@ -246,7 +269,12 @@ impl Task {
     }
 
     fn dispatch(&mut self, waiting: Waiting) -> Result<(), FunctionError> {
-        let Waiting { gate, sender, payload, .. } = waiting;
+        let Waiting {
+            gate,
+            sender,
+            payload,
+            ..
+        } = waiting;
         let InputEdge { input, codec } = self.inputs[gate];
         let change = match payload.into_element(codec)? {
             Element::Records(batch) => {
@@ -259,7 +287,9 @@ impl Task {
             Element::EndOfData => self.gates.end(gate, sender),
         };
         match change {
-            Some(Change::Watermark(watermark)) => self.chain.give(input, Element::Watermark(watermark)),
+            Some(Change::Watermark(watermark)) => {
+                self.chain.give(input, Element::Watermark(watermark))
+            }
             Some(Change::Idle(idle)) => self.chain.give(input, Element::Idle(idle)),
             Some(Change::Ended) => self.chain.give(input, Element::EndOfData),
             None => {}
@@ -268,7 +298,9 @@ impl Task {
     }
 
     fn work_as_source(&mut self, now_ms: u64) -> Result<Option<Again>, FunctionError> {
-        let Some(source) = &mut self.source else { return Ok(None) };
+        let Some(source) = &mut self.source else {
+            return Ok(None);
+        };
         source.window.taken(self.board.sinks.get());
         source.quiet = false;
         if source.ended {
@@ -291,7 +323,11 @@ impl Task {
                     Duration::from_millis(until.saturating_sub(now_ms)).min(IDLE_PERIOD)
                 });
                 // What was just made is processed before the source rests.
-                let again = if self.chain.is_idle() { None } else { Some(Again::Now) };
+                let again = if self.chain.is_idle() {
+                    None
+                } else {
+                    Some(Again::Now)
+                };
                 Ok(Some(again.unwrap_or(Again::After(period))))
             }
             InputStatus::EndOfInput => {
@@ -303,7 +339,9 @@ impl Task {
 
     /// The source has made its last record.
     fn end_source(&mut self) -> Result<(), FunctionError> {
-        let Some(source) = &mut self.source else { return Ok(()) };
+        let Some(source) = &mut self.source else {
+            return Ok(());
+        };
         if source.ended {
             return Ok(());
         }
@@ -344,8 +382,9 @@ impl Task {
             self.alignment.pass(0);
         }
         let epoch = self.alignment.epoch();
-        let (ready, stash): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.stash).into_iter().partition(|w| epoch_of(w.time) <= epoch);
+        let (ready, stash): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.stash)
+            .into_iter()
+            .partition(|w| epoch_of(w.time) <= epoch);
         self.queue.extend(ready);
         self.stash = stash;
         Ok(true)
@@ -354,11 +393,21 @@ impl Task {
     fn snapshot(&mut self, options: &SnapshotOptions) -> Result<(), FunctionError> {
         let begin = Instant::now();
         let now_ns = self.started.elapsed().as_nanos() as u64;
-        let aligning_ms = self.alignment.early_since_ns().map_or(0, |at| (now_ns - at) / 1_000_000);
-        let start_delay_ms = self.board.clock.now_ms().saturating_sub(options.triggered_at_ms + aligning_ms);
+        let aligning_ms = self
+            .alignment
+            .early_since_ns()
+            .map_or(0, |at| (now_ns - at) / 1_000_000);
+        let start_delay_ms = self
+            .board
+            .clock
+            .now_ms()
+            .saturating_sub(options.triggered_at_ms + aligning_ms);
         let alignment_duration_ns = self.alignment.pass(now_ns);
         self.chain.flush()?;
-        let context = SnapshotContext { id: options.id, is_savepoint: options.is_savepoint };
+        let context = SnapshotContext {
+            id: options.id,
+            is_savepoint: options.is_savepoint,
+        };
         let operators = self.chain.snapshot(context)?;
         if options.stop.is_some() {
             self.closing = true;
@@ -390,7 +439,8 @@ impl Task {
     /// The lowest time that the task may still send at.
     fn hold(&self, frontier: Option<Time>) -> Option<Time> {
         let epoch = self.alignment.epoch();
-        let within = |time: Time| Some(time.clamp(self.capability.max(pack(epoch, 0)), last_of(epoch)));
+        let within =
+            |time: Time| Some(time.clamp(self.capability.max(pack(epoch, 0)), last_of(epoch)));
         if !self.chain.is_idle() {
             return within(self.capability);
         }
@@ -402,10 +452,18 @@ impl Task {
             let tick = self.board.control.ticks.tick();
             let ahead = if source.quiet { ticks(IDLE_LEAP) } else { 0 };
             let next = (self.capability as u32).saturating_add(1);
-            let next = if epoch_of(self.capability) == epoch { next } else { 0 };
+            let next = if epoch_of(self.capability) == epoch {
+                next
+            } else {
+                0
+            };
             return within(pack(epoch, tick.saturating_add(ahead).max(next)));
         }
-        let waiting = self.queue.iter().chain(&self.stash).map(|waiting| waiting.time);
+        let waiting = self
+            .queue
+            .iter()
+            .chain(&self.stash)
+            .map(|waiting| waiting.time);
         match waiting.chain(frontier).min() {
             Some(time) => within(time),
             // Nothing can arrive and nothing is held; a barrier that is due still has to be passed.

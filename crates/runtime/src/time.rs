@@ -43,7 +43,10 @@ impl TickClock {
     /// A clock that stands `elapsed` after the begin of the attempt.
     pub fn new(elapsed: Duration) -> Self {
         let now = std::time::Instant::now();
-        TickClock { started: now.checked_sub(elapsed).unwrap_or(now), origin_ns: AtomicU64::new(0) }
+        TickClock {
+            started: now.checked_sub(elapsed).unwrap_or(now),
+            origin_ns: AtomicU64::new(0),
+        }
     }
 
     /// The present tick.
@@ -55,7 +58,8 @@ impl TickClock {
 
     /// Lets ticks begin anew.
     pub fn reset(&self) {
-        self.origin_ns.store(self.started.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.origin_ns
+            .store(self.started.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 }
 

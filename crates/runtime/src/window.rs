@@ -19,7 +19,11 @@ pub(crate) struct Window {
 impl Window {
     /// A window of at most `limit` records.
     pub(crate) fn new(limit: u64) -> Self {
-        Window { in_flight: VecDeque::new(), records: 0, limit }
+        Window {
+            in_flight: VecDeque::new(),
+            records: 0,
+            limit,
+        }
     }
 
     /// Counts records emitted at `time`, which never falls.

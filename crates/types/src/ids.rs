@@ -17,7 +17,10 @@ pub struct ParseIdError {
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ParseIdError { what, text } = self;
-        write!(f, "Cannot parse {what} from \"{text}\". The expected format is [0-9a-fA-F]{{32}}")
+        write!(
+            f,
+            "Cannot parse {what} from \"{text}\". The expected format is [0-9a-fA-F]{{32}}"
+        )
     }
 }
 
@@ -122,7 +125,12 @@ mod tests {
     fn an_id_is_read_back_from_its_text_and_nothing_else_is() {
         let id = OperatorId::of_uid("counter");
         assert_eq!(id.to_string().to_uppercase().parse(), Ok(id));
-        for bad in ["", "zzz", "0da08f51eaa85fc298e176a139b3649", "0da08f51eaa85fc298e176a139b3649g"] {
+        for bad in [
+            "",
+            "zzz",
+            "0da08f51eaa85fc298e176a139b3649",
+            "0da08f51eaa85fc298e176a139b3649g",
+        ] {
             let error = bad.parse::<JobId>().expect_err("not an id");
             assert!(error.to_string().contains("[0-9a-fA-F]{32}"), "{error}");
         }

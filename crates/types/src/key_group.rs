@@ -38,7 +38,10 @@ impl KeyGroup {
 #[inline]
 fn spread(hash_code: i32) -> u32 {
     let mut h = hash_code as u32;
-    h = h.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    h = h
+        .wrapping_mul(0xcc9e_2d51)
+        .rotate_left(15)
+        .wrapping_mul(0x1b87_3593);
     h = h.rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64);
     h ^= 4;
     h ^= h >> 16;
@@ -54,9 +57,10 @@ fn spread(hash_code: i32) -> u32 {
 
 /// Returns the maximum parallelism of an operator for which the user set none.
 pub fn default_max_parallelism(parallelism: u32) -> u32 {
-    (parallelism + parallelism / 2)
-        .next_power_of_two()
-        .clamp(DEFAULT_LOWER_BOUND_MAX_PARALLELISM, UPPER_BOUND_MAX_PARALLELISM)
+    (parallelism + parallelism / 2).next_power_of_two().clamp(
+        DEFAULT_LOWER_BOUND_MAX_PARALLELISM,
+        UPPER_BOUND_MAX_PARALLELISM,
+    )
 }
 
 /// The key groups of one subtask: `first ..= last`, both included.
@@ -88,13 +92,19 @@ impl KeyGroupRange {
     /// checked when the job is built, so a failure here is a bug.
     pub fn of_subtask(index: u32, parallelism: u32, max_parallelism: u32) -> Self {
         assert!(index < parallelism, "subtask {index} of {parallelism}");
-        assert!(parallelism <= max_parallelism, "{parallelism} > {max_parallelism}");
+        assert!(
+            parallelism <= max_parallelism,
+            "{parallelism} > {max_parallelism}"
+        );
         assert!(max_parallelism <= UPPER_BOUND_MAX_PARALLELISM);
         // Rounded up for the first and down for the last, so that neighbours
         // meet without a gap when parallelism does not divide max_parallelism.
         let first = (index * max_parallelism).div_ceil(parallelism);
         let last = ((index + 1) * max_parallelism - 1) / parallelism;
-        KeyGroupRange { first: KeyGroup(first as u16), last: KeyGroup(last as u16) }
+        KeyGroupRange {
+            first: KeyGroup(first as u16),
+            last: KeyGroup(last as u16),
+        }
     }
 
     /// The lowest key group of the range.
@@ -144,7 +154,10 @@ mod tests {
     #[test]
     fn every_key_group_has_exactly_one_owner() {
         for max_parallelism in [1, 2, 7, 127, 128, 300, 32768] {
-            for parallelism in [1, 2, 3, 5, 7, 85, 128].into_iter().filter(|p| *p <= max_parallelism) {
+            for parallelism in [1, 2, 3, 5, 7, 85, 128]
+                .into_iter()
+                .filter(|p| *p <= max_parallelism)
+            {
                 let mut next = 0u32;
                 for index in 0..parallelism {
                     let range = KeyGroupRange::of_subtask(index, parallelism, max_parallelism);
@@ -171,8 +184,16 @@ mod tests {
             (1231, 77, 165),
             (1_073_217_536, 65, 77),
         ] {
-            assert_eq!(KeyGroup::of_hash(hash, 128), KeyGroup(of_128), "hash {hash}");
-            assert_eq!(KeyGroup::of_hash(hash, 300), KeyGroup(of_300), "hash {hash}");
+            assert_eq!(
+                KeyGroup::of_hash(hash, 128),
+                KeyGroup(of_128),
+                "hash {hash}"
+            );
+            assert_eq!(
+                KeyGroup::of_hash(hash, 300),
+                KeyGroup(of_300),
+                "hash {hash}"
+            );
         }
     }
 

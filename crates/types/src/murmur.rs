@@ -11,9 +11,17 @@ pub fn murmur3_128(input: &[u8]) -> [u8; 16] {
     for block in &mut blocks {
         let (low, high) = block.split_at(8);
         h1 ^= scramble(read_le(low), C1, 31, C2);
-        h1 = h1.rotate_left(27).wrapping_add(h2).wrapping_mul(5).wrapping_add(0x52dc_e729);
+        h1 = h1
+            .rotate_left(27)
+            .wrapping_add(h2)
+            .wrapping_mul(5)
+            .wrapping_add(0x52dc_e729);
         h2 ^= scramble(read_le(high), C2, 33, C1);
-        h2 = h2.rotate_left(31).wrapping_add(h1).wrapping_mul(5).wrapping_add(0x3849_5ab5);
+        h2 = h2
+            .rotate_left(31)
+            .wrapping_add(h1)
+            .wrapping_mul(5)
+            .wrapping_add(0x3849_5ab5);
     }
     let tail = blocks.remainder();
     if tail.len() > 8 {
@@ -37,11 +45,16 @@ pub fn murmur3_128(input: &[u8]) -> [u8; 16] {
 }
 
 fn read_le(bytes: &[u8]) -> u64 {
-    bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 fn scramble(k: u64, first: u64, rotation: u32, second: u64) -> u64 {
-    k.wrapping_mul(first).rotate_left(rotation).wrapping_mul(second)
+    k.wrapping_mul(first)
+        .rotate_left(rotation)
+        .wrapping_mul(second)
 }
 
 fn finish(mut h: u64) -> u64 {

@@ -172,7 +172,9 @@ impl<K: FlinkKey> KeyedContext<'_, K> {
     ///
     /// Never: functions are called with a current key.
     pub fn current_key(&self) -> K {
-        self.keyed.current_key().expect("functions are called with a current key")
+        self.keyed
+            .current_key()
+            .expect("functions are called with a current key")
     }
 
     /// The timestamp of the record or timer in milliseconds, if it has one.
@@ -202,12 +204,14 @@ impl<K: FlinkKey> KeyedContext<'_, K> {
 
     /// Fires once the machine's time reaches `timestamp`.
     pub fn register_processing_time_timer(&mut self, timestamp: i64) {
-        self.timers.register_processing_time(&VoidNamespace, timestamp);
+        self.timers
+            .register_processing_time(&VoidNamespace, timestamp);
     }
 
     /// Deletes a timer; without effect if there is none.
     pub fn delete_processing_time_timer(&mut self, timestamp: i64) {
-        self.timers.delete_processing_time(&VoidNamespace, timestamp);
+        self.timers
+            .delete_processing_time(&VoidNamespace, timestamp);
     }
 }
 
@@ -252,8 +256,17 @@ struct Rows<T> {
 
 impl<T> Rows<T> {
     fn new(batch: Batch<T>) -> Self {
-        let Batch { rows, timestamps, key_groups } = batch;
-        Rows { rows: rows.into_iter(), key_groups, timestamps, next: 0 }
+        let Batch {
+            rows,
+            timestamps,
+            key_groups,
+        } = batch;
+        Rows {
+            rows: rows.into_iter(),
+            key_groups,
+            timestamps,
+            next: 0,
+        }
     }
 }
 
@@ -286,15 +299,28 @@ where
         if batch.key_groups.len() != batch.rows.len() {
             return;
         }
-        let keys: Vec<Cow<'_, F::Key>> =
-            batch.rows.iter().map(|row| self.selector.key(row)).collect();
+        let keys: Vec<Cow<'_, F::Key>> = batch
+            .rows
+            .iter()
+            .map(|row| self.selector.key(row))
+            .collect();
         let groups = batch.key_groups.iter().map(|group| KeyGroup(*group));
-        std::hint::black_box(opened.keyed.prefetch(keys.iter().map(|key| &**key).zip(groups)));
+        std::hint::black_box(
+            opened
+                .keyed
+                .prefetch(keys.iter().map(|key| &**key).zip(groups)),
+        );
     }
 
     fn process_waiting(&mut self) -> Result<()> {
-        let Opened { function, keyed, handle, clock, max_parallelism, .. } =
-            self.opened.as_mut().expect("an operator is opened first");
+        let Opened {
+            function,
+            keyed,
+            handle,
+            clock,
+            max_parallelism,
+            ..
+        } = self.opened.as_mut().expect("an operator is opened first");
         let waiting = &mut self.waiting;
         let has_timestamps = !waiting.timestamps.is_empty();
         let mut context = KeyedContext {
@@ -305,7 +331,9 @@ where
             watermark: self.watermark,
         };
         while !self.collector.is_full() {
-            let Some(row) = waiting.rows.next() else { break };
+            let Some(row) = waiting.rows.next() else {
+                break;
+            };
             {
                 let key = self.selector.key(&row);
                 let group = match waiting.key_groups.get(waiting.next) {
@@ -341,7 +369,9 @@ where
                 self.firing = Firing::Nothing;
                 break;
             };
-            opened.keyed.set_current_key(&timer.key, opened.keyed.key_group(&timer.key));
+            opened
+                .keyed
+                .set_current_key(&timer.key, opened.keyed.key_group(&timer.key));
             let timestamp = match firing {
                 Firing::Event(_) => timer.timestamp,
                 Firing::Nothing | Firing::Processing(_) => NO_TIMESTAMP,
@@ -354,7 +384,9 @@ where
                 timestamp,
                 watermark,
             };
-            opened.function.on_timer(timer.timestamp, &mut context, &mut self.collector)?;
+            opened
+                .function
+                .on_timer(timer.timestamp, &mut context, &mut self.collector)?;
         }
         self.collector.flush(output);
         if let (Firing::Event(watermark), Firing::Nothing) = (firing, self.firing) {
@@ -382,7 +414,10 @@ where
             info: &info,
             keyed: &keyed,
             operator: &operator,
-            restored_checkpoint: context.restored.as_ref().map(|restored| restored.checkpoint),
+            restored_checkpoint: context
+                .restored
+                .as_ref()
+                .map(|restored| restored.checkpoint),
         };
         let function = (self.open)(&mut open)?;
         let timers = keyed.timers("user-timers")?;
@@ -449,10 +484,14 @@ where
     }
 
     fn notify_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {
-        self.opened().function.notify_checkpoint_complete(checkpoint)
+        self.opened()
+            .function
+            .notify_checkpoint_complete(checkpoint)
     }
 
     fn maintain(&mut self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.keyed.maintain())
+        self.opened
+            .as_ref()
+            .is_some_and(|opened| opened.keyed.maintain())
     }
 }

@@ -98,7 +98,11 @@ impl<'a> ProcessOpenContext<'a> {
         operator: &'a OperatorStateBackend,
         restored_checkpoint: Option<CheckpointId>,
     ) -> Self {
-        ProcessOpenContext { info, operator, restored_checkpoint }
+        ProcessOpenContext {
+            info,
+            operator,
+            restored_checkpoint,
+        }
     }
 
     /// Which subtask this is.
@@ -178,17 +182,26 @@ where
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;
         }
-        let restored_checkpoint = context.restored.as_ref().map(|restored| restored.checkpoint);
+        let restored_checkpoint = context
+            .restored
+            .as_ref()
+            .map(|restored| restored.checkpoint);
         let mut open = ProcessOpenContext::new(&context.info, &operator, restored_checkpoint);
         let function = (self.open)(&mut open)?;
-        self.opened = Some(Opened { function, operator, clock: context.clock });
+        self.opened = Some(Opened {
+            function,
+            operator,
+            clock: context.clock,
+        });
         Ok(())
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
         match element {
             Element::Records(batch) => {
-                let Batch { rows, timestamps, .. } = downcast::<F::In>(batch);
+                let Batch {
+                    rows, timestamps, ..
+                } = downcast::<F::In>(batch);
                 self.rows = rows.into_iter();
                 self.timestamps = timestamps.into_iter();
                 self.resume(output)
@@ -217,7 +230,9 @@ where
             let Some(row) = self.rows.next() else { break };
             context.timestamp = self.timestamps.next().unwrap_or(NO_TIMESTAMP);
             self.collector.set_timestamp(context.timestamp);
-            opened.function.process_element(row, &context, &mut self.collector)?;
+            opened
+                .function
+                .process_element(row, &context, &mut self.collector)?;
         }
         self.collector.flush(output);
         Ok(())
@@ -241,6 +256,8 @@ where
     }
 
     fn notify_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {
-        self.opened().function.notify_checkpoint_complete(checkpoint)
+        self.opened()
+            .function
+            .notify_checkpoint_complete(checkpoint)
     }
 }

@@ -25,7 +25,11 @@ impl<K: FlinkKey, T: FlinkType, F> RunningReduce<K, T, F> {
     /// Restored state of another type.
     pub fn open(context: &mut KeyedOpenContext<'_, K>, reduce: F) -> Result<Self> {
         let state = context.value_state("_op_state")?;
-        Ok(RunningReduce { state, reduce, key: std::marker::PhantomData })
+        Ok(RunningReduce {
+            state,
+            reduce,
+            key: std::marker::PhantomData,
+        })
     }
 }
 

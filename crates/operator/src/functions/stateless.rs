@@ -24,7 +24,10 @@ pub struct MapOperator<F, In, Out> {
 impl<F, In, Out> MapOperator<F, In, Out> {
     /// Runs `function` on every record.
     pub fn new(function: Arc<F>) -> Self {
-        MapOperator { function, types: PhantomData }
+        MapOperator {
+            function,
+            types: PhantomData,
+        }
     }
 }
 
@@ -38,9 +41,15 @@ impl<F: Fn(In) -> Out, In: Data, Out: Data> Operator for MapOperator<F, In, Out>
             forward(element, output);
             return Ok(());
         };
-        let Batch { rows, timestamps, .. } = downcast::<In>(batch);
+        let Batch {
+            rows, timestamps, ..
+        } = downcast::<In>(batch);
         let rows = rows.into_iter().map(|row| (self.function)(row)).collect();
-        let batch = Batch { rows, timestamps, key_groups: Vec::new() };
+        let batch = Batch {
+            rows,
+            timestamps,
+            key_groups: Vec::new(),
+        };
         output.push(Port::Main, Element::Records(Box::new(batch)));
         Ok(())
     }
@@ -59,7 +68,10 @@ pub struct FilterOperator<F, T> {
 impl<F, T> FilterOperator<F, T> {
     /// Keeps a record if `predicate` says so.
     pub fn new(predicate: Arc<F>) -> Self {
-        FilterOperator { predicate, types: PhantomData }
+        FilterOperator {
+            predicate,
+            types: PhantomData,
+        }
     }
 }
 
@@ -73,7 +85,11 @@ impl<F: Fn(&T) -> bool, T: Data> Operator for FilterOperator<F, T> {
             forward(element, output);
             return Ok(());
         };
-        let Batch { mut rows, mut timestamps, .. } = downcast::<T>(batch);
+        let Batch {
+            mut rows,
+            mut timestamps,
+            ..
+        } = downcast::<T>(batch);
         if timestamps.is_empty() {
             rows.retain(|row| (self.predicate)(row));
         } else {
@@ -84,7 +100,11 @@ impl<F: Fn(&T) -> bool, T: Data> Operator for FilterOperator<F, T> {
             timestamps.retain(|_| *flags.next().unwrap_or(&false));
         }
         if !rows.is_empty() {
-            let batch = Batch { rows, timestamps, key_groups: Vec::new() };
+            let batch = Batch {
+                rows,
+                timestamps,
+                key_groups: Vec::new(),
+            };
             output.push(Port::Main, Element::Records(Box::new(batch)));
         }
         Ok(())
@@ -135,7 +155,9 @@ where
             forward(element, output);
             return Ok(());
         };
-        let Batch { rows, timestamps, .. } = downcast::<In>(batch);
+        let Batch {
+            rows, timestamps, ..
+        } = downcast::<In>(batch);
         self.waiting = rows.into_iter();
         self.timestamps = timestamps.into_iter();
         self.resume(output)
@@ -153,7 +175,8 @@ where
                     None => self.current = None,
                 }
             } else if let Some(row) = self.waiting.next() {
-                self.collector.set_timestamp(self.timestamps.next().unwrap_or(NO_TIMESTAMP));
+                self.collector
+                    .set_timestamp(self.timestamps.next().unwrap_or(NO_TIMESTAMP));
                 self.current = Some((self.function)(row).into_iter());
             } else {
                 break;

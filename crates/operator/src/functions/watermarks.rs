@@ -91,7 +91,9 @@ impl<T: Data> WatermarksOperator<T> {
 
     fn emit(&mut self, output: &mut Output) {
         let Some(highest) = self.highest else { return };
-        let watermark = highest.saturating_sub(self.strategy.out_of_orderness_ms).saturating_sub(1);
+        let watermark = highest
+            .saturating_sub(self.strategy.out_of_orderness_ms)
+            .saturating_sub(1);
         if watermark > self.emitted {
             self.emitted = watermark;
             output.watermark(watermark);
@@ -112,15 +114,21 @@ impl<T: Data> Operator for WatermarksOperator<T> {
         match element {
             Element::Records(batch) => {
                 let Batch { rows, .. } = downcast::<T>(batch);
-                let timestamps: Vec<i64> =
-                    rows.iter().map(|row| (self.strategy.timestamp)(row)).collect();
+                let timestamps: Vec<i64> = rows
+                    .iter()
+                    .map(|row| (self.strategy.timestamp)(row))
+                    .collect();
                 self.highest = self.highest.max(timestamps.iter().copied().max());
                 if self.idle {
                     self.idle = false;
                     output.push(Port::Main, Element::Idle(false));
                 }
                 self.last_record_ms = self.now_ms();
-                let batch = Batch { rows, timestamps, key_groups: Vec::new() };
+                let batch = Batch {
+                    rows,
+                    timestamps,
+                    key_groups: Vec::new(),
+                };
                 output.push(Port::Main, Element::Records(Box::new(batch)));
             }
             // The one watermark that a source makes: its end.

@@ -36,7 +36,10 @@ impl TumblingEventTimeWindows {
     pub fn of(size: Duration) -> Self {
         let size_ms = size.as_millis() as i64;
         assert!(size_ms > 0, "a window must be at least 1 ms long");
-        TumblingEventTimeWindows { size_ms, offset_ms: 0 }
+        TumblingEventTimeWindows {
+            size_ms,
+            offset_ms: 0,
+        }
     }
 
     /// Shifts all windows, for days that do not begin at midnight UTC.
@@ -49,7 +52,10 @@ impl TumblingEventTimeWindows {
     /// The window that a timestamp falls into.
     pub fn assign(&self, timestamp: i64) -> TimeWindow {
         let start = timestamp - (timestamp - self.offset_ms).rem_euclid(self.size_ms);
-        TimeWindow { start, end: start + self.size_ms }
+        TimeWindow {
+            start,
+            end: start + self.size_ms,
+        }
     }
 }
 
@@ -83,7 +89,12 @@ where
     Out: Data,
 {
     /// `emit` makes the result of a key, a window and its reduced value.
-    pub fn new(selector: Arc<S>, assigner: TumblingEventTimeWindows, reduce: Arc<R>, emit: Arc<E>) -> Self {
+    pub fn new(
+        selector: Arc<S>,
+        assigner: TumblingEventTimeWindows,
+        reduce: Arc<R>,
+        emit: Arc<E>,
+    ) -> Self {
         WindowReduceOperator {
             selector,
             assigner,
@@ -99,7 +110,11 @@ where
 
     fn add(&mut self, batch: Batch<T>) -> Result<()> {
         let opened = self.opened.as_mut().expect("an operator is opened first");
-        let Batch { rows, timestamps, key_groups } = batch;
+        let Batch {
+            rows,
+            timestamps,
+            key_groups,
+        } = batch;
         for (index, row) in rows.into_iter().enumerate() {
             let timestamp = timestamps.get(index).copied().unwrap_or(NO_TIMESTAMP);
             if timestamp == NO_TIMESTAMP {
@@ -179,18 +194,23 @@ where
     }
 
     fn resume(&mut self, output: &mut Output) -> Result<()> {
-        let Some(watermark) = self.firing else { return Ok(()) };
+        let Some(watermark) = self.firing else {
+            return Ok(());
+        };
         let opened = self.opened.as_mut().expect("an operator is opened first");
         while !self.collector.is_full() {
             let Some(timer) = opened.timers.pop_event_timer(watermark) else {
                 self.firing = None;
                 break;
             };
-            opened.keyed.set_current_key(&timer.key, opened.keyed.key_group(&timer.key));
+            opened
+                .keyed
+                .set_current_key(&timer.key, opened.keyed.key_group(&timer.key));
             opened.contents.set_namespace(timer.namespace);
             if let Some(value) = opened.contents.get() {
                 self.collector.set_timestamp(timer.namespace.end - 1);
-                self.collector.collect((self.emit)(&timer.key, timer.namespace, value));
+                self.collector
+                    .collect((self.emit)(&timer.key, timer.namespace, value));
                 opened.contents.clear();
             }
         }
@@ -203,11 +223,16 @@ where
 
     fn snapshot(&mut self, _context: SnapshotContext) -> Result<OperatorSnapshot> {
         let opened = self.opened.as_mut().expect("an operator is opened first");
-        Ok(OperatorSnapshot { keyed: Some(opened.keyed.freeze()), ..OperatorSnapshot::default() })
+        Ok(OperatorSnapshot {
+            keyed: Some(opened.keyed.freeze()),
+            ..OperatorSnapshot::default()
+        })
     }
 
     fn maintain(&mut self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.keyed.maintain())
+        self.opened
+            .as_ref()
+            .is_some_and(|opened| opened.keyed.maintain())
     }
 }
 
@@ -220,7 +245,10 @@ mod tests {
         let windows = TumblingEventTimeWindows::of(Duration::from_secs(1));
         for timestamp in [-1001, -1000, -1, 0, 999, 1000] {
             let window = windows.assign(timestamp);
-            assert!(window.start <= timestamp && timestamp < window.end, "{timestamp}");
+            assert!(
+                window.start <= timestamp && timestamp < window.end,
+                "{timestamp}"
+            );
             assert_eq!(window.start.rem_euclid(1000), 0);
         }
         let shifted = windows.with_offset(Duration::from_millis(300));

@@ -71,7 +71,10 @@ impl<S: Sink> SinkOperator<S> {
         opened.writer.flush(false)?;
         let prepared = opened.writer.prepare_commit()?;
         if !prepared.committables.is_empty() {
-            self.pending.entry(checkpoint).or_default().extend(prepared.committables);
+            self.pending
+                .entry(checkpoint)
+                .or_default()
+                .extend(prepared.committables);
         }
         Ok(prepared.durable)
     }
@@ -129,7 +132,10 @@ impl<S: Sink> Operator for SinkOperator<S> {
         }
         for bytes in committer_state.get() {
             let (checkpoint, committable) = decode_committable(&bytes)?;
-            self.pending.entry(checkpoint).or_default().push(committable);
+            self.pending
+                .entry(checkpoint)
+                .or_default()
+                .push(committable);
         }
         let waits_for_checkpoints = context.info.checkpointing;
         let writer = self.sink.create_writer(WriterContext {
@@ -152,7 +158,9 @@ impl<S: Sink> Operator for SinkOperator<S> {
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
         match element {
             Element::Records(batch) => {
-                let Batch { rows, timestamps, .. } = downcast::<S::Record>(batch);
+                let Batch {
+                    rows, timestamps, ..
+                } = downcast::<S::Record>(batch);
                 self.rows = rows.into_iter();
                 self.timestamps = timestamps.into_iter();
                 self.resume(output)
@@ -170,7 +178,9 @@ impl<S: Sink> Operator for SinkOperator<S> {
     }
 
     fn is_blocked(&self) -> bool {
-        self.opened.as_ref().is_some_and(|opened| opened.writer.is_blocked())
+        self.opened
+            .as_ref()
+            .is_some_and(|opened| opened.writer.is_blocked())
     }
 
     fn finish(&mut self, _output: &mut Output) -> Result<()> {
@@ -197,7 +207,9 @@ impl<S: Sink> Operator for SinkOperator<S> {
         let opened = self.opened();
         let states = opened.writer.snapshot_state(context.id)?;
         let version = <S::Writer as SinkWriter<S::Record>>::VERSION;
-        opened.writer_state.update(states.iter().map(|state| versioned(version, state)));
+        opened
+            .writer_state
+            .update(states.iter().map(|state| versioned(version, state)));
         opened.committer_state.update(pending);
         let stateful = !states.is_empty() || opened.committer.is_some();
         Ok(OperatorSnapshot {

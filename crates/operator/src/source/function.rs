@@ -102,7 +102,11 @@ where
 {
     /// Runs the function that `open` makes.
     pub fn new(open: Arc<O>) -> Self {
-        SourceFunctionOperator { open, opened: None, collector: Collector::default() }
+        SourceFunctionOperator {
+            open,
+            opened: None,
+            collector: Collector::default(),
+        }
     }
 }
 
@@ -120,7 +124,10 @@ where
             info: &context.info,
             operator: &operator,
             clock: &context.clock,
-            restored_checkpoint: context.restored.as_ref().map(|restored| restored.checkpoint),
+            restored_checkpoint: context
+                .restored
+                .as_ref()
+                .map(|restored| restored.checkpoint),
         };
         let function = (self.open)(&mut open)?;
         self.opened = Some((function, operator));
@@ -139,7 +146,9 @@ where
     }
 
     fn pending_records(&self) -> Option<u64> {
-        self.opened.as_ref().and_then(|(function, _)| function.pending_records())
+        self.opened
+            .as_ref()
+            .and_then(|(function, _)| function.pending_records())
     }
 
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {

@@ -171,7 +171,10 @@ pub type SourceCoordinatorFactory = Arc<dyn Fn() -> Box<dyn SourceCoordinator> +
 
 /// The coordinator of a [`Source`].
 pub fn source_coordinator<S: Source>(source: Arc<S>) -> Box<dyn SourceCoordinator> {
-    Box::new(Coordinator { source, enumerator: None })
+    Box::new(Coordinator {
+        source,
+        enumerator: None,
+    })
 }
 
 struct Coordinator<S: Source> {
@@ -201,17 +204,25 @@ impl<S: Source> SourceCoordinator for Coordinator<S> {
         };
         let mut splits = vec![Vec::new(); parallelism as usize];
         for (index, split) in enumerator.discover_splits()?.iter().enumerate() {
-            splits[index % parallelism as usize].push(versioned(S::Split::VERSION, &split.serialize()));
+            splits[index % parallelism as usize]
+                .push(versioned(S::Split::VERSION, &split.serialize()));
         }
         self.enumerator = Some(enumerator);
         Ok(splits)
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let state = self.enumerator.as_ref().map(SplitEnumerator::snapshot_state).unwrap_or_default();
+        let state = self
+            .enumerator
+            .as_ref()
+            .map(SplitEnumerator::snapshot_state)
+            .unwrap_or_default();
         let mut out = Vec::new();
         out.put_i32(COORDINATOR_SERDE_VERSION);
-        out.extend(versioned(<S::Enumerator as SplitEnumerator<S::Split>>::VERSION, &state));
+        out.extend(versioned(
+            <S::Enumerator as SplitEnumerator<S::Split>>::VERSION,
+            &state,
+        ));
         out
     }
 }
@@ -250,7 +261,12 @@ struct Opened<S: Source> {
 impl<S: Source> SourceReaderOperator<S> {
     /// Runs a reader of `source`.
     pub fn new(source: Arc<S>) -> Self {
-        SourceReaderOperator { source, opened: None, collector: Collector::default(), types: PhantomData }
+        SourceReaderOperator {
+            source,
+            opened: None,
+            collector: Collector::default(),
+            types: PhantomData,
+        }
     }
 
     fn opened(&mut self) -> &mut Opened<S> {
@@ -277,7 +293,11 @@ impl<S: Source> Operator for SourceReaderOperator<S> {
         })?;
         reader.add_splits(splits)?;
         reader.notify_no_more_splits();
-        self.opened = Some(Opened { reader, operator, state });
+        self.opened = Some(Opened {
+            reader,
+            operator,
+            state,
+        });
         Ok(())
     }
 
@@ -293,13 +313,19 @@ impl<S: Source> Operator for SourceReaderOperator<S> {
     }
 
     fn pending_records(&self) -> Option<u64> {
-        self.opened.as_ref().and_then(|opened| opened.reader.pending_records())
+        self.opened
+            .as_ref()
+            .and_then(|opened| opened.reader.pending_records())
     }
 
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {
         let opened = self.opened();
         let splits = opened.reader.snapshot_state(context.id)?;
-        opened.state.update(splits.iter().map(|split| versioned(S::Split::VERSION, &split.serialize())));
+        opened.state.update(
+            splits
+                .iter()
+                .map(|split| versioned(S::Split::VERSION, &split.serialize())),
+        );
         Ok(OperatorSnapshot {
             operator: Some(opened.operator.freeze()),
             positions: splits.iter().map(SourceSplit::position).collect(),

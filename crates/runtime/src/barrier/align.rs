@@ -36,7 +36,11 @@ pub struct Alignment {
 impl Alignment {
     /// Begins at epoch 0.
     pub fn new(mode: Mode) -> Self {
-        Alignment { mode, epoch: 0, early_since_ns: None }
+        Alignment {
+            mode,
+            epoch: 0,
+            early_since_ns: None,
+        }
     }
 
     /// The epoch that the task is in.
@@ -46,7 +50,10 @@ impl Alignment {
 
     /// Decides where an element of `time` goes, at `now_ns` of any steady clock.
     pub fn arrive(&mut self, time: Time, now_ns: impl FnOnce() -> u64) -> Arrival {
-        debug_assert!(epoch_of(time) >= self.epoch, "the frontier has passed this epoch");
+        debug_assert!(
+            epoch_of(time) >= self.epoch,
+            "the frontier has passed this epoch"
+        );
         if epoch_of(time) <= self.epoch {
             return Arrival::Queue;
         }
