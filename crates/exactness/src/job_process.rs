@@ -1,0 +1,541 @@
+//! A job in a child process: start, REST, kill -9, end.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use millpond_fs::{Location, file_system_for};
+use millpond_types::config::{Handshake, READY_FILE_VARIABLE};
+use serde_json::{Value, json};
+
+use crate::lines::{Lines, published};
+
+/// How long anything may take that has to happen.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How often what is waited for is looked at.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
+
+/// How long workers may outlive their job master.
+pub const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
+
+/// Waits until `state` is there.
+///
+/// # Panics
+///
+/// If it does not come in [`PATIENCE`].
+pub fn wait_for<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(state) = state() {
+            return state;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
+        std::thread::sleep(POLL_INTERVAL);
+    }
+}
+
+/// The directories and options of a job under test; the same for all its processes.
+pub struct Bench {
+    program: PathBuf,
+    directory: tempfile::TempDir,
+    arguments: Vec<String>,
+    options: Vec<(String, String)>,
+}
+
+impl Bench {
+    /// A bench for `program` with directories of its own.
+    ///
+    /// # Panics
+    ///
+    /// If no directory can be made.
+    pub fn new(program: &str) -> Self {
+        let directory = tempfile::Builder::new().prefix("exactness-").tempdir();
+        Bench {
+            program: PathBuf::from(program),
+            directory: directory.expect("a directory can be made"),
+            arguments: Vec::new(),
+            options: Vec::new(),
+        }
+    }
+
+    /// Where everything lies.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where the sink publishes.
+    pub fn out(&self) -> PathBuf {
+        self.directory().join("out")
+    }
+
+    /// Where checkpoints go.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.directory().join("checkpoints")
+    }
+
+    /// Where savepoints go.
+    pub fn savepoints(&self) -> PathBuf {
+        self.directory().join("savepoints")
+    }
+
+    /// An argument of the job.
+    #[must_use]
+    pub fn argument(mut self, name: &str, value: impl ToString) -> Self {
+        self.arguments.extend([name.to_owned(), value.to_string()]);
+        self
+    }
+
+    /// An option of every start; may be overridden at each.
+    #[must_use]
+    pub fn option(mut self, key: &str, value: impl ToString) -> Self {
+        self.options.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Leaves the directories behind and returns where they are.
+    pub fn keep(&mut self) -> PathBuf {
+        self.directory.disable_cleanup(true);
+        self.directory().to_owned()
+    }
+
+    /// What the sink has published.
+    pub fn published(&self) -> Lines {
+        published(&self.out())
+    }
+
+    /// Starts the job with more options.
+    ///
+    /// # Panics
+    ///
+    /// If the program cannot be started.
+    pub fn start(&self, more: &[(&str, &str)]) -> JobProcess {
+        let number = (1..)
+            .find(|number| !self.directory().join(format!("log-{number}")).exists())
+            .expect("numbers do not end");
+        let log = self.directory().join(format!("log-{number}"));
+        let handshake = self.directory().join(format!("handshake-{number}"));
+        let file = File::create(&log).expect("a log can be made");
+        let mut command = Command::new(&self.program);
+        command.arg("--out").arg(self.out()).args(&self.arguments);
+        let checkpoints = self.checkpoints().display().to_string();
+        let savepoints = self.savepoints().display().to_string();
+        let own = [
+            ("execution.checkpointing.dir", checkpoints.as_str()),
+            ("execution.checkpointing.savepoint-dir", savepoints.as_str()),
+            ("restart-strategy.type", "fixed-delay"),
+            ("restart-strategy.fixed-delay.attempts", "1000"),
+            ("restart-strategy.fixed-delay.delay", "10 ms"),
+            ("pipeline.auto-watermark-interval", "10 ms"),
+        ];
+        let shared = self
+            .options
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()));
+        for (key, value) in own.into_iter().chain(shared).chain(more.iter().copied()) {
+            command.arg("-D").arg(format!("{key}={value}"));
+        }
+        let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
+        command
+            .env(READY_FILE_VARIABLE, &handshake)
+            .env("RUST_LOG", level)
+            .current_dir(self.directory())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(file);
+        let child = command.spawn().expect("the job can be started");
+        JobProcess {
+            child,
+            handshake,
+            log,
+            directory: self.directory().to_owned(),
+            ended: None,
+        }
+    }
+
+    /// The newest snapshot that is complete: of retained checkpoints, and of savepoints too.
+    pub fn newest_snapshot(&self) -> Option<Snapshot> {
+        self.snapshots()
+            .into_iter()
+            .max_by_key(|snapshot| snapshot.checkpoint)
+    }
+
+    /// All complete snapshots.
+    ///
+    /// # Panics
+    ///
+    /// If a directory cannot be listed.
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        let jobs = children(&self.checkpoints());
+        let mut found: Vec<Snapshot> = jobs
+            .iter()
+            .flat_map(|job| children(job))
+            .filter_map(|path| Snapshot::at(&path))
+            .collect();
+        found.extend(
+            children(&self.savepoints())
+                .iter()
+                .filter_map(|path| Snapshot::at(path)),
+        );
+        found
+    }
+}
+
+fn children(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Vec::new();
+    };
+    entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .collect()
+}
+
+/// A complete snapshot on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its number.
+    pub checkpoint: i64,
+    /// Its directory.
+    pub directory: PathBuf,
+}
+
+impl Snapshot {
+    /// The snapshot in `directory`, if its metadata is there and readable.
+    fn at(directory: &Path) -> Option<Self> {
+        let location = Location::of_path(directory).ok()?;
+        let loaded = millpond_snapshot::load(file_system_for(&location).ok()?, &location).ok()?;
+        let checkpoint = loaded.metadata.checkpoint_id;
+        Some(Snapshot {
+            checkpoint,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Its directory as text.
+    pub fn path(&self) -> String {
+        self.directory.display().to_string()
+    }
+}
+
+/// A job master and its workers.
+pub struct JobProcess {
+    child: Child,
+    handshake: PathBuf,
+    log: PathBuf,
+    /// In the command line of all its processes.
+    directory: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl JobProcess {
+    /// The process id of the job master.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the job wrote to standard error.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What it said when its REST API was up, or what it has said since.
+    pub fn handshake(&self) -> Option<Handshake> {
+        let bytes = std::fs::read(&self.handshake).ok()?;
+        Some(serde_json::from_slice(&bytes).expect("a handshake is written in one go"))
+    }
+
+    /// Waits until its REST API is up.
+    ///
+    /// # Panics
+    ///
+    /// If the job ends before, or takes too long.
+    pub fn ready(&mut self) -> Handshake {
+        wait_for("the start of the job", || {
+            if self.handshake().is_none() && self.has_ended().is_some() {
+                panic!("the job ended at its start:\n{}", self.log());
+            }
+            self.handshake()
+        })
+    }
+
+    /// How the process has ended, if it has.
+    ///
+    /// # Panics
+    ///
+    /// If the system does not know the process.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().expect("a child can be waited for");
+        }
+        self.ended
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Panics
+    ///
+    /// If it takes too long; the message holds the log.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.has_ended() {
+                return status;
+            }
+            if Instant::now() >= deadline {
+                panic!(
+                    "the job did not end in {PATIENCE:?}:\n{}",
+                    tail(&self.log())
+                );
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// Waits for the end of the job, which must be FINISHED.
+    ///
+    /// # Panics
+    ///
+    /// If it ends otherwise; the message holds the log.
+    pub fn finish(&mut self) {
+        let status = self.wait();
+        let ended = self.handshake().and_then(|handshake| handshake.status);
+        assert!(
+            status.success() && ended.as_deref() == Some("FINISHED"),
+            "the job ended with {status}, {ended:?}:\n{}",
+            tail(&self.log())
+        );
+    }
+
+    /// Waits for the end or for `time` to pass; returns whether it has ended.
+    pub fn ends_within(&mut self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        loop {
+            if self.has_ended().is_some() {
+                return true;
+            }
+            let now = Instant::now();
+            if now >= deadline {
+                return false;
+            }
+            std::thread::sleep(POLL_INTERVAL.min(deadline - now));
+        }
+    }
+
+    /// The worker processes.
+    pub fn workers(&self) -> Vec<u32> {
+        processes_of(&self.directory)
+            .into_iter()
+            .filter(|pid| *pid != self.pid())
+            .collect()
+    }
+
+    /// Kills the job master with SIGKILL and waits until its workers have ended by themselves.
+    ///
+    /// # Panics
+    ///
+    /// If a worker is there after [`ORPHAN_LIMIT`].
+    pub fn kill_master(&mut self) {
+        self.child.kill().expect("a child can be killed");
+        let killed = Instant::now();
+        self.ended = Some(self.child.wait().expect("a child can be waited for"));
+        loop {
+            let workers = processes_of(&self.directory);
+            if workers.is_empty() {
+                return;
+            }
+            if killed.elapsed() > ORPHAN_LIMIT {
+                workers.iter().for_each(|pid| kill_process(*pid));
+                panic!("workers {workers:?} outlive their job master by {ORPHAN_LIMIT:?}");
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+
+    /// The state of the job as REST tells it, `None` if it does not answer.
+    pub fn status(&self) -> Option<String> {
+        let job = self.handshake()?;
+        let answer = self.try_get(&format!("/jobs/{}/status", job.job_id))?;
+        answer["status"].as_str().map(str::to_owned)
+    }
+
+    /// Waits until all subtasks run.
+    pub fn running(&mut self) {
+        self.ready();
+        wait_for("the job to run", || {
+            (self.status()? == "RUNNING").then_some(())
+        });
+    }
+
+    /// An answer of the REST API, `None` if there is none.
+    pub fn try_get(&self, path: &str) -> Option<Value> {
+        let url = format!("http://{}{path}", self.handshake()?.rest);
+        let mut answer = agent().get(&url).call().ok()?;
+        serde_json::from_reader(answer.body_mut().as_reader()).ok()
+    }
+
+    /// Asks `/jobs/J` + `path`.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub fn job(&self, path: &str) -> Value {
+        let handshake = self.handshake().expect("the job is up");
+        self.try_get(&format!("/jobs/{}{path}", handshake.job_id))
+            .unwrap_or_else(|| panic!("no answer to {path}:\n{}", tail(&self.log())))
+    }
+
+    /// Posts to `/jobs/J` + `path`.
+    pub fn try_post(&self, path: &str, body: &Value) -> Option<Value> {
+        let handshake = self.handshake()?;
+        let url = format!("http://{}/jobs/{}{path}", handshake.rest, handshake.job_id);
+        let mut answer = agent().post(&url).send(body.to_string()).ok()?;
+        serde_json::from_reader(answer.body_mut().as_reader()).ok()
+    }
+
+    /// Cancels the job.
+    pub fn cancel(&self) {
+        let Some(handshake) = self.handshake() else {
+            return;
+        };
+        let url = format!("http://{}/jobs/{}", handshake.rest, handshake.job_id);
+        // The job may just have ended.
+        let _ = agent().patch(&url).send("");
+    }
+
+    /// Starts a savepoint and returns the id of the operation, `None` if the job does not answer.
+    pub fn trigger_savepoint(&self) -> Option<String> {
+        let answer = self.try_post("/savepoints", &json!({ "cancel-job": false }))?;
+        answer["request-id"].as_str().map(str::to_owned)
+    }
+
+    /// Starts a stop with savepoint.
+    pub fn trigger_stop(&self, drain: bool) -> Option<String> {
+        let answer = self.try_post("/stop", &json!({ "drain": drain }))?;
+        answer["request-id"].as_str().map(str::to_owned)
+    }
+
+    /// Waits for a savepoint; `None` if the job ends meanwhile.
+    pub fn savepoint_result(&mut self, trigger: &str) -> Option<Result<String, String>> {
+        wait_for("a savepoint", || {
+            let handshake = self.handshake()?;
+            let path = format!("/jobs/{}/savepoints/{trigger}", handshake.job_id);
+            match self.try_get(&path) {
+                Some(answer) if answer["status"]["id"] == "COMPLETED" => {
+                    let operation = &answer["operation"];
+                    Some(Some(match operation["location"].as_str() {
+                        Some(location) => Ok(location.to_owned()),
+                        None => Err(operation["failure-cause"].to_string()),
+                    }))
+                }
+                Some(_) => None,
+                None if self.has_ended().is_some() => Some(None),
+                None => None,
+            }
+        })
+    }
+
+    /// Takes a savepoint and returns its path.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub fn savepoint(&mut self) -> String {
+        let trigger = self.trigger_savepoint().expect("the job answers");
+        self.expect_savepoint(&trigger)
+    }
+
+    /// Stops with a savepoint, waits for the end and returns the path.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub fn stop(&mut self, drain: bool) -> String {
+        let trigger = self.trigger_stop(drain).expect("the job answers");
+        let path = self.expect_savepoint(&trigger);
+        self.finish();
+        path
+    }
+
+    fn expect_savepoint(&mut self, trigger: &str) -> String {
+        match self.savepoint_result(trigger) {
+            Some(Ok(path)) => path,
+            Some(Err(why)) => panic!("the savepoint failed: {why}\n{}", tail(&self.log())),
+            None => panic!("the job ended before its savepoint:\n{}", tail(&self.log())),
+        }
+    }
+
+    /// Waits until `count` checkpoints have completed in this process.
+    pub fn wait_for_checkpoints(&mut self, count: u64) {
+        self.ready();
+        wait_for(&format!("{count} checkpoints"), || {
+            if self.has_ended().is_some() {
+                panic!("the job ended before:\n{}", tail(&self.log()));
+            }
+            (self.completed_checkpoints()? >= count).then_some(())
+        });
+    }
+
+    /// How many checkpoints and savepoints have completed.
+    pub fn completed_checkpoints(&self) -> Option<u64> {
+        let handshake = self.handshake()?;
+        let answer = self.try_get(&format!("/jobs/{}/checkpoints", handshake.job_id))?;
+        answer["counts"]["completed"].as_u64()
+    }
+}
+
+impl Drop for JobProcess {
+    fn drop(&mut self) {
+        if self.has_ended().is_none() {
+            // Whatever is left is reaped.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            processes_of(&self.directory)
+                .into_iter()
+                .for_each(kill_process);
+        }
+    }
+}
+
+/// The last lines of a log.
+pub fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(60)..].join("\n")
+}
+
+fn agent() -> ureq::Agent {
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_global(Some(Duration::from_secs(30)))
+        .build();
+    config.into()
+}
+
+/// The processes whose command line names `directory`, but for zombies.
+fn processes_of(directory: &Path) -> Vec<u32> {
+    let needle = directory.display().to_string().into_bytes();
+    let names = children(Path::new("/proc"));
+    let pids = names
+        .iter()
+        .filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.windows(needle.len()).any(|part| part == needle)
+    })
+    .filter(|pid| *pid != std::process::id())
+    .collect()
+}
+
+/// Kills a process of ours with SIGKILL.
+///
+/// # Panics
+///
+/// If there is no command `kill`.
+pub fn kill_process(pid: u32) {
+    // It may have ended already.
+    Command::new("kill")
+        .args(["-9", &pid.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .expect("there is a command \"kill\"");
+}

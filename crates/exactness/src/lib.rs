@@ -1,0 +1,20 @@
+//! The proof that jobs survive: a workload, its oracle, and a harness that disturbs real processes.
+//!
+//! The job `exactness-job` runs the workload with the engine, the oracle runs it in one loop. What
+//! the job has published must be what the oracle says, whatever has happened to the job on the way.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `workload` | the records, and what each stage of the job makes of them, as plain functions |
+//! | `oracle` | the lines that an undisturbed run publishes, computed in order |
+//! | `lines` | multisets of lines, and how two of them differ |
+//! | `job_process` | a job in a child process: start, REST, kill -9, end |
+//! | `disturbance` | random runs: what happens to a job, when, and how it goes on |
+//! | `random` | random numbers that a printed seed brings back |
+
+pub mod disturbance;
+pub mod job_process;
+pub mod lines;
+pub mod oracle;
+pub mod random;
+pub mod workload;

@@ -1,0 +1,103 @@
+//! Multisets of lines, and how two of them differ.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// How often each line occurs.
+pub type Lines = BTreeMap<String, u64>;
+
+/// Counts a line.
+pub fn add(lines: &mut Lines, line: String) {
+    *lines.entry(line).or_default() += 1;
+}
+
+/// The lines of all published files below `directory`; hidden files are not published.
+///
+/// # Panics
+///
+/// If a file cannot be read.
+pub fn published(directory: &Path) -> Lines {
+    let mut lines = Lines::new();
+    if !directory.exists() {
+        return lines;
+    }
+    for entry in std::fs::read_dir(directory).expect("the output directory can be listed") {
+        let entry = entry.expect("the output directory can be listed");
+        if entry.file_name().as_encoded_bytes().first() == Some(&b'.') {
+            continue;
+        }
+        let text = std::fs::read_to_string(entry.path()).expect("a published file is text");
+        assert!(text.ends_with('\n'), "{} is cut", entry.path().display());
+        text.lines()
+            .for_each(|line| add(&mut lines, line.to_owned()));
+    }
+    lines
+}
+
+/// What differs, for people; `None` if nothing does.
+pub fn difference(expected: &Lines, found: &Lines) -> Option<String> {
+    let mut words = Vec::new();
+    let (mut lost, mut extra) = (0, 0);
+    for (line, count) in expected {
+        let have = found.get(line).copied().unwrap_or(0);
+        if have < *count {
+            lost += count - have;
+            words.push(format!("expected {count} times, found {have}: {line}"));
+        }
+    }
+    for (line, count) in found {
+        let want = expected.get(line).copied().unwrap_or(0);
+        if want < *count {
+            extra += count - want;
+            words.push(format!("expected {want} times, found {count}: {line}"));
+        }
+    }
+    if words.is_empty() {
+        return None;
+    }
+    words.truncate(30);
+    Some(format!(
+        "{lost} lines lost, {extra} too many\n{}",
+        words.join("\n")
+    ))
+}
+
+/// What an at-least-once run owes and has not published, for people; `None` if nothing.
+///
+/// Lines that do not change when a record counts twice must all be there. Totals (`final`, `window`)
+/// must be as high as expected.
+pub fn shortfall(expected: &Lines, found: &Lines) -> Option<String> {
+    let mut words = Vec::new();
+    for (line, count) in expected {
+        let is_total = line.starts_with("final,") || line.starts_with("window,");
+        let have = found.get(line).copied().unwrap_or(0);
+        if !is_total && have < *count {
+            words.push(format!("expected {count} times, found {have}: {line}"));
+        }
+    }
+    let (expected, found) = (totals(expected), totals(found));
+    for (name, count) in expected {
+        let have = found.get(&name).copied().unwrap_or(0);
+        if have < count {
+            words.push(format!("expected {count} records, found {have}: {name}"));
+        }
+    }
+    words.truncate(30);
+    (!words.is_empty()).then(|| words.join("\n"))
+}
+
+/// Records per key in `final` lines, and per group and window in `window` lines.
+fn totals(lines: &Lines) -> BTreeMap<String, i64> {
+    let mut totals = BTreeMap::new();
+    for (line, times) in lines {
+        let fields: Vec<&str> = line.split(',').collect();
+        let (name, count) = match fields.as_slice() {
+            ["final", key, count, ..] => (format!("final,{key}"), *count),
+            ["window", group, start, count, _] => (format!("window,{group},{start}"), *count),
+            _ => continue,
+        };
+        let count: i64 = count.parse().expect("a number of records");
+        *totals.entry(name).or_default() += count * *times as i64;
+    }
+    totals
+}

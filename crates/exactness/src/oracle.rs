@@ -1,0 +1,59 @@
+//! What an undisturbed run publishes, computed in one loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::lines::{Lines, add};
+use crate::workload::{
+    Input, KeyTotals, WINDOW_MS, count_line, event, expand, final_line, group_of, is_sample,
+    reduce, timer_line, timer_of, window_line,
+};
+
+/// How much a run processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Records of input A.
+    pub records_a: u64,
+    /// Records of input B.
+    pub records_b: u64,
+    /// Number of keys.
+    pub keys: u64,
+}
+
+/// The lines that the workload leads to.
+pub fn expected(workload: &Workload) -> Lines {
+    let mut lines = Lines::new();
+    let mut totals: BTreeMap<String, KeyTotals> = BTreeMap::new();
+    let mut timers = BTreeSet::new();
+    let mut windows = BTreeMap::new();
+    let of_a = (0..workload.records_a).map(|n| event(Input::A, n, workload.keys));
+    let of_b = (0..workload.records_b).map(|n| event(Input::B, n, workload.keys));
+    for event in of_a.chain(of_b).flat_map(expand) {
+        let of_key = totals.entry(event.key.clone()).or_default();
+        of_key.count += 1;
+        *of_key.by_class.entry(event.value % 5).or_default() += 1;
+        if is_sample(&event) {
+            of_key.samples.push(event.n);
+        }
+        of_key.highest = of_key.highest.max(event.value);
+        add(&mut lines, count_line(&event.key, of_key.count));
+        timers.insert((event.key.clone(), timer_of(&event)));
+        let group = group_of(&event);
+        let start = event.time_ms / WINDOW_MS * WINDOW_MS;
+        let value = (group, 1, event.value);
+        windows
+            .entry((group, start))
+            .and_modify(|sum| *sum = reduce(sum, &value))
+            .or_insert(value);
+    }
+    for (key, timestamp) in timers {
+        add(&mut lines, timer_line(&key, timestamp));
+    }
+    for ((_, start), value) in &windows {
+        add(&mut lines, window_line(*start, value));
+    }
+    for (key, of_key) in &mut totals {
+        of_key.samples.sort_unstable();
+        add(&mut lines, final_line(key, of_key));
+    }
+    lines
+}

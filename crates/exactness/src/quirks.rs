@@ -1,0 +1,119 @@
+//! What is odd about some jobs: functions that fail, sources that are silent, sinks that are slow.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millpond::prelude::{
+    Collector, FunctionError, FunctionResult, InputStatus, KeyedContext, KeyedProcessFunction,
+    ProcessContext, ProcessFunction, SourceFunction, ValueState,
+};
+use millpond_exactness::workload::{Event, Input};
+
+use crate::arguments::{Arguments, Failure};
+
+/// Passes records on, and fails at one of them.
+pub(crate) struct FailsAt {
+    failure: Option<(Failure, i64)>,
+    log: PathBuf,
+    failures: u64,
+}
+
+impl FailsAt {
+    pub(crate) fn new(arguments: &Arguments) -> Self {
+        FailsAt {
+            failure: arguments.failure,
+            log: arguments.failure_log.clone(),
+            failures: arguments.failures,
+        }
+    }
+
+    /// Whether a failure is due; counts it.
+    fn is_due(&self) -> FunctionResult<bool> {
+        std::fs::create_dir_all(&self.log)?;
+        let so_far = std::fs::read_dir(&self.log)?.count() as u64;
+        if so_far >= self.failures {
+            return Ok(false);
+        }
+        std::fs::write(self.log.join(so_far.to_string()), "")?;
+        Ok(true)
+    }
+}
+
+impl ProcessFunction for FailsAt {
+    type In = Event;
+    type Out = Event;
+
+    fn process_element(
+        &mut self,
+        event: Event,
+        _context: &ProcessContext<'_>,
+        out: &mut Collector<Event>,
+    ) -> FunctionResult<()> {
+        if let Some((failure, at)) = self.failure
+            && event.input == Input::A
+            && event.n == at
+            && self.is_due()?
+        {
+            match failure {
+                Failure::Panic => panic!("record {at} is not to my taste"),
+                Failure::Error => {
+                    return Err(FunctionError::new(format!(
+                        "record {at} cannot be digested"
+                    )));
+                }
+            }
+        }
+        out.collect(event);
+        Ok(())
+    }
+}
+
+/// A source that neither emits nor ends.
+pub(crate) struct Silence;
+
+impl SourceFunction for Silence {
+    type Out = Event;
+
+    fn poll_next(
+        &mut self,
+        _limit: usize,
+        _out: &mut Collector<Event>,
+    ) -> FunctionResult<InputStatus> {
+        Ok(InputStatus::NothingAvailable(None))
+    }
+
+    fn snapshot_state(&mut self, _checkpoint: i64) -> FunctionResult<()> {
+        Ok(())
+    }
+}
+
+/// Takes its time for each line.
+pub(crate) fn pause(slow_sink_us: u64) {
+    if slow_sink_us > 0 {
+        std::thread::sleep(Duration::from_micros(slow_sink_us));
+    }
+}
+
+/// One more stateful operator: the how-many-th of its key a record is.
+pub(crate) struct Extra {
+    pub(crate) seen: ValueState<i64>,
+}
+
+impl KeyedProcessFunction for Extra {
+    type Key = String;
+    type In = Event;
+    type Out = String;
+
+    fn process_element(
+        &mut self,
+        event: Event,
+        _context: &mut KeyedContext<'_, String>,
+        out: &mut Collector<String>,
+    ) -> FunctionResult<()> {
+        let seen = self
+            .seen
+            .update_with(|seen| *seen.insert(seen.unwrap_or(0) + 1));
+        out.collect(format!("extra,{},{seen}", event.key));
+        Ok(())
+    }
+}

@@ -1,0 +1,255 @@
+//! The records of the workload, and what each stage makes of them.
+//!
+//! Record n of an input is a function of n. Event times of one input rise with n, by at most
+//! [`OUT_OF_ORDERNESS_MS`] out of order, and all times of input B are behind all of input A: so no
+//! record is ever late, whatever the order between inputs and subtasks.
+//!
+//! Every stage treats records of one key alike in any order, so that the multiset of lines does not
+//! depend on the order.
+
+use millpond::operator::functions::KeyedOpenContext;
+use millpond::prelude::{
+    Collector, FunctionResult, KeyedContext, KeyedProcessFunction, ListState, MapState,
+    ReducingState, ValueState,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::random::mixed;
+
+/// How many splits input A has.
+pub const SPLITS: u64 = 8;
+
+/// By how much records of one input may be out of order.
+pub const OUT_OF_ORDERNESS_MS: i64 = 32;
+
+/// The first event time of input B.
+pub const B_BEGIN_MS: i64 = 1_000_000_000_000;
+
+/// Length of the windows.
+pub const WINDOW_MS: i64 = 1000;
+
+/// Distance of the timers.
+pub const TIMER_MS: i64 = 500;
+
+/// The timer that fires when all input has ended.
+pub const LAST_TIMER_MS: i64 = i64::MAX - 1;
+
+/// Number of keys of the windows.
+pub const GROUPS: i64 = 7;
+
+/// Which source a record comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Input {
+    /// The source function.
+    A,
+    /// The generator.
+    B,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// Where it comes from.
+    pub input: Input,
+    /// Its number there.
+    pub n: i64,
+    /// Its key.
+    pub key: String,
+    /// Its value.
+    pub value: i64,
+    /// Its event time.
+    pub time_ms: i64,
+}
+
+/// Record n of an input.
+pub fn event(input: Input, n: u64, keys: u64) -> Event {
+    let (salt, begin) = match input {
+        Input::A => (1, 0),
+        Input::B => (2, B_BEGIN_MS),
+    };
+    let bits = mixed(n.wrapping_mul(2).wrapping_add(salt));
+    Event {
+        input,
+        n: n as i64,
+        key: format!("key-{}", bits % keys),
+        value: ((bits >> 32) % 1000) as i64,
+        time_ms: begin + n as i64 + (bits >> 20) as i64 % OUT_OF_ORDERNESS_MS,
+    }
+}
+
+/// The flat map: most records pass, some vanish, some come twice with different values.
+pub fn expand(event: Event) -> Vec<Event> {
+    match event.n % 10 {
+        3 => Vec::new(),
+        7 => {
+            let twin = Event {
+                value: event.value + 1000,
+                ..event.clone()
+            };
+            vec![event, twin]
+        }
+        _ => vec![event],
+    }
+}
+
+/// What the keyed stage makes of a record or timer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counted {
+    /// The line to be published.
+    pub line: String,
+    /// For windows: group and value of the record; `None` for lines of timers.
+    pub record: Option<(i64, i64)>,
+}
+
+/// What a window is reduced from: group, count, sum.
+pub type WindowValue = (i64, i64, i64);
+
+/// Reduces two values of one window.
+pub fn reduce(a: &WindowValue, b: &WindowValue) -> WindowValue {
+    (a.0, a.1 + b.1, a.2 + b.2)
+}
+
+/// The line of a window.
+pub fn window_line(start_ms: i64, value: &WindowValue) -> String {
+    format!("window,{},{start_ms},{},{}", value.0, value.1, value.2)
+}
+
+/// The group of the windows that a record belongs to.
+pub fn group_of(event: &Event) -> i64 {
+    event.value % GROUPS
+}
+
+/// What is known of one key, as plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyTotals {
+    /// Records.
+    pub count: i64,
+    /// Records by value modulo 5.
+    pub by_class: std::collections::BTreeMap<i64, i64>,
+    /// Numbers of every 50th record, ascending.
+    pub samples: Vec<i64>,
+    /// The highest value.
+    pub highest: i64,
+}
+
+/// The line of a key when all input has ended.
+pub fn final_line(key: &str, totals: &KeyTotals) -> String {
+    let KeyTotals {
+        count,
+        by_class,
+        samples,
+        highest,
+    } = totals;
+    let classes: Vec<String> = by_class
+        .iter()
+        .map(|(class, n)| format!("{class}:{n}"))
+        .collect();
+    let samples: Vec<String> = samples.iter().map(ToString::to_string).collect();
+    format!(
+        "final,{key},{count},{},{},{highest}",
+        classes.join(" "),
+        samples.join(" ")
+    )
+}
+
+/// The line of a record: the how-many-th of its key it is.
+pub fn count_line(key: &str, count: i64) -> String {
+    format!("count,{key},{count}")
+}
+
+/// The line of a timer.
+pub fn timer_line(key: &str, timestamp_ms: i64) -> String {
+    format!("timer,{key},{timestamp_ms}")
+}
+
+/// The timer that a record sets.
+pub fn timer_of(event: &Event) -> i64 {
+    (event.time_ms / TIMER_MS + 1) * TIMER_MS - 1
+}
+
+/// Whether the record's number is kept in the list.
+pub fn is_sample(event: &Event) -> bool {
+    event.n % 50 == 0
+}
+
+/// The keyed stage as the engine runs it.
+pub struct Counting {
+    count: ValueState<i64>,
+    by_class: MapState<i64, i64>,
+    samples: ListState<i64>,
+    highest: ReducingState<i64>,
+}
+
+impl Counting {
+    /// Registers its state.
+    ///
+    /// # Errors
+    ///
+    /// Restored state is of another type.
+    pub fn open(context: &mut KeyedOpenContext<'_, String>) -> FunctionResult<Self> {
+        Ok(Counting {
+            count: context.value_state("count")?,
+            by_class: context.map_state("by-class")?,
+            samples: context.list_state("samples")?,
+            highest: context.reducing_state("highest", |a: &i64, b: &i64| *a.max(b))?,
+        })
+    }
+
+    fn totals(&self) -> KeyTotals {
+        let mut samples = self.samples.get();
+        samples.sort_unstable();
+        KeyTotals {
+            count: self.count.value().unwrap_or(0),
+            by_class: self.by_class.entries().into_iter().collect(),
+            samples,
+            highest: self.highest.get().unwrap_or(0),
+        }
+    }
+}
+
+impl KeyedProcessFunction for Counting {
+    type Key = String;
+    type In = Event;
+    type Out = Counted;
+
+    fn process_element(
+        &mut self,
+        event: Event,
+        context: &mut KeyedContext<'_, String>,
+        out: &mut Collector<Counted>,
+    ) -> FunctionResult<()> {
+        let count = self
+            .count
+            .update_with(|count| *count.insert(count.unwrap_or(0) + 1));
+        let class = event.value % 5;
+        self.by_class
+            .put(class, self.by_class.get(&class).unwrap_or(0) + 1);
+        if is_sample(&event) {
+            self.samples.add(event.n);
+        }
+        self.highest.add(event.value);
+        context.register_event_time_timer(timer_of(&event));
+        context.register_event_time_timer(LAST_TIMER_MS);
+        let record = Some((group_of(&event), event.value));
+        out.collect(Counted {
+            line: count_line(&event.key, count),
+            record,
+        });
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        timestamp: i64,
+        context: &mut KeyedContext<'_, String>,
+        out: &mut Collector<Counted>,
+    ) -> FunctionResult<()> {
+        let key = context.current_key();
+        let line = match timestamp {
+            LAST_TIMER_MS => final_line(&key, &self.totals()),
+            _ => timer_line(&key, timestamp),
+        };
+        out.collect(Counted { line, record: None });
+        Ok(())
+    }
+}
