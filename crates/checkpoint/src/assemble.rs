@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use millpond_job::{JobGraph, JobVertex, OperatorAcknowledgement, SubtaskAcknowledgement};
 use millpond_snapshot::{
-    FileRecord, KeyGroupRecord, Metadata, OperatorRecord, OperatorSnapshot, StateRecord,
-    SubtaskRecord, SubtaskSnapshot, Trailer,
+    Metadata, OperatorRecord, OperatorSnapshot, SubtaskRecord, SubtaskSnapshot, Trailer,
 };
 use millpond_types::{JobId, OperatorId};
 
@@ -60,13 +59,7 @@ pub fn assemble(
         .acknowledgements
         .iter()
         .flat_map(|part| &part.operators);
-    let files = files
-        .flat_map(|operator| &operator.files)
-        .map(|file| FileRecord {
-            name: file.name.clone(),
-            size: file.size,
-            checksum: file.checksum,
-        });
+    let files = files.flat_map(|operator| operator.files.iter().cloned());
     metadata.trailer = Some(Trailer {
         millpond_version: facts.millpond_version.to_owned(),
         job_id: facts.job,
@@ -162,23 +155,11 @@ fn subtask_record(index: u32, part: Option<&OperatorAcknowledgement>) -> Subtask
             states: Vec::new(),
         };
     };
-    let states = part.counts.iter().map(|count| StateRecord {
-        name: count.name.clone(),
-        key_groups: count
-            .key_groups
-            .iter()
-            .map(|(key_group, entries, bytes)| KeyGroupRecord {
-                key_group: *key_group,
-                entries: *entries,
-                bytes: *bytes,
-            })
-            .collect(),
-    });
     SubtaskRecord {
         index,
         pending_transactions: part.pending_transactions,
         positions: part.positions.clone(),
-        states: states.collect(),
+        states: part.states.clone(),
     }
 }
 

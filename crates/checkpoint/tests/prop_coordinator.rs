@@ -607,7 +607,7 @@ impl World {
                 operator: self.graph.vertices[vertex as usize].operators[0].id,
                 state: SubtaskSnapshot::default(),
                 files: Vec::new(),
-                counts: Vec::new(),
+                states: Vec::new(),
                 positions: Vec::new(),
                 pending_transactions: vertex == 1 && self.commits,
             }],

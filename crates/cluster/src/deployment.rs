@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use millpond_checkpoint::RestorePlan;
-use millpond_fs::{Location, file_system_for};
 use millpond_job::gateway::Attempt;
 use millpond_operator::RestoredState;
 use millpond_runtime::{Program, Restore};
 use millpond_types::{JobId, OperatorId};
 use serde::{Deserialize, Serialize};
+
+use crate::pointer;
 
 /// One attempt, for all its processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,11 +75,7 @@ impl Deployment {
         let Some(from) = &self.restore else {
             return Ok(restore);
         };
-        let load = || -> Result<_, millpond_snapshot::Error> {
-            let pointer = Location::parse(&from.pointer)?;
-            millpond_snapshot::load(file_system_for(&pointer)?, &pointer)
-        };
-        let snapshot = Arc::new(load().map_err(|error| error.to_string())?);
+        let snapshot = Arc::new(pointer::load(&from.pointer).map_err(|error| error.message)?);
         for vertex in &program.graph.vertices {
             for operator in &vertex.operators {
                 for subtask in 0..vertex.parallelism {

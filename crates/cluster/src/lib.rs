@@ -9,6 +9,7 @@ mod event;
 mod local_dispatcher;
 mod master;
 mod options;
+mod pointer;
 mod process;
 mod processes;
 pub mod random;

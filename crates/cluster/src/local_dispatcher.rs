@@ -5,7 +5,6 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use millpond_fs::{Location, file_system_for};
 use millpond_job::JobStatus;
 use millpond_job::dispatcher::{
     CheckpointConfig, CheckpointKind, CheckpointStatistics, ClusterOverview, DispatchError,
@@ -18,6 +17,7 @@ use millpond_types::{CheckpointId, Clock, JobId, SystemClock, TriggerId};
 use crate::event::MasterEvent;
 use crate::master::{self, JobResult};
 use crate::options::JobOptions;
+use crate::pointer;
 use crate::view::View;
 
 /// A job that runs, or has run, in this process.
@@ -307,10 +307,8 @@ impl Dispatcher for LocalDispatcher {
 
 /// Deletes a snapshot: nothing but one, so that a typing error deletes nothing else.
 fn dispose(path: &str) -> Result<String, String> {
-    let pointer = Location::parse(path).map_err(|error| error.to_string())?;
-    let fs = file_system_for(&pointer).map_err(|error| error.to_string())?;
-    let snapshot =
-        millpond_snapshot::load(Arc::clone(&fs), &pointer).map_err(|error| error.to_string())?;
+    let snapshot = pointer::load(path).map_err(|error| error.message)?;
+    let fs = Arc::clone(snapshot.file_system());
     let mut files = Vec::new();
     let mut problem = None;
     snapshot

@@ -25,7 +25,7 @@ use crate::event::MasterEvent;
 use crate::options::JobOptions;
 use crate::processes::{Processes, is_of};
 use crate::recovery::{Recovered, Recovery, RecoveryError};
-use crate::snapshot_io::SnapshotIo;
+use crate::snapshot_io::{SnapshotIo, remove_leftovers};
 use crate::view::View;
 
 /// How long a process may take to end an attempt before it is killed.
@@ -86,6 +86,7 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new()
         .name("job-master".to_owned())
         .spawn(move || {
+            remove_leftovers(&options.coordinator.checkpoint_directory);
             let now_ms = clock.now_ms();
             let checkpointing = options.coordinator.interval_ms.is_some();
             let restart = options.restart.clone();

@@ -6,13 +6,13 @@ use millpond_checkpoint::{
     Coordinator, Event, RecoveryChoice, RestorePlan, RestoreRequest, StartedFrom, Verification,
     choose_recovery,
 };
-use millpond_fs::{Location, file_system_for};
 use millpond_job::JobGraph;
 use millpond_snapshot::{LoadedSnapshot, StreamHandle, Trailer};
 use millpond_types::OperatorId;
 
 use crate::deployment::RestoreFrom;
 use crate::options::RestoreOptions;
+use crate::pointer;
 
 /// What an attempt is restored from.
 pub(crate) struct Recovered {
@@ -204,12 +204,8 @@ impl Recovered {
 }
 
 /// Reads a snapshot's metadata and checks every file of it.
-fn verify(pointer: &str) -> (Verification, Option<LoadedSnapshot>) {
-    let load = || -> Result<LoadedSnapshot, millpond_snapshot::Error> {
-        let pointer = Location::parse(pointer)?;
-        millpond_snapshot::load(file_system_for(&pointer)?, &pointer)
-    };
-    match load() {
+fn verify(path: &str) -> (Verification, Option<LoadedSnapshot>) {
+    match pointer::load(path) {
         Ok(snapshot) => {
             let damages = snapshot.verify();
             if damages.is_empty() {
@@ -221,7 +217,7 @@ fn verify(pointer: &str) -> (Verification, Option<LoadedSnapshot>) {
                 false => (Verification::Unreachable(words.join("; ")), None),
             }
         }
-        Err(error) if error.is_transient() => (Verification::Unreachable(error.to_string()), None),
-        Err(error) => (Verification::Damaged(vec![error.to_string()]), None),
+        Err(error) if error.is_transient => (Verification::Unreachable(error.message), None),
+        Err(error) => (Verification::Damaged(vec![error.message]), None),
     }
 }

@@ -141,6 +141,31 @@ fn write(directory: &str, metadata: &Metadata) -> Result<(), millpond_snapshot::
     Ok(())
 }
 
+/// Removes what a kill has left of unfinished checkpoints in a job's own directory: `chk-N` without
+/// metadata is no snapshot, and nobody else writes there.
+pub(crate) fn remove_leftovers(job_directory: &str) {
+    let remove = || -> Result<(), millpond_fs::Error> {
+        let directory = Location::parse(job_directory)?;
+        let fs = file_system_for(&directory)?;
+        if !fs.exists(&directory)? {
+            return Ok(());
+        }
+        for entry in fs.list(&directory)? {
+            let checkpoint = directory.join(&entry.name);
+            let unfinished = entry.is_dir
+                && entry.name.starts_with("chk-")
+                && !fs.exists(&checkpoint.join(millpond_snapshot::METADATA_FILE))?;
+            if unfinished {
+                fs.delete_dir(&checkpoint)?;
+            }
+        }
+        Ok(())
+    };
+    if let Err(error) = remove() {
+        tracing::warn!("cannot look for unfinished checkpoints in \"{job_directory}\": {error}");
+    }
+}
+
 /// Deletes the metadata first, so that what a crash leaves is no snapshot.
 fn discard(directory: &str) {
     let delete = || -> Result<(), millpond_fs::Error> {

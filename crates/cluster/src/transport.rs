@@ -32,10 +32,8 @@ pub(crate) fn send<M: Serialize>(stream: &mut TcpStream, message: &M) -> std::io
 pub(crate) fn receive<M: DeserializeOwned>(stream: &mut TcpStream) -> std::io::Result<Option<M>> {
     let mut length = [0u8; 4];
     if let Err(error) = stream.read_exact(&mut length) {
-        return match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => Ok(None),
-            _ => Err(error),
-        };
+        let ended = error.kind() == std::io::ErrorKind::UnexpectedEof;
+        return if ended { Ok(None) } else { Err(error) };
     }
     let length = u32::from_le_bytes(length);
     if length > MAX_MESSAGE_BYTES {

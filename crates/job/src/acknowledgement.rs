@@ -1,31 +1,10 @@
 //! What a subtask reports when its part of a snapshot is written.
 
-use millpond_snapshot::SubtaskSnapshot;
+use millpond_snapshot::{FileRecord, StateRecord, SubtaskSnapshot};
 use millpond_types::OperatorId;
 use serde::{Deserialize, Serialize};
 
 use crate::job_graph::VertexIndex;
-
-/// A file that a subtask wrote for a snapshot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WrittenFile {
-    /// Name relative to the directory of the snapshot.
-    pub name: String,
-    /// Bytes in the file.
-    pub size: u64,
-    /// XXH3-64 of all its bytes.
-    pub checksum: u64,
-}
-
-/// How much one state holds in one subtask.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateCount {
-    /// The state's name.
-    pub name: String,
-    /// One row per non-empty key group, ascending: key group, entries, bytes.
-    /// Operator state has a single row with key group 0.
-    pub key_groups: Vec<(u16, u64, u64)>,
-}
 
 /// One operator's part of a [`SubtaskAcknowledgement`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,9 +14,9 @@ pub struct OperatorAcknowledgement {
     /// Its state handles.
     pub state: SubtaskSnapshot,
     /// The files that the handles point at.
-    pub files: Vec<WrittenFile>,
+    pub files: Vec<FileRecord>,
     /// Keys and bytes per state and key group.
-    pub counts: Vec<StateCount>,
+    pub states: Vec<StateRecord>,
     /// Source positions in words, one line per split; empty for other operators.
     pub positions: Vec<String>,
     /// Whether an exactly-once sink has transactions in this snapshot that are still to be

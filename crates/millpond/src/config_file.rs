@@ -55,10 +55,10 @@ fn flatten(
             pairs.push((prefix.to_owned(), text(prefix, value)?));
             return Ok(());
         }
-        return match value {
-            Value::Null => Ok(()),
-            _ => Err("expected lines of \"key: value\"".to_owned()),
-        };
+        if matches!(value, Value::Null) {
+            return Ok(());
+        }
+        return Err("expected lines of \"key: value\"".to_owned());
     };
     for (key, value) in mapping {
         let key = text(prefix, key)?;

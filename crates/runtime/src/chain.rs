@@ -202,9 +202,11 @@ impl Chain {
 
     /// Lets every operator do a slice of house-keeping; returns whether there is more.
     pub(crate) fn maintain(&mut self) -> bool {
-        self.links
-            .iter_mut()
-            .fold(false, |more, link| link.operator.maintain() || more)
+        let mut more = false;
+        for link in &mut self.links {
+            more |= link.operator.maintain();
+        }
+        more
     }
 
     fn carry(&mut self, position: usize) -> Result<(), FunctionError> {

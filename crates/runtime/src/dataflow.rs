@@ -49,7 +49,7 @@ pub(crate) fn build(
             options,
             board,
             worker: index,
-            scope: scope.clone(),
+            scope,
             streams: HashMap::new(),
             ends: Vec::new(),
         };
@@ -79,7 +79,7 @@ impl<'scope> Builder<'_, 'scope> {
     }
 
     fn vertex(&mut self, vertex: &JobVertex) -> Result<(), (String, FunctionError)> {
-        let mut operator = OperatorBuilder::new(vertex.name.clone(), self.scope.clone());
+        let mut operator = OperatorBuilder::new(vertex.name.clone(), self.scope);
         let inputs: Vec<usize> = self
             .graph()
             .inputs(vertex.index)
@@ -280,7 +280,7 @@ impl<'scope> Builder<'_, 'scope> {
 
     /// Watches how far all sinks have come, and wakes the sources that wait for it.
     fn observer(&mut self) {
-        let mut operator = OperatorBuilder::new("sinks".to_owned(), self.scope.clone());
+        let mut operator = OperatorBuilder::new("sinks".to_owned(), self.scope);
         let mut drains: Vec<Drain> = Vec::new();
         for stream in std::mem::take(&mut self.ends) {
             drains.push(drain(&mut operator, stream, Pipeline));

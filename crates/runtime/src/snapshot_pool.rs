@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use millpond_fs::{Durability, FileSystem, Location, file_system_for};
 use millpond_job::acknowledgement::{
-    AcknowledgeMetrics, OperatorAcknowledgement, StateCount, SubtaskAcknowledgement, WrittenFile,
+    AcknowledgeMetrics, OperatorAcknowledgement, SubtaskAcknowledgement,
 };
 use millpond_job::gateway::Attempt;
 use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
 use millpond_operator::{FunctionError, OperatorSnapshot};
 use millpond_snapshot::{
-    KeyGroupsKind, KeyedHandle, OperatorStateHandle, StateRecord, StateStream, SubtaskSnapshot,
+    FileRecord, KeyGroupsKind, KeyedHandle, OperatorStateHandle, StateStream, SubtaskSnapshot,
     state_file_name,
 };
 use millpond_types::OperatorId;
@@ -148,7 +148,7 @@ impl StateWriter {
         }
         let mut state = SubtaskSnapshot::default();
         let mut files = Vec::new();
-        let mut counts = Vec::new();
+        let mut states = Vec::new();
         if let Some(keyed) = snapshot.keyed.filter(|keyed| !keyed.is_empty()) {
             let (written, stream) = self.stream(
                 operator,
@@ -157,7 +157,7 @@ impl StateWriter {
                 synced,
                 &mut files,
             )?;
-            counts.extend(written.states.iter().map(count));
+            states.extend(written.states);
             state.managed_keyed = Some(KeyedHandle::KeyGroups {
                 kind: KeyGroupsKind::Savepoint,
                 groups: written.groups,
@@ -172,7 +172,7 @@ impl StateWriter {
                 synced,
                 &mut files,
             )?;
-            counts.extend(written.states.iter().map(count));
+            states.extend(written.states);
             state.managed_operator = Some(OperatorStateHandle {
                 states: written.offsets,
                 stream,
@@ -183,7 +183,7 @@ impl StateWriter {
             operator,
             state,
             files,
-            counts,
+            states,
             positions: snapshot.positions,
             pending_transactions: snapshot.pending_transactions,
         })
@@ -196,7 +196,7 @@ impl StateWriter {
         kind: &str,
         write: impl FnOnce(&mut dyn Write) -> Result<W, FunctionError>,
         synced: &mut Duration,
-        files: &mut Vec<WrittenFile>,
+        files: &mut Vec<FileRecord>,
     ) -> Result<(W, millpond_snapshot::StreamHandle), FunctionError> {
         let name = self.file_name(operator, kind);
         let stream = StateStream::new(&*self.fs, &self.directory, &name, self.threshold_bytes);
@@ -207,11 +207,7 @@ impl StateWriter {
             .map_err(std::io::IntoInnerError::into_error)?;
         let finished = stream.finish(Durability::Synced)?;
         *synced += finished.sync;
-        files.extend(finished.file.map(|file| WrittenFile {
-            name: file.name,
-            size: file.size,
-            checksum: file.checksum,
-        }));
+        files.extend(finished.file);
         Ok((written, finished.handle))
     }
 
@@ -219,15 +215,5 @@ impl StateWriter {
     fn file_name(&self, operator: OperatorId, kind: &str) -> String {
         let seed = format!("{operator}/{}/{}/{kind}", self.attempt, self.subtask);
         state_file_name(millpond_types::murmur3_128(seed.as_bytes()))
-    }
-}
-
-fn count(record: &StateRecord) -> StateCount {
-    let groups = record.key_groups.iter();
-    StateCount {
-        name: record.name.clone(),
-        key_groups: groups
-            .map(|group| (group.key_group, group.entries, group.bytes))
-            .collect(),
     }
 }

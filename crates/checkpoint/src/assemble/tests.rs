@@ -1,10 +1,12 @@
 use millpond_job::VertexIndex;
-use millpond_job::acknowledgement::{StateCount, WrittenFile};
 use millpond_job::gateway::SnapshotOptions;
 use millpond_job::graph::{
     ChainingStrategy, NodeId, NodeKind, Partitioner, StreamEdge, StreamGraph, StreamNode,
 };
-use millpond_snapshot::{KeyGroupOffsets, KeyGroupsKind, KeyedHandle, StreamHandle};
+use millpond_snapshot::{
+    FileRecord, KeyGroupOffsets, KeyGroupRecord, KeyGroupsKind, KeyedHandle, StateRecord,
+    StreamHandle,
+};
 
 use super::*;
 
@@ -58,14 +60,18 @@ fn part(subtask: u32, finished: bool) -> SubtaskAcknowledgement {
         operators: vec![OperatorAcknowledgement {
             operator: OperatorId::of_uid("source"),
             state,
-            files: vec![WrittenFile {
+            files: vec![FileRecord {
                 name: format!("millpond-{subtask}"),
                 size: 77,
                 checksum: 1000 + u64::from(subtask),
             }],
-            counts: vec![StateCount {
+            states: vec![StateRecord {
                 name: "count".to_owned(),
-                key_groups: vec![(2, 3, 40)],
+                key_groups: vec![KeyGroupRecord {
+                    key_group: 2,
+                    entries: 3,
+                    bytes: 40,
+                }],
             }],
             positions: vec!["flights.csv at line 12".to_owned()],
             pending_transactions: subtask == 1,

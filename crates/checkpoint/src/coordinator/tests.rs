@@ -127,7 +127,7 @@ impl Rig {
                 operator: graph().vertices[vertex as usize].operators[0].id,
                 state: SubtaskSnapshot::default(),
                 files: Vec::new(),
-                counts: Vec::new(),
+                states: Vec::new(),
                 positions: Vec::new(),
                 pending_transactions: committing,
             }],
