@@ -9,6 +9,7 @@ use millpond_job::gateway::{Attempt, Epoch};
 use millpond_job::{EpochEnd, ToWorker};
 use millpond_types::CheckpointId;
 
+use crate::congestion::Backlogs;
 use crate::time::TickClock;
 
 /// How many ended epochs are remembered for operators that are behind.
@@ -27,6 +28,7 @@ pub(crate) enum Notice {
 pub(crate) struct Control {
     pub(crate) attempt: Attempt,
     pub(crate) ticks: TickClock,
+    pub(crate) backlogs: Backlogs,
     version: AtomicU64,
     announcements: Mutex<BTreeMap<Epoch, EpochEnd>>,
     /// Sources may end the epochs below this one.
@@ -48,6 +50,7 @@ impl Control {
         Control {
             attempt,
             ticks,
+            backlogs: Backlogs::default(),
             version: AtomicU64::new(0),
             announcements: Mutex::new(BTreeMap::new()),
             advanced: AtomicU32::new(0),

@@ -202,6 +202,7 @@ impl<'scope> Builder<'_, 'scope> {
             input_edges.push(InputEdge {
                 input: stream_edge.input,
                 codec: self.program.edges[*edge].codec,
+                backlog: self.board.control.backlogs.of(*edge, self.worker),
             });
         }
         let parts = TaskParts {
@@ -270,11 +271,15 @@ impl<'scope> Builder<'_, 'scope> {
             | Partitioner::Broadcast
             | Partitioner::Global => 0..receiver.parallelism,
         };
+        let backlogs = (0..receiver.parallelism)
+            .map(|subtask| self.board.control.backlogs.of(edge, subtask))
+            .collect();
         EdgeWriter::new(
             partition,
             self.worker,
             receivers,
             self.options.local_workers(),
+            backlogs,
         )
     }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 use millpond_operator::partition::Partition;
 use millpond_operator::{Element, FunctionError};
 
+use crate::congestion::Backlog;
 use crate::packet::{Packet, Payload};
 
 /// The sending end of one edge in one subtask.
@@ -15,6 +16,8 @@ pub(crate) struct EdgeWriter {
     receivers: Range<u32>,
     /// Workers of this process; the others get bytes.
     local_workers: Range<u32>,
+    /// Of the receivers in this process, by subtask.
+    backlogs: Vec<Backlog>,
     packets: Vec<Packet>,
     records: u64,
 }
@@ -26,12 +29,14 @@ impl EdgeWriter {
         sender: u32,
         receivers: Range<u32>,
         local_workers: Range<u32>,
+        backlogs: Vec<Backlog>,
     ) -> Self {
         EdgeWriter {
             partition,
             sender,
             receivers,
             local_workers,
+            backlogs,
             packets: Vec::new(),
             records: 0,
         }
@@ -76,6 +81,9 @@ impl EdgeWriter {
         // Subtask i runs on worker i, for every vertex.
         let worker = receiver;
         let payload = if self.local_workers.contains(&worker) {
+            if let Element::Records(batch) = &element {
+                self.backlogs[receiver as usize].sent(batch.len());
+            }
             Payload::Element(element)
         } else {
             Payload::encode(&element)?
@@ -86,6 +94,11 @@ impl EdgeWriter {
             payload,
         });
         Ok(())
+    }
+
+    /// Whether a receiver in this process is so far behind that the task should pause.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.backlogs.iter().any(Backlog::is_congested)
     }
 
     /// The packets to be sent now.

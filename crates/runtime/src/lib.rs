@@ -10,6 +10,7 @@ mod attempt;
 pub mod barrier;
 mod board;
 mod chain;
+mod congestion;
 mod control;
 mod dataflow;
 mod edge;

@@ -18,7 +18,9 @@ use millpond_operator::{BatchCodec, Element, FunctionError, MAX_WATERMARK, Snaps
 use crate::barrier::{Alignment, Arrival};
 use crate::board::Board;
 use crate::chain::{Chain, Step};
+use crate::congestion::Backlog;
 use crate::control::Notice;
+use crate::edge::EdgeWriter;
 use crate::gate::{Change, Gates};
 use crate::packet::{Packet, Payload};
 use crate::snapshot_pool::SnapshotWork;
@@ -39,6 +41,9 @@ const IDLE_LEAP: Duration = Duration::from_millis(20);
 
 /// How often an idle source leaps.
 const IDLE_PERIOD: Duration = Duration::from_millis(10);
+
+/// For how long a task pauses when a receiver is too far behind.
+const CONGESTION_PAUSE: Duration = Duration::from_millis(1);
 
 /// When a task wants to run again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +69,7 @@ pub(crate) struct Outcome {
 pub(crate) struct InputEdge {
     pub(crate) input: usize,
     pub(crate) codec: BatchCodec,
+    pub(crate) backlog: Backlog,
 }
 
 /// Where a source stands.
@@ -170,7 +176,7 @@ impl Task {
     }
 
     /// The edges out of the task, to be emptied after each slice.
-    pub(crate) fn edges(&mut self) -> &mut [crate::edge::EdgeWriter] {
+    pub(crate) fn edges(&mut self) -> &mut [EdgeWriter] {
         &mut self.chain.edges
     }
 
@@ -230,6 +236,10 @@ impl Task {
 
     /// Does one piece of work; returns when to come back if there is none.
     fn work(&mut self, frontier: Option<Time>) -> Result<Option<Again>, FunctionError> {
+        let has_work = !self.chain.is_idle() || !self.queue.is_empty();
+        if has_work && self.chain.edges.iter().any(EdgeWriter::is_congested) {
+            return Ok(Some(Again::After(CONGESTION_PAUSE)));
+        }
         match self.chain.step()? {
             Step::Worked => return Ok(None),
             Step::Blocked => return Ok(Some(Again::WhenWoken)),
@@ -275,10 +285,18 @@ impl Task {
             payload,
             ..
         } = waiting;
-        let InputEdge { input, codec } = self.inputs[gate];
+        let InputEdge {
+            input,
+            codec,
+            ref backlog,
+        } = self.inputs[gate];
+        let is_local = matches!(payload, Payload::Element(_));
         let change = match payload.into_element(codec)? {
             Element::Records(batch) => {
                 self.records_in += batch.len() as u64;
+                if is_local {
+                    backlog.taken(batch.len());
+                }
                 self.chain.give(input, Element::Records(batch));
                 return Ok(());
             }
