@@ -89,51 +89,70 @@ impl Partition for ToAll {
     fn flush(&mut self, _send: Sender<'_>) {}
 }
 
+/// What a bucket allocates at most before it holds anything.
+const FIRST_BYTES: usize = 64 * 1024;
+
 /// Records waiting for one receiving subtask each.
 struct Buckets<T> {
     batches: Vec<Batch<T>>,
+    /// Whether records carry the key group that they were sent by.
+    keyed: bool,
 }
 
 impl<T: Data> Buckets<T> {
-    fn new(parallelism: u32) -> Self {
-        Buckets {
-            batches: (0..parallelism).map(|_| Batch::default()).collect(),
+    fn new(parallelism: u32, keyed: bool) -> Self {
+        let batches = (0..parallelism).map(|_| Self::empty(keyed)).collect();
+        Buckets { batches, keyed }
+    }
+
+    fn empty(keyed: bool) -> Batch<T> {
+        Batch {
+            rows: Vec::with_capacity(BATCH_RECORDS.min(FIRST_BYTES / size_of::<T>().max(1))),
+            timestamps: Vec::new(),
+            key_groups: Vec::with_capacity(if keyed { BATCH_RECORDS } else { 0 }),
         }
     }
 
+    /// Adds a record without timestamp: the fast way.
     #[inline]
-    fn push(
+    fn push(&mut self, subtask: usize, row: T, key_group: u16, send: Sender<'_>) {
+        let bucket = &mut self.batches[subtask];
+        bucket.rows.push(row);
+        if self.keyed {
+            bucket.key_groups.push(key_group);
+        }
+        if bucket.rows.len() >= BATCH_RECORDS {
+            self.send(subtask, send);
+        }
+    }
+
+    fn push_with_timestamp(
         &mut self,
         subtask: usize,
         row: T,
         timestamp: i64,
-        key_group: Option<u16>,
+        key_group: u16,
         send: Sender<'_>,
     ) {
         let bucket = &mut self.batches[subtask];
-        if bucket.rows.capacity() == 0 {
-            bucket.rows.reserve_exact(BATCH_RECORDS);
-            if key_group.is_some() {
-                bucket.key_groups.reserve_exact(BATCH_RECORDS);
-            }
+        // Earlier records of this bucket may have had none.
+        bucket.timestamps.resize(bucket.rows.len(), NO_TIMESTAMP);
+        bucket.timestamps.push(timestamp);
+        self.push(subtask, row, key_group, send);
+    }
+
+    fn send(&mut self, subtask: usize, send: Sender<'_>) {
+        let mut batch = std::mem::replace(&mut self.batches[subtask], Self::empty(self.keyed));
+        if !batch.timestamps.is_empty() {
+            batch.timestamps.resize(batch.rows.len(), NO_TIMESTAMP);
         }
-        if timestamp != NO_TIMESTAMP || !bucket.timestamps.is_empty() {
-            bucket.timestamps.resize(bucket.rows.len(), NO_TIMESTAMP);
-            bucket.timestamps.push(timestamp);
-        }
-        bucket.rows.push(row);
-        if let Some(group) = key_group {
-            bucket.key_groups.push(group);
-        }
-        if bucket.rows.len() == BATCH_RECORDS {
-            send(subtask as u32, Box::new(std::mem::take(bucket)));
-        }
+        send(subtask as u32, Box::new(batch));
     }
 
     fn flush(&mut self, send: Sender<'_>) {
-        for (subtask, bucket) in self.batches.iter_mut().enumerate() {
-            if !bucket.rows.is_empty() {
-                send(subtask as u32, Box::new(std::mem::take(bucket)));
+        for subtask in 0..self.batches.len() {
+            if !self.batches[subtask].rows.is_empty() {
+                self.send(subtask, send);
             }
         }
     }
@@ -149,7 +168,7 @@ impl<T: Data> RoundRobin<T> {
     /// Begins with the subtask of the sender's own number, so that senders spread.
     pub fn new(sender: u32, parallelism: u32) -> Self {
         RoundRobin {
-            buckets: Buckets::new(parallelism),
+            buckets: Buckets::new(parallelism, false),
             next: (sender % parallelism) as usize,
         }
     }
@@ -162,8 +181,13 @@ impl<T: Data> Partition for RoundRobin<T> {
         } = downcast::<T>(batch);
         let mut timestamps = timestamps.into_iter();
         for row in rows {
-            let timestamp = timestamps.next().unwrap_or(NO_TIMESTAMP);
-            self.buckets.push(self.next, row, timestamp, None, send);
+            match timestamps.next() {
+                Some(timestamp) => {
+                    self.buckets
+                        .push_with_timestamp(self.next, row, timestamp, 0, send);
+                }
+                None => self.buckets.push(self.next, row, 0, send),
+            }
             self.next += 1;
             if self.next == self.buckets.batches.len() {
                 self.next = 0;
@@ -194,8 +218,17 @@ impl<T: Data, S: KeySelector<T>> ByKey<T, S> {
             selector,
             max_parallelism,
             owners,
-            buckets: Buckets::new(parallelism),
+            buckets: Buckets::new(parallelism, true),
         }
+    }
+}
+
+impl<T: Data, S: KeySelector<T>> ByKey<T, S> {
+    #[inline]
+    fn owner(&self, row: &T) -> (usize, u16) {
+        let hash_code = self.selector.key(row).hash_code();
+        let group = KeyGroup::of_hash(hash_code, self.max_parallelism).0;
+        (usize::from(self.owners[usize::from(group)]), group)
     }
 }
 
@@ -204,13 +237,17 @@ impl<T: Data, S: KeySelector<T>> Partition for ByKey<T, S> {
         let Batch {
             rows, timestamps, ..
         } = downcast::<T>(batch);
-        let mut timestamps = timestamps.into_iter();
-        for row in rows {
-            let hash_code = self.selector.key(&row).hash_code();
-            let group = KeyGroup::of_hash(hash_code, self.max_parallelism).0;
-            let owner = usize::from(self.owners[usize::from(group)]);
-            let timestamp = timestamps.next().unwrap_or(NO_TIMESTAMP);
-            self.buckets.push(owner, row, timestamp, Some(group), send);
+        if timestamps.is_empty() {
+            for row in rows {
+                let (owner, group) = self.owner(&row);
+                self.buckets.push(owner, row, group, send);
+            }
+            return;
+        }
+        for (row, timestamp) in rows.into_iter().zip(timestamps) {
+            let (owner, group) = self.owner(&row);
+            self.buckets
+                .push_with_timestamp(owner, row, timestamp, group, send);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::hash;
 use crate::key_context::KeyContext;
 use crate::keyed_table::KeyedTable;
 use crate::raw::{RawGroup, RawState};
-use crate::registered::RegisteredState;
+use crate::registered::{RegisteredState, Touch};
 use crate::timers::{TimerQueue, TimerService};
 use crate::{
     Error, ErrorKind, FrozenKeyedState, ListState, MapState, ReducingState, Result, ValueState,
@@ -120,21 +120,25 @@ impl<K: FlinkKey> KeyedBackend<K> {
     /// # Panics
     ///
     /// If a key group is not one of this subtask.
-    pub fn prefetch<'a>(&self, keys: impl Iterator<Item = (&'a K, KeyGroup)> + Clone) -> usize {
+    pub fn prefetch<'a>(&self, keys: impl Iterator<Item = (&'a K, KeyGroup)>) -> usize {
         let states = self.states.borrow();
         let first = self.range.first().0;
         let large = states.iter().filter_map(|slot| match slot {
             Slot::Registered(state) if state.is_large() => Some(&**state),
             Slot::Registered(_) | Slot::Raw(_) => None,
         });
-        let mut found = 0;
-        for state in large {
-            for (key, group) in keys.clone() {
-                let position = usize::from(group.0 - first);
-                found += usize::from(state.touch(position, hash::of_key(key), key));
-            }
+        let mut large = large.peekable();
+        if large.peek().is_none() {
+            return 0;
         }
-        found
+        let touches: Vec<Touch<'a, K>> = keys
+            .map(|(key, group)| Touch {
+                group: usize::from(group.0 - first),
+                hash: hash::of_key(key),
+                key,
+            })
+            .collect();
+        large.map(|state| state.touch(&touches)).sum()
     }
 
     /// Returns a copy of the current key, if there is one.

@@ -5,7 +5,7 @@ use crate::frozen::{FrozenState, StateWriter};
 use crate::hash;
 use crate::key_context::KeyContext;
 use crate::layered::{FrozenGroup, Layered, Progress};
-use crate::registered::RegisteredState;
+use crate::registered::{RegisteredState, Touch};
 use crate::table::Change;
 use millpond_serializer::{ByteReader, Compatibility, FlinkKey, FlinkType, Namespace};
 use millpond_snapshot::{StateMeta, put_length, read_length};
@@ -201,18 +201,21 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
     }
 
     #[inline]
-    fn touch(&self, group: usize, key_hash: u64, key: &K) -> bool {
-        match self.only_namespace {
-            Some(ref namespace) => {
-                let probe = hash::Probe {
-                    hash: key_hash,
-                    key,
-                    namespace,
-                };
-                self.groups.borrow()[group].get(probe).is_some()
-            }
-            None => false,
-        }
+    fn touch(&self, keys: &[Touch<'_, K>]) -> usize {
+        let Some(namespace) = &self.only_namespace else {
+            return 0;
+        };
+        let groups = self.groups.borrow();
+        let has_value = |touch: &&Touch<'_, K>| {
+            let (hash, key) = (touch.hash, touch.key);
+            let probe = hash::Probe {
+                hash,
+                key,
+                namespace,
+            };
+            groups[touch.group].get(probe).is_some()
+        };
+        keys.iter().filter(has_value).count()
     }
 
     fn reserve(&self, group: usize, entries: usize) {

@@ -6,6 +6,14 @@ use millpond_serializer::{ByteReader, Compatibility, SerializerSnapshot};
 use millpond_snapshot::{StateKind, StateMeta};
 use std::any::Any;
 
+/// A key that will be current soon.
+pub(crate) struct Touch<'a, K> {
+    /// The position of its key group.
+    pub(crate) group: usize,
+    pub(crate) hash: u64,
+    pub(crate) key: &'a K,
+}
+
 /// A state whose types, but for that of the key, are hidden.
 pub(crate) trait RegisteredState<K>: Any {
     /// The state itself, for who knows its types.
@@ -42,8 +50,8 @@ pub(crate) trait RegisteredState<K>: Any {
     /// Whether the state is too large for the caches of a processor.
     fn is_large(&self) -> bool;
 
-    /// Looks the key up, so that it is in the caches soon; returns whether it has a value.
-    fn touch(&self, group: usize, key_hash: u64, key: &K) -> bool;
+    /// Looks keys up, so that they are in the caches soon; returns how many have a value.
+    fn touch(&self, keys: &[Touch<'_, K>]) -> usize;
 
     /// Makes room in the group at position `group` for entries to be restored.
     fn reserve(&self, group: usize, entries: usize);

@@ -8,7 +8,7 @@ use crate::frozen::{FrozenState, StateWriter};
 use crate::hash;
 use crate::key_context::KeyContext;
 use crate::minimum::Minimum;
-use crate::registered::RegisteredState;
+use crate::registered::{RegisteredState, Touch};
 use imbl::OrdSet;
 use millpond_serializer::{
     ByteReader, Compatibility, FlinkKey, FlinkType, Namespace, SerializerSnapshot, TimerElement,
@@ -337,8 +337,8 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
         false
     }
 
-    fn touch(&self, _group: usize, _key_hash: u64, _key: &K) -> bool {
-        false
+    fn touch(&self, _keys: &[Touch<'_, K>]) -> usize {
+        0
     }
 
     fn reserve(&self, _group: usize, _additional: usize) {}

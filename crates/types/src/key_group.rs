@@ -24,7 +24,14 @@ impl KeyGroup {
     /// `max_parallelism` is 1 to 32768.
     #[inline]
     pub fn of_hash(hash_code: i32, max_parallelism: u32) -> Self {
-        KeyGroup((spread(hash_code) % max_parallelism) as u16)
+        let spread = spread(hash_code);
+        // Nearly always a power of two, and a division costs as much as all the rest.
+        let group = if max_parallelism.is_power_of_two() {
+            spread & (max_parallelism - 1)
+        } else {
+            spread % max_parallelism
+        };
+        KeyGroup(group as u16)
     }
 
     /// Returns the subtask, counted from 0, that owns this key group.
