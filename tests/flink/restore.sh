@@ -42,10 +42,10 @@ for p in 1 2 3; do
   for type in i64 string; do
     check "Millpond writes small-$type-$p" millpond "$FLINK_WORK/small-$type-$p" \
       keyed_count --key-type $type --keys 50 --records 777 -D parallelism.default=$p
-    check "... all of it inline" [ "$(ls "$FLINK_WORK/small-$type-$p")" = _metadata ]
+    check "... small state inline" [ "$(ls "$FLINK_WORK/small-$type-$p")" = _metadata ]
     check "Millpond writes large-$type-$p" millpond "$FLINK_WORK/large-$type-$p" \
       keyed_count --key-type $type --keys 20000 --records 70001 -D parallelism.default=$p
-    check "... with files" [ "$(ls "$FLINK_WORK/large-$type-$p" | wc -l)" -gt "$p" ]
+    check "... large state in files" [ "$(ls "$FLINK_WORK/large-$type-$p" | wc -l)" -gt "$p" ]
   done
 done
 

@@ -11,6 +11,8 @@ import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.core.execution.SavepointFormatType;
 import org.apache.flink.api.common.state.ListStateDescriptor;
+import org.apache.flink.runtime.execution.ExecutionState;
+import org.apache.flink.runtime.executiongraph.AccessExecutionVertex;
 import org.apache.flink.runtime.jobgraph.JobGraph;
 import org.apache.flink.runtime.jobgraph.SavepointRestoreSettings;
 import org.apache.flink.runtime.jobmaster.JobResult;
@@ -93,10 +95,9 @@ public final class Peer {
                 SavepointFormatType format = task[6].equals("NATIVE") ? SavepointFormatType.NATIVE : SavepointFormatType.CANONICAL;
                 Kinds.build(env, Long.parseLong(task[2]), Long.parseLong(task[3]));
                 JobGraph graph = graph(env, task[1]);
-                cluster.submitJob(graph).get(60, TimeUnit.SECONDS);
-                while (!Kinds.Numbers.done) {
-                    JobStatus status = cluster.getJobStatus(graph.getJobID()).get();
-                    if (status.isGloballyTerminalState()) return failure(graph);
+                submit(graph);
+                while (!(Kinds.Numbers.done && running(graph))) {
+                    if (cluster.getJobStatus(graph.getJobID()).get().isGloballyTerminalState()) return failure(graph);
                     Thread.sleep(20);
                 }
                 String written = cluster.stopWithSavepoint(graph.getJobID(), task[7], false, format).get(60, TimeUnit.SECONDS);
@@ -107,6 +108,14 @@ public final class Peer {
             }
             default: throw new IllegalArgumentException(task[0]);
         }
+    }
+
+    /** Whether every subtask runs: earlier no savepoint can be taken. */
+    private static boolean running(JobGraph graph) throws Exception {
+        for (AccessExecutionVertex vertex : cluster.getExecutionGraph(graph.getJobID()).get().getAllExecutionVertices()) {
+            if (vertex.getExecutionState() != ExecutionState.RUNNING) return false;
+        }
+        return true;
     }
 
     private static List<Path> list(Path directory) throws Exception {
@@ -139,6 +148,12 @@ public final class Peer {
         return graph;
     }
 
+    /** Submits a job, and waits until its job master can be asked. */
+    private static void submit(JobGraph graph) throws Exception {
+        cluster.submitJob(graph).get(60, TimeUnit.SECONDS);
+        while (cluster.getJobStatus(graph.getJobID()).get() == JobStatus.INITIALIZING) Thread.sleep(5);
+    }
+
     private static String failure(JobGraph graph) throws Exception {
         JobResult result = cluster.requestJobResult(graph.getJobID()).get(60, TimeUnit.SECONDS);
         if (!result.getSerializedThrowable().isPresent()) return "FAIL the job ended by itself";
@@ -151,7 +166,7 @@ public final class Peer {
     private static String restore(StreamExecutionEnvironment env, String savepoint) throws Exception {
         Dump.ROWS.clear();
         JobGraph graph = graph(env, savepoint);
-        cluster.submitJob(graph).get(60, TimeUnit.SECONDS);
+        submit(graph);
         JobResult result = cluster.requestJobResult(graph.getJobID()).get(60, TimeUnit.SECONDS);
         return result.isSuccess() ? null : failure(graph);
     }
