@@ -116,9 +116,12 @@ impl FileSystem for LocalFileSystem {
     }
 
     fn exists(&self, location: &Location) -> Result<bool, Error> {
-        local(location)?
-            .try_exists()
-            .map_err(|error| Error::io("look for", location, error))
+        match local(location)?.try_exists() {
+            Ok(found) => Ok(found),
+            // Nothing lies below a file.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+            Err(error) => Err(Error::io("look for", location, error)),
+        }
     }
 
     fn len(&self, file: &Location) -> Result<u64, Error> {

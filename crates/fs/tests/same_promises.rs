@@ -42,6 +42,15 @@ fn what_was_written_is_read_at_any_place() {
 }
 
 #[test]
+fn nothing_exists_below_a_file() {
+    on_both(|fs, root| {
+        let file = root.join("chk-1/_metadata");
+        fs.write_atomic(&file, b"text").expect("room");
+        assert!(!fs.exists(&file.join("_metadata")).expect("known"));
+    });
+}
+
+#[test]
 fn a_file_is_created_once_and_replaced_only_atomically() {
     on_both(|fs, root| {
         let file = root.join("chk-1/_metadata");
