@@ -80,7 +80,10 @@ impl<S: Sink> SinkOperator<S> {
     }
 
     fn commit_up_to(&mut self, checkpoint: CheckpointId) -> Result<()> {
-        let later = self.pending.split_off(&(checkpoint.saturating_add(1)));
+        let later = match checkpoint.checked_add(1) {
+            Some(next) => self.pending.split_off(&next),
+            None => BTreeMap::new(),
+        };
         let due = std::mem::replace(&mut self.pending, later);
         let committables: Vec<Vec<u8>> = due.into_values().flatten().collect();
         if committables.is_empty() {
