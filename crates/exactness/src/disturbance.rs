@@ -20,10 +20,10 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// A random scenario of about two seconds of input.
+    /// A random scenario of a few seconds of input.
     pub fn random(random: &mut Random) -> Self {
         let rate = random.between(5_000, 30_000);
-        let length = |random: &mut Random| random.between(rate / 2, 2 * rate);
+        let length = |random: &mut Random| random.between(rate / 2, 4 * rate);
         Scenario {
             exactly_once: random.chance(75),
             interval_ms: random.between(20, 200),
@@ -35,7 +35,7 @@ impl Scenario {
                 keys: random.between(1, 500),
             },
             rate,
-            disturbances: random.between(1, 5),
+            disturbances: random.between(1, 8),
         }
     }
 }
@@ -47,8 +47,18 @@ enum Disturbance {
     KillWorker,
     Savepoint,
     Stop,
+    /// The job master is killed while it takes a savepoint.
+    KillWhileSaving,
     /// The job master is killed while it stops with a savepoint.
     KillWhileStopping,
+}
+
+/// How a run goes on behind a disturbance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Start,
+    Over,
 }
 
 /// How often each thing has happened.
@@ -151,15 +161,20 @@ impl Run<'_> {
     fn go(&mut self) {
         let mut job = self.start();
         for _ in 0..self.scenario.disturbances {
-            let pause = self.random.duration(Duration::from_millis(1200));
+            let longest_ms = if self.random.chance(30) { 80 } else { 900 };
+            let pause = self.random.duration(Duration::from_millis(longest_ms));
             if job.ends_within(pause) {
                 break;
             }
             let disturbance = self.choose();
             eprintln!("  after {pause:?}: {disturbance:?}");
-            if self.disturb(&mut job, disturbance) {
-                drop(job);
-                job = self.start();
+            match self.disturb(&mut job, disturbance) {
+                Next::GoOn => {}
+                Next::Start => {
+                    drop(job);
+                    job = self.start();
+                }
+                Next::Over => return,
             }
         }
         job.finish();
@@ -198,33 +213,29 @@ impl Run<'_> {
             0..=3 if self.processes > 1 => Disturbance::KillWorker,
             0..=4 => Disturbance::KillMaster,
             5 | 6 => Disturbance::Savepoint,
-            7 | 8 => Disturbance::Stop,
+            7 => Disturbance::Stop,
+            8 => Disturbance::KillWhileSaving,
             _ => Disturbance::KillWhileStopping,
         }
     }
 
-    /// Returns whether the job has to be started again.
-    fn disturb(&mut self, job: &mut JobProcess, disturbance: Disturbance) -> bool {
+    fn disturb(&mut self, job: &mut JobProcess, disturbance: Disturbance) -> Next {
         match disturbance {
-            Disturbance::KillMaster => {
-                self.tally.masters += 1;
-                job.kill_master();
-                true
-            }
+            Disturbance::KillMaster => self.kill_master(job),
             Disturbance::KillWorker => {
                 let workers = job.workers();
                 if !workers.is_empty() {
                     self.tally.workers += 1;
                     kill_process(workers[self.random.below(workers.len() as u64) as usize]);
                 }
-                false
+                Next::GoOn
             }
             Disturbance::Savepoint => {
                 let result = job
                     .trigger_savepoint()
                     .and_then(|id| job.savepoint_result(&id));
                 self.tally.savepoints += u64::from(matches!(result, Some(Ok(_))));
-                false
+                Next::GoOn
             }
             Disturbance::Stop => {
                 let result = job
@@ -234,24 +245,38 @@ impl Run<'_> {
                     Some(Ok(_)) => {
                         self.tally.stops += 1;
                         job.finish();
-                        true
+                        Next::Start
                     }
                     // It is not up yet, or all input has ended.
-                    Some(Err(why)) => {
-                        eprintln!("  not stopped: {why}");
-                        false
-                    }
-                    None => false,
+                    Some(Err(_)) | None => Next::GoOn,
                 }
+            }
+            Disturbance::KillWhileSaving => {
+                job.trigger_savepoint();
+                self.kill_soon(job)
             }
             Disturbance::KillWhileStopping => {
                 job.trigger_stop(false);
-                let pause = self.random.duration(Duration::from_millis(60));
-                job.ends_within(pause);
-                self.tally.masters += 1;
-                job.kill_master();
-                true
+                self.kill_soon(job)
             }
+        }
+    }
+
+    fn kill_soon(&mut self, job: &mut JobProcess) -> Next {
+        let pause = self.random.duration(Duration::from_millis(60));
+        job.ends_within(pause);
+        self.kill_master(job)
+    }
+
+    fn kill_master(&mut self, job: &mut JobProcess) -> Next {
+        let had_ended = job.has_ended().is_some();
+        job.kill_master();
+        self.tally.masters += u64::from(!had_ended);
+        // A job that has finished deletes its checkpoints: it may not begin anew.
+        let found = self.bench.published();
+        match difference(&expected(&self.scenario.workload), &found) {
+            None => Next::Over,
+            Some(_) => Next::Start,
         }
     }
 }

@@ -45,7 +45,8 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A bench for `program` with directories of its own.
+    /// A bench for `program` with directories of its own. `MILLPOND_EXACTNESS_JOB` names another
+    /// build of it, such as one for release.
     ///
     /// # Panics
     ///
@@ -53,7 +54,9 @@ impl Bench {
     pub fn new(program: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("exactness-").tempdir();
         Bench {
-            program: PathBuf::from(program),
+            program: std::env::var_os("MILLPOND_EXACTNESS_JOB")
+                .unwrap_or(program.into())
+                .into(),
             directory: directory.expect("a directory can be made"),
             arguments: Vec::new(),
             options: Vec::new(),

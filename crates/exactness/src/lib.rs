@@ -10,9 +10,11 @@
 //! | `lines` | multisets of lines, and how two of them differ |
 //! | `job_process` | a job in a child process: start, REST, kill -9, end |
 //! | `disturbance` | random runs: what happens to a job, when, and how it goes on |
+//! | `flink_count` | the content of a `count` job, as real Flink ran it too |
 //! | `random` | random numbers that a printed seed brings back |
 
 pub mod disturbance;
+pub mod flink_count;
 pub mod job_process;
 pub mod lines;
 pub mod oracle;

@@ -1,0 +1,90 @@
+//! A function that panics or returns an error fails the job with its message and place, and the
+//! restart strategy says how often the job is tried again.
+
+use millpond_exactness::job_process::Bench;
+use millpond_exactness::lines::difference;
+use millpond_exactness::oracle::{Workload, expected};
+
+const WORKLOAD: Workload = Workload {
+    records_a: 6_000,
+    records_b: 3_000,
+    keys: 30,
+};
+
+fn bench(failure: &str) -> Bench {
+    let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"));
+    let log = bench.directory().join("failures").display().to_string();
+    bench
+        .argument("--records-a", WORKLOAD.records_a)
+        .argument("--records-b", WORKLOAD.records_b)
+        .argument("--keys", WORKLOAD.keys)
+        .argument("--rate", 10_000)
+        .argument("--failure", failure)
+        .argument("--failure-at", 3_000)
+        .argument("--failure-log", log)
+        .option("parallelism.default", 2)
+        .option("execution.checkpointing.interval", "30 ms")
+}
+
+fn failures(bench: &Bench) -> usize {
+    std::fs::read_dir(bench.directory().join("failures")).map_or(0, Iterator::count)
+}
+
+/// A job that fails at the same record again and again, `attempts` times started anew.
+fn fails_for_good(failure: &str, message: &str, processes: &str) {
+    let bench = bench(failure);
+    let mut job = bench.start(&[
+        ("cluster.processes", processes),
+        ("restart-strategy.fixed-delay.attempts", "2"),
+    ]);
+    let status = job.wait();
+    assert_eq!(status.code(), Some(1), "{}", job.log());
+    let handshake = job.handshake().expect("it has run");
+    assert_eq!(handshake.status.as_deref(), Some("FAILED"));
+    let why = handshake.failure.expect("a reason");
+    assert!(why.contains(message), "the message: {why}");
+    assert!(
+        why.contains("fails") && why.contains("/2)"),
+        "operator and subtask: {why}"
+    );
+    assert_eq!(failures(&bench), 3, "one attempt and two more");
+    assert!(
+        bench.newest_snapshot().is_some(),
+        "a failed job keeps its newest checkpoint"
+    );
+}
+
+#[test]
+fn a_panic_fails_the_job_with_message_and_place() {
+    fails_for_good("panic", "record 3000 is not to my taste", "1");
+}
+
+#[test]
+fn an_error_fails_the_job_with_message_and_place() {
+    fails_for_good("error", "record 3000 cannot be digested", "1");
+}
+
+#[test]
+fn a_panic_in_a_worker_process_fails_the_job_with_message_and_place() {
+    fails_for_good("panic", "record 3000 is not to my taste", "2");
+}
+
+#[test]
+fn without_restarts_the_first_error_is_the_last() {
+    let bench = bench("error");
+    let mut job = bench.start(&[("restart-strategy.type", "none")]);
+    assert_eq!(job.wait().code(), Some(1), "{}", job.log());
+    assert_eq!(failures(&bench), 1);
+}
+
+#[test]
+fn a_job_that_fails_twice_still_publishes_exactly_once() {
+    for (failure, processes) in [("panic", "1"), ("error", "2")] {
+        let bench = bench(failure).argument("--failures", 2);
+        let mut job = bench.start(&[("cluster.processes", processes)]);
+        job.finish();
+        assert_eq!(failures(&bench), 2);
+        let wrong = difference(&expected(&WORKLOAD), &bench.published());
+        assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+    }
+}

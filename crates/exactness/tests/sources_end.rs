@@ -1,0 +1,111 @@
+//! Checkpoints go on while sources end, and the last one publishes everything.
+
+use millpond_exactness::job_process::{Bench, wait_for};
+use millpond_exactness::lines::{Lines, difference};
+use millpond_exactness::oracle::{Workload, expected};
+
+fn bench(workload: &Workload) -> Bench {
+    Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--records-a", workload.records_a)
+        .argument("--records-b", workload.records_b)
+        .argument("--keys", workload.keys)
+        .option("parallelism.default", 2)
+}
+
+fn assert_exact(bench: &Bench, workload: &Workload) {
+    let wrong = difference(&expected(workload), &bench.published());
+    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+}
+
+#[test]
+fn checkpoints_go_on_when_one_of_two_sources_has_ended() {
+    let workload = Workload {
+        records_a: 20_000,
+        records_b: 100,
+        keys: 20,
+    };
+    let bench = bench(&workload)
+        .argument("--rate", 10_000)
+        .option("execution.checkpointing.interval", "20 ms")
+        .option(
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "RETAIN_ON_CANCELLATION",
+        );
+    let of_b = |lines: &Lines| lines.keys().any(|line| line.starts_with("timer,"));
+    let mut job = bench.start(&[]);
+    // Timers fire only when input B, whose watermark is behind, does not hold them: it has ended.
+    wait_for("the end of input B", || {
+        of_b(&bench.published()).then_some(())
+    });
+    let so_far = job.completed_checkpoints().expect("the job answers");
+    job.wait_for_checkpoints(so_far + 5);
+    job.kill_master();
+    let newest = bench.newest_snapshot().expect("a checkpoint").path();
+    let mut job = bench.start(&[
+        ("execution.state-recovery.path", &newest),
+        ("parallelism.default", "3"),
+    ]);
+    job.finish();
+    assert_exact(&bench, &workload);
+}
+
+#[test]
+fn the_end_of_all_sources_publishes_everything_by_a_last_checkpoint() {
+    let workload = Workload {
+        records_a: 5_000,
+        records_b: 3_000,
+        keys: 20,
+    };
+    for processes in ["1", "2"] {
+        let bench = bench(&workload);
+        // No checkpoint but the last is ever due.
+        let mut job = bench.start(&[
+            ("execution.checkpointing.interval", "1 h"),
+            ("cluster.processes", processes),
+        ]);
+        job.finish();
+        assert_exact(&bench, &workload);
+    }
+}
+
+#[test]
+fn without_checkpoints_everything_is_published_at_the_end() {
+    let workload = Workload {
+        records_a: 5_000,
+        records_b: 3_000,
+        keys: 20,
+    };
+    for processes in ["1", "2"] {
+        let bench = bench(&workload);
+        let mut job = bench.start(&[("cluster.processes", processes)]);
+        job.finish();
+        assert_exact(&bench, &workload);
+    }
+}
+
+#[test]
+fn a_silent_source_holds_neither_records_nor_checkpoints() {
+    let workload = Workload {
+        records_a: 200_000,
+        records_b: 0,
+        keys: 20,
+    };
+    let records = |lines: &Lines| -> u64 {
+        let lines = lines.iter().filter(|(line, _)| line.starts_with("count,"));
+        lines.map(|(_, times)| times).sum()
+    };
+    let all = records(&expected(&workload));
+    for processes in ["1", "2"] {
+        let bench = bench(&workload)
+            .argument("--silent-b", true)
+            .argument("--endless", true)
+            .option("execution.checkpointing.interval", "50 ms");
+        let mut job = bench.start(&[("cluster.processes", processes)]);
+        job.wait_for_checkpoints(2);
+        wait_for("all records of the other source", || {
+            (records(&bench.published()) == all).then_some(())
+        });
+        job.stop(false);
+        assert_eq!(records(&bench.published()), all);
+    }
+}
