@@ -22,8 +22,6 @@ pub(crate) struct Deployment {
     pub(crate) exactly_once: bool,
     /// Whether sinks wait for checkpoints to commit.
     pub(crate) checkpointing: bool,
-    /// For how long the job has been running on the master's clock.
-    pub(crate) elapsed_ms: u64,
     pub(crate) restore: Option<RestoreFrom>,
     /// Splits dealt out by the enumerators.
     pub(crate) splits: Vec<AssignedSplits>,
@@ -37,6 +35,8 @@ pub(crate) struct RestoreFrom {
     /// Its directory or metadata file.
     pub(crate) pointer: String,
     pub(crate) plan: RestorePlan,
+    /// Whether state may be dropped that the program has no place for.
+    pub(crate) allow_non_restored_state: bool,
 }
 
 /// Splits that an enumerator has dealt to one subtask.
@@ -87,6 +87,8 @@ impl Deployment {
                         checkpoint: from.plan.checkpoint,
                         keyed: state.keyed.clone(),
                         operator: state.operator.clone(),
+                        finished: state.finished,
+                        allow_non_restored_state: from.allow_non_restored_state,
                     };
                     restore.states.insert((operator.id, subtask), restored);
                 }

@@ -259,13 +259,13 @@ impl Master {
         for warning in &recovered.warnings {
             tracing::warn!("{warning}");
         }
-        match self.deploy(recovered, now_ms) {
+        match self.deploy(recovered) {
             Ok(()) => self.phase = Phase::Deploying,
             Err(message) => self.fail_attempt(None, message),
         }
     }
 
-    fn deploy(&mut self, recovered: Recovered, now_ms: u64) -> Result<(), String> {
+    fn deploy(&mut self, recovered: Recovered) -> Result<(), String> {
         {
             let mut view = self.view.lock();
             view.restarts = self.attempt - 1;
@@ -284,7 +284,6 @@ impl Master {
             exactly_once: self.options.exactly_once,
             checkpointing: self.options.coordinator.interval_ms.is_some()
                 && self.options.coordinator.checkpoints_after_tasks_finish,
-            elapsed_ms: now_ms - self.started_ms,
             restore: recovered.restore,
             splits,
             data_addresses: Vec::new(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millpond_fs::{FileSystem, Location, file_system_for};
-use millpond_snapshot::{LoadedSnapshot, METADATA_FILE};
+use millpond_snapshot::{ErrorKind, LoadedSnapshot, METADATA_FILE};
 
 /// Why a pointer leads nowhere.
 pub(crate) struct PointerError {
@@ -33,7 +33,8 @@ pub(crate) fn load(pointer: &str) -> Result<LoadedSnapshot, PointerError> {
         return Err(PointerError::permanent(missing));
     }
     millpond_snapshot::load(Arc::clone(&fs), &location).map_err(|error| PointerError {
-        is_transient: error.is_transient(),
+        // Whatever the file system refuses now says nothing about the snapshot.
+        is_transient: matches!(error.kind(), ErrorKind::Io(_)),
         message: error.to_string(),
     })
 }

@@ -182,6 +182,7 @@ impl Recovery {
         let restore = RestoreFrom {
             pointer: pointer.to_owned(),
             plan,
+            allow_non_restored_state: self.allow_non_restored_state,
         };
         Ok(Recovered {
             restore: Some(restore),

@@ -260,7 +260,6 @@ pub(crate) fn attempt_options(
         checkpointing: deployment.checkpointing,
         restore: deployment.restore(program)?,
         clock: Arc::new(SystemClock),
-        elapsed: Duration::from_millis(deployment.elapsed_ms),
         sockets,
     })
 }

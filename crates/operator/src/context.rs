@@ -5,12 +5,14 @@ use std::sync::Arc;
 use millpond_snapshot::{KeyedHandle, LoadedSnapshot, OperatorStateHandle};
 use millpond_types::{CheckpointId, Clock, JobId, KeyGroupRange, OperatorId};
 
+use crate::error::{FunctionError, Result};
+
 /// Which subtask of which operator this is.
 #[derive(Clone, Debug)]
 pub struct SubtaskInfo {
     /// The job.
     pub job: JobId,
-    /// The try to run it: counts from 1 over all starts that share `job`.
+    /// The try to run it: counts from 1 in each start of the program.
     pub attempt: u32,
     /// The operator.
     pub operator: OperatorId,
@@ -44,6 +46,23 @@ pub struct RestoredState {
     pub keyed: Vec<KeyedHandle>,
     /// Operator state, already redistributed: all that is listed belongs to this subtask.
     pub operator: Vec<OperatorStateHandle>,
+    /// The operator had ended in the snapshot: a source has nothing to read any more.
+    pub finished: bool,
+    /// Whether state that the operator has no place for may be dropped.
+    pub allow_non_restored_state: bool,
+}
+
+/// Which kinds of state an operator can take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restores {
+    /// None: it is stateless.
+    Nothing,
+    /// Operator state.
+    OperatorState,
+    /// Keyed state.
+    KeyedState,
+    /// Both.
+    Both,
 }
 
 /// Wakes the task of an operator from another thread.
@@ -61,6 +80,34 @@ pub struct OpenContext {
     pub clock: Arc<dyn Clock>,
     /// Wakes this task: for sources and sinks with threads of their own.
     pub wake: Wake,
+}
+
+impl OpenContext {
+    /// Refuses a snapshot with state that the operator has no place for: it would be lost.
+    ///
+    /// # Errors
+    ///
+    /// There is such state, and the user has not allowed to drop it.
+    pub fn check_restored(&self, takes: Restores) -> Result<()> {
+        let Some(restored) = &self.restored else {
+            return Ok(());
+        };
+        let takes_keyed = matches!(takes, Restores::KeyedState | Restores::Both);
+        let takes_operator = matches!(takes, Restores::OperatorState | Restores::Both);
+        let lost = match () {
+            () if !takes_keyed && !restored.keyed.is_empty() => "keyed",
+            () if !takes_operator && !restored.operator.is_empty() => "operator",
+            () => return Ok(()),
+        };
+        if restored.allow_non_restored_state {
+            return Ok(());
+        }
+        Err(FunctionError::new(format!(
+            "snapshot \"{}\" holds {lost} state for operator {} (\"{}\"), which has no {lost} state \
+             any more; give the operator another uid, or pass --allowNonRestoredState to drop the state",
+            restored.snapshot.directory, self.info.operator, self.info.name
+        )))
+    }
 }
 
 /// Which snapshot is being taken.

@@ -16,7 +16,7 @@ pub mod sink;
 pub mod source;
 
 pub use batch::{AnyBatch, Batch, BatchCodec, Data};
-pub use context::{OpenContext, RestoredState, SnapshotContext, SubtaskInfo, Wake};
+pub use context::{OpenContext, RestoredState, Restores, SnapshotContext, SubtaskInfo, Wake};
 pub use element::{Element, MAX_WATERMARK, NO_TIMESTAMP};
 pub use error::{FunctionError, Result};
 pub use operator::{Durable, Operator, OperatorFactory, OperatorSnapshot};

@@ -30,7 +30,6 @@ use crate::dataflow;
 use crate::panic::contain;
 use crate::program::Program;
 use crate::snapshot_pool::SnapshotPool;
-use crate::time::TickClock;
 
 /// How often a worker looks for messages that did not wake it.
 const IDLE_PARK: Duration = Duration::from_millis(100);
@@ -80,8 +79,6 @@ pub struct AttemptOptions {
     pub restore: Restore,
     /// The clock.
     pub clock: Arc<dyn Clock>,
-    /// For how long the attempt has been running already, on the master's clock.
-    pub elapsed: Duration,
     /// Connections to the other processes, by process; empty for a single process.
     pub sockets: Vec<Option<TcpStream>>,
 }
@@ -171,12 +168,7 @@ pub fn start_attempt(
     mut options: AttemptOptions,
     to_master: Sender<FromWorker>,
 ) -> std::io::Result<AttemptHandle> {
-    let ticks = TickClock::new(options.elapsed);
-    let control = Arc::new(Control::new(
-        options.attempt,
-        options.workers as usize,
-        ticks,
-    ));
+    let control = Arc::new(Control::new(options.attempt, options.workers as usize));
     let sockets = std::mem::take(&mut options.sockets);
     let clones = sockets
         .iter()

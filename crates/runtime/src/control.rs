@@ -46,10 +46,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Control {
     /// Nothing has been heard yet.
-    pub(crate) fn new(attempt: Attempt, workers: usize, ticks: TickClock) -> Self {
+    pub(crate) fn new(attempt: Attempt, workers: usize) -> Self {
         Control {
             attempt,
-            ticks,
+            ticks: TickClock::new(),
             backlogs: Backlogs::default(),
             version: AtomicU64::new(0),
             announcements: Mutex::new(BTreeMap::new()),
@@ -78,9 +78,7 @@ impl Control {
                 confirm = Some(epoch);
             }
             ToWorker::Advance { attempt, epoch } if attempt == self.attempt => {
-                if self.announced(epoch) == Some(EpochEnd::Nothing) {
-                    self.ticks.reset();
-                }
+                self.ticks.reset();
                 self.advanced.fetch_max(epoch + 1, Ordering::SeqCst);
             }
             ToWorker::NotifyComplete {

@@ -165,6 +165,11 @@ impl<'scope> Builder<'_, 'scope> {
             vertex.parallelism
         );
         self.board.current.replace(Some(name.clone()));
+        let head = self
+            .options
+            .restore
+            .state(vertex.operators[0].id, self.worker);
+        let had_ended = head.is_some_and(|restored| restored.finished);
         let mut links = Vec::new();
         for (position, operator) in vertex.operators.iter().enumerate() {
             let program = &self.program.nodes[operator.node.0 as usize];
@@ -210,6 +215,7 @@ impl<'scope> Builder<'_, 'scope> {
             vertex: vertex.index,
             subtask: self.worker,
             is_source: vertex.is_source(),
+            had_ended,
             chain: Chain::new(links, writers),
             inputs: input_edges,
             gates,

@@ -79,6 +79,8 @@ struct SourceState {
     ended: bool,
     /// It had nothing to read when it was last asked.
     quiet: bool,
+    /// It had ended in the snapshot, and still has to say so.
+    had_ended: bool,
 }
 
 struct Waiting {
@@ -116,6 +118,8 @@ pub(crate) struct TaskParts {
     pub(crate) vertex: VertexIndex,
     pub(crate) subtask: u32,
     pub(crate) is_source: bool,
+    /// A source that had ended in the snapshot.
+    pub(crate) had_ended: bool,
     pub(crate) chain: Chain,
     pub(crate) inputs: Vec<InputEdge>,
     pub(crate) gates: Gates,
@@ -130,6 +134,7 @@ impl Task {
             waits_for_room: false,
             ended: false,
             quiet: false,
+            had_ended: parts.had_ended,
         });
         Task {
             name: parts.name,
@@ -321,6 +326,10 @@ impl Task {
         };
         source.window.taken(self.board.sinks.get());
         source.quiet = false;
+        if std::mem::take(&mut source.had_ended) {
+            self.end_source()?;
+            return Ok(None);
+        }
         if source.ended {
             source.quiet = true;
             return Ok(Some(Again::After(IDLE_PERIOD)));
@@ -380,7 +389,8 @@ impl Task {
         let reached = if self.source.is_some() {
             !self.closing && self.board.control.may_advance(epoch)
         } else {
-            self.alignment.is_reached(frontier, self.held())
+            let held = self.queue.iter().map(|waiting| waiting.time);
+            self.alignment.is_reached(frontier, held)
         };
         if !reached {
             return Ok(false);
@@ -447,11 +457,6 @@ impl Task {
             to_master: self.board.to_master.clone(),
         });
         Ok(())
-    }
-
-    /// The lowest time of what waits in the queue.
-    fn held(&self) -> Option<Time> {
-        self.queue.iter().map(|waiting| waiting.time).min()
     }
 
     /// The lowest time that the task may still send at.

@@ -1,11 +1,11 @@
 //! Timestamps of the data plane: epoch (high 32 bits) and tick (low 32 bits).
 //!
 //! Epochs are the parts of an attempt between two barriers. Ticks measure how far the sinks have
-//! come, for the window of a source; they come from one clock, run on across epochs and begin anew
-//! when the coordinator ends an epoch for that.
+//! come, for the window of a source; they come from one clock and begin anew with each epoch. Before
+//! they run out (39 hours) the coordinator ends an epoch for nothing else.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Epoch and tick.
 pub type Time = u64;
@@ -28,43 +28,39 @@ pub fn last_of(epoch: u32) -> Time {
     pack(epoch, u32::MAX)
 }
 
-/// How long an attempt can run before ticks must begin anew: about half of all ticks.
-pub const TICK_RESET_INTERVAL: Duration = Duration::from_secs(70_000);
-
-/// The clock that all sources of a process share; it counts ticks since `origin`.
+/// The clock that all sources of a process share; it counts ticks since the epoch began.
 #[derive(Debug)]
-pub struct TickClock {
-    started: std::time::Instant,
+pub(crate) struct TickClock {
+    started: Instant,
     /// Nanoseconds after `started` at which ticks began anew.
     origin_ns: AtomicU64,
 }
 
 impl TickClock {
-    /// A clock that stands `elapsed` after the begin of the attempt.
-    pub fn new(elapsed: Duration) -> Self {
-        let now = std::time::Instant::now();
+    /// A clock that begins now.
+    pub(crate) fn new() -> Self {
         TickClock {
-            started: now.checked_sub(elapsed).unwrap_or(now),
+            started: Instant::now(),
             origin_ns: AtomicU64::new(0),
         }
     }
 
     /// The present tick.
-    pub fn tick(&self) -> u32 {
+    pub(crate) fn tick(&self) -> u32 {
         let ns = self.started.elapsed().as_nanos() as u64;
         let since = ns.saturating_sub(self.origin_ns.load(Ordering::Relaxed));
         u32::try_from(since >> TICK_SHIFT).unwrap_or(u32::MAX - 1)
     }
 
     /// Lets ticks begin anew.
-    pub fn reset(&self) {
+    pub(crate) fn reset(&self) {
         self.origin_ns
             .store(self.started.elapsed().as_nanos() as u64, Ordering::Relaxed);
     }
 }
 
 /// Ticks in a duration, at least 1.
-pub fn ticks(duration: Duration) -> u32 {
+pub(crate) fn ticks(duration: Duration) -> u32 {
     ((duration.as_nanos() as u64) >> TICK_SHIFT).clamp(1, u64::from(u32::MAX)) as u32
 }
 

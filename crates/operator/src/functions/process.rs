@@ -7,7 +7,7 @@ use millpond_state::{OperatorListState, OperatorStateBackend};
 use millpond_types::{CheckpointId, Clock};
 
 use crate::batch::{Batch, Data, downcast};
-use crate::context::{OpenContext, SnapshotContext, SubtaskInfo};
+use crate::context::{OpenContext, Restores, SnapshotContext, SubtaskInfo};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::Result;
 use crate::functions::restore::restore_operator;
@@ -178,6 +178,7 @@ where
     O: Fn(&mut ProcessOpenContext<'_>) -> Result<F>,
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::OperatorState)?;
         let operator = OperatorStateBackend::new();
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;

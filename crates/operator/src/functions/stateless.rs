@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::batch::{Batch, Data, downcast};
-use crate::context::{OpenContext, SnapshotContext};
+use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::Result;
 use crate::operator::{Operator, OperatorSnapshot};
@@ -32,8 +32,8 @@ impl<F, In, Out> MapOperator<F, In, Out> {
 }
 
 impl<F: Fn(In) -> Out, In: Data, Out: Data> Operator for MapOperator<F, In, Out> {
-    fn open(&mut self, _context: OpenContext) -> Result<()> {
-        Ok(())
+    fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::Nothing)
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
@@ -76,8 +76,8 @@ impl<F, T> FilterOperator<F, T> {
 }
 
 impl<F: Fn(&T) -> bool, T: Data> Operator for FilterOperator<F, T> {
-    fn open(&mut self, _context: OpenContext) -> Result<()> {
-        Ok(())
+    fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::Nothing)
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
@@ -146,8 +146,8 @@ where
     In: Data,
     I: IntoIterator<Item: Data>,
 {
-    fn open(&mut self, _context: OpenContext) -> Result<()> {
-        Ok(())
+    fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::Nothing)
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millpond_types::Clock;
 
 use crate::batch::{Batch, Data, downcast};
-use crate::context::{OpenContext, SnapshotContext};
+use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::{Element, MAX_WATERMARK};
 use crate::error::Result;
 use crate::operator::{Operator, OperatorSnapshot};
@@ -103,6 +103,7 @@ impl<T: Data> WatermarksOperator<T> {
 
 impl<T: Data> Operator for WatermarksOperator<T> {
     fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::Nothing)?;
         self.clock = Some(context.clock);
         let now_ms = self.now_ms();
         self.next_emission_ms = now_ms + self.interval_ms;

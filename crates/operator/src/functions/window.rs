@@ -12,7 +12,7 @@ use millpond_state::{KeyedBackend, ReducingState, TimerHandle, TimerService};
 use millpond_types::KeyGroup;
 
 use crate::batch::{Batch, Data, downcast};
-use crate::context::{OpenContext, SnapshotContext};
+use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::{FunctionError, Result};
 use crate::functions::restore::restore_keyed;
@@ -157,6 +157,7 @@ where
     Out: Data,
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::KeyedState)?;
         let info = context.info;
         let keyed = KeyedBackend::new(info.max_parallelism, info.key_groups());
         if let Some(restored) = &context.restored {

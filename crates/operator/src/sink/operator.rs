@@ -8,7 +8,7 @@ use millpond_state::{OperatorListState, OperatorStateBackend};
 use millpond_types::CheckpointId;
 
 use crate::batch::{Batch, downcast};
-use crate::context::{OpenContext, SnapshotContext};
+use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::{FunctionError, Result};
 use crate::functions::restore::restore_operator;
@@ -120,6 +120,7 @@ fn decode_committable(bytes: &[u8]) -> Result<(CheckpointId, Vec<u8>)> {
 
 impl<S: Sink> Operator for SinkOperator<S> {
     fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::OperatorState)?;
         let operator = OperatorStateBackend::new();
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;

@@ -7,7 +7,7 @@ use millpond_state::{OperatorListState, OperatorStateBackend};
 use millpond_types::{CheckpointId, Clock};
 
 use crate::batch::Data;
-use crate::context::{OpenContext, SnapshotContext, SubtaskInfo};
+use crate::context::{OpenContext, Restores, SnapshotContext, SubtaskInfo};
 use crate::element::Element;
 use crate::error::Result;
 use crate::functions::restore::restore_operator;
@@ -116,6 +116,7 @@ where
     O: Fn(&mut SourceFunctionContext<'_>) -> Result<F>,
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::OperatorState)?;
         let operator = OperatorStateBackend::new();
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;

@@ -17,7 +17,7 @@ use millpond_state::{OperatorListState, OperatorStateBackend};
 use millpond_types::{CheckpointId, Clock};
 
 use crate::batch::Data;
-use crate::context::{OpenContext, SnapshotContext, SubtaskInfo, Wake};
+use crate::context::{OpenContext, Restores, SnapshotContext, SubtaskInfo, Wake};
 use crate::element::Element;
 use crate::error::{FunctionError, Result};
 use crate::functions::restore::restore_operator;
@@ -276,6 +276,7 @@ impl<S: Source> SourceReaderOperator<S> {
 
 impl<S: Source> Operator for SourceReaderOperator<S> {
     fn open(&mut self, context: OpenContext) -> Result<()> {
+        context.check_restored(Restores::OperatorState)?;
         let operator = OperatorStateBackend::new();
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;

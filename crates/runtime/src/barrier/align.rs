@@ -68,11 +68,12 @@ impl Alignment {
 
     /// Whether the barrier has been reached.
     ///
-    /// `frontier` is the lowest time that can still arrive, `None` if nothing can; `held` is the
-    /// lowest time that the task itself still holds in queue and operators.
-    pub fn is_reached(&self, frontier: Option<Time>, held: Option<Time>) -> bool {
-        let passed = |time: Option<Time>| time.is_none_or(|time| epoch_of(time) > self.epoch);
-        passed(frontier) && passed(held)
+    /// `frontier` is the lowest time that can still arrive, `None` if nothing can; `held` are the
+    /// times of what the task itself still holds.
+    pub fn is_reached(&self, frontier: Option<Time>, held: impl IntoIterator<Item = Time>) -> bool {
+        let passed = |time: Time| epoch_of(time) > self.epoch;
+        // In exactly-once mode the first that is held decides: the others wait in the stash.
+        frontier.is_none_or(passed) && held.into_iter().all(passed)
     }
 
     /// Enters the next epoch; returns for how long records were held back (or, in at-least-once
@@ -112,9 +113,9 @@ mod tests {
     #[test]
     fn the_barrier_waits_for_what_may_arrive_and_for_what_is_held() {
         let alignment = Alignment::new(Mode::ExactlyOnce);
-        assert!(!alignment.is_reached(Some(pack(0, 5)), None));
-        assert!(!alignment.is_reached(Some(pack(1, 0)), Some(pack(0, 5))));
-        assert!(alignment.is_reached(Some(pack(1, 0)), None));
-        assert!(alignment.is_reached(None, None));
+        assert!(!alignment.is_reached(Some(pack(0, 5)), []));
+        assert!(!alignment.is_reached(Some(pack(1, 0)), [pack(1, 9), pack(0, 5)]));
+        assert!(alignment.is_reached(Some(pack(1, 0)), []));
+        assert!(alignment.is_reached(None, []));
     }
 }
