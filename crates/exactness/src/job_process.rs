@@ -42,6 +42,7 @@ pub struct Bench {
     directory: tempfile::TempDir,
     arguments: Vec<String>,
     options: Vec<(String, String)>,
+    has_savepoint_directory: bool,
 }
 
 impl Bench {
@@ -60,6 +61,7 @@ impl Bench {
             directory: directory.expect("a directory can be made"),
             arguments: Vec::new(),
             options: Vec::new(),
+            has_savepoint_directory: true,
         }
     }
 
@@ -97,6 +99,15 @@ impl Bench {
         self
     }
 
+    /// Leaves out where savepoints go.
+    #[must_use]
+    pub fn without_savepoint_directory(self) -> Self {
+        Bench {
+            has_savepoint_directory: false,
+            ..self
+        }
+    }
+
     /// Leaves the directories behind and returns where they are.
     pub fn keep(&mut self) -> PathBuf {
         self.directory.disable_cleanup(true);
@@ -126,17 +137,20 @@ impl Bench {
         let savepoints = self.savepoints().display().to_string();
         let own = [
             ("execution.checkpointing.dir", checkpoints.as_str()),
-            ("execution.checkpointing.savepoint-dir", savepoints.as_str()),
             ("restart-strategy.type", "fixed-delay"),
             ("restart-strategy.fixed-delay.attempts", "1000"),
             ("restart-strategy.fixed-delay.delay", "10 ms"),
             ("pipeline.auto-watermark-interval", "10 ms"),
         ];
+        let default_savepoints = self
+            .has_savepoint_directory
+            .then_some(("execution.checkpointing.savepoint-dir", savepoints.as_str()));
+        let own = own.into_iter().chain(default_savepoints);
         let shared = self
             .options
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()));
-        for (key, value) in own.into_iter().chain(shared).chain(more.iter().copied()) {
+        for (key, value) in own.chain(shared).chain(more.iter().copied()) {
             command.arg("-D").arg(format!("{key}={value}"));
         }
         let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
