@@ -17,6 +17,7 @@ BIN=${CARGO_TARGET_DIR:-$ROOT/target}/release
 
 skip() {
   echo "skipped: $*"
+  [ -z "${FLINK_WORK_IS_OURS:-}" ] || rmdir "$FLINK_WORK" 2>/dev/null
   exit 0
 }
 
@@ -29,6 +30,7 @@ flink_fetch() {
   part=$(mktemp -d "$home/.part.XXXXXX") || return 1
   if ! python3 -m pip download -q --no-deps  -d "$part" "apache-flink-libraries==$1" >&2; then
     rm -rf "$part"
+    rmdir "$home" 2>/dev/null
     return 1
   fi
   mkdir "$part/x"
@@ -57,7 +59,8 @@ flink_classpath() {
   ls "$FLINK_CACHE_ROOT/flink-$1"/lib/*.jar | grep -v -e flink-table -e flink-scala -e flink-cep -e flink-json -e flink-csv | paste -sd:
 }
 
-# flink_java VERSION ARGUMENTS...: java with what Flink needs of the JVM and Flink's log in $FLINK_LOG, if set.
+# flink_java VERSION ARGUMENTS...: java with what Flink needs of the JVM; Flink's log goes to $FLINK_LOG, if set.
+# With FLINK_EXEC=exec in a shell of its own the JVM takes the place of that shell, and has its process id.
 flink_java() {
   local version=$1 package log="$FLINK_WORK/log4j.properties" level=off opens=()
   shift
@@ -72,7 +75,7 @@ flink_java() {
       'appender.f.type = FILE' 'appender.f.fileName = ${sys:flink.log}' 'appender.f.layout.type = PatternLayout' \
       'appender.f.layout.pattern = %d %-5p %c - %m%n' > "$log"
   fi
-  java "${opens[@]}" -Dflink.level=$level -Dflink.log="${FLINK_LOG:-/dev/null}" -Dlog4j.configurationFile="file:$log" "$@"
+  ${FLINK_EXEC:-} java "${opens[@]}" -Dflink.level=$level -Dflink.log="${FLINK_LOG:-/dev/null}" -Dlog4j.configurationFile="file:$log" "$@"
 }
 
 # flink_compile VERSION FOLDER OUT: FOLDER/*.java and the side of that major version, FOLDER/flink1 or flink2, if there.

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Runs the cells of bench.sh, Flink's and Millpond's in turn, and prints both and their ratio."""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+ARGUMENTS = argparse.ArgumentParser()
+for name in ("rest", "task-manager", "jar", "work", "millpond"):
+    ARGUMENTS.add_argument("--" + name, required=True)
+ARGUMENTS.add_argument("parts", nargs="*")
+A = ARGUMENTS.parse_args()
+KEYS = int(float(os.environ.get("KEYS", "1e6")))
+SP_KEYS = int(float(os.environ.get("SP_KEYS", "1e7")))
+CELL_S = int(os.environ.get("CELL_S", "15"))
+WARM_S = float(os.environ.get("WARM_S", "8"))
+SP_REPS = int(os.environ.get("SP_REPS", "3"))
+TICKS = os.sysconf("SC_CLK_TCK")
+PROBE = A.work + "/probe.csv"
+CLASSES = {"i64": "KeyedCount", "string": "KeyedCountString"}
+
+
+def rest(method, path, body=None):
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{A.rest}{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.loads(answer.read() or b"{}")
+
+
+def wait(what, limit_s, ready):
+    end = time.time() + limit_s
+    while time.time() < end:
+        try:
+            if ready():
+                return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.02)
+    sys.exit(f"{what}: not within {limit_s} s")
+
+
+def cpu_s():
+    fields = open(f"/proc/{A.task_manager}/stat").read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def upload():
+    answer = subprocess.run(
+        ["curl", "-s", "-F", "jarfile=@" + A.jar, f"http://127.0.0.1:{A.rest}/jars/upload"],
+        capture_output=True, text=True, check=True,
+    ).stdout
+    return os.path.basename(json.loads(answer)["filename"])
+
+
+def submit(kind, keys, parallelism, checkpoints, savepoint=None):
+    """Starts the job; returns its id and when it was asked for."""
+    if os.path.exists(PROBE):
+        os.remove(PROBE)
+    configuration = {"state.backend.type": "hashmap", "execution.checkpointing.dir": f"file://{A.work}/checkpoints"}
+    if checkpoints:
+        configuration["execution.checkpointing.interval"] = "1s"
+    body = {
+        "entryClass": CLASSES[kind], "parallelism": parallelism,
+        "programArgsList": [str(keys), PROBE, "2"], "flinkConfiguration": configuration,
+    }
+    if savepoint:
+        body["savepointPath"] = savepoint
+    jar = upload()
+    begin = time.time()
+    return rest("POST", f"/jars/{jar}/run", body)["jobid"], begin
+
+
+def probe():
+    """What the job has written: [(ms, records)], and the time of the first record."""
+    lines, first = [], None
+    if os.path.exists(PROBE):
+        for line in open(PROBE).read().split("\n")[:-1]:
+            a, b = line.split(",")
+            if a == "first":
+                first = int(b)
+            else:
+                lines.append((int(a), int(b)))
+    return lines, first
+
+
+def records_at(lines, ms):
+    for (t0, n0), (t1, n1) in zip(lines, lines[1:]):
+        if t0 <= ms <= t1 and t1 > t0:
+            return n0 + (n1 - n0) * (ms - t0) / (t1 - t0)
+    return lines[-1][1]
+
+
+def counted(records):
+    return lambda: (probe()[0] or [(0, 0)])[-1][1] >= records
+
+
+def state(job):
+    return rest("GET", "/jobs/" + job)["state"]
+
+
+def cancel(job):
+    rest("PATCH", f"/jobs/{job}?mode=cancel")
+    wait("cancel", 60, lambda: state(job) == "CANCELED")
+    shutil.rmtree(A.work + "/checkpoints", ignore_errors=True)
+
+
+def savepoint(job, stop):
+    directory = f"file://{A.work}/savepoints"
+    begin = time.time()
+    if stop:
+        request = rest("POST", f"/jobs/{job}/stop", {"targetDirectory": directory, "drain": False, "formatType": "CANONICAL"})
+    else:
+        request = rest("POST", f"/jobs/{job}/savepoints", {"target-directory": directory, "formatType": "CANONICAL"})
+    while True:
+        answer = rest("GET", f"/jobs/{job}/savepoints/{request['request-id']}")
+        if answer["status"]["id"] == "COMPLETED":
+            break
+        time.sleep(0.01)
+    if "location" not in answer["operation"]:
+        sys.exit(str(answer)[:1000])
+    return time.time() - begin, answer["operation"]["location"]
+
+
+def flink_throughput(kind):
+    job, _ = submit(kind, KEYS, 2, True)
+    wait("every key seen", 300, counted(KEYS * 1.1))
+    time.sleep(WARM_S)
+    cpu, begin = cpu_s(), time.time()
+    time.sleep(CELL_S)
+    cpu, end = cpu_s() - cpu, time.time()
+    time.sleep(0.3)
+    lines, _ = probe()
+    records = records_at(lines, end * 1000) - records_at(lines, begin * 1000)
+    checkpoints = rest("GET", f"/jobs/{job}/checkpoints")
+    cancel(job)
+    return {
+        "records_per_s": round(records / (end - begin)), "records_per_cpu_s": round(records / cpu), "cpu_s": cpu,
+        "checkpoints": checkpoints["counts"]["completed"],
+        "checkpoint_ms": checkpoints["summary"]["end_to_end_duration"]["p50"],
+    }
+
+
+def flink_savepoint():
+    job, _ = submit("i64", SP_KEYS, 2, False)
+    wait("every key seen", 600, counted(SP_KEYS * 1.1))
+    time.sleep(WARM_S)
+    seconds = []
+    for _ in range(SP_REPS):
+        time.sleep(2)
+        took, location = savepoint(job, False)
+        seconds.append(round(took, 3))
+        path = location.replace("file:", "", 1)
+        size = sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))
+        shutil.rmtree(path)
+    stop_s, location = savepoint(job, True)
+    wait("stop", 60, lambda: state(job) == "FINISHED")
+    job, begin = submit("i64", SP_KEYS, 1, False, location)
+    wait("first record after the restore", 300, lambda: probe()[1])
+    first_s = probe()[1] / 1000 - begin
+    cancel(job)
+    shutil.rmtree(A.work + "/savepoints", ignore_errors=True)
+    return {"savepoint_s": seconds, "bytes": size, "stop_s": round(stop_s, 3), "restore_first_record_s": round(first_s, 3)}
+
+
+def millpond(*arguments):
+    answer = subprocess.run([A.millpond, *arguments, "--json"], stdout=subprocess.PIPE, text=True)
+    if answer.returncode != 0:
+        sys.exit("millpond-bench failed")
+    return json.loads(answer.stdout.strip().split("\n")[-1])
+
+
+def note(**figures):
+    with open(A.work + "/bench.jsonl", "a") as out:
+        out.write(json.dumps({**figures, "load": os.getloadavg()[0]}) + "\n")
+
+
+def line(what, flink, ours, unit, ratio):
+    print(f"{what:<44} {flink:>14,} {ours:>14,} {unit:<10} {ratio:8.1f} x", flush=True)
+
+
+def main():
+    parts = A.parts if A.parts not in ([], ["all"]) else ["i64", "string", "savepoint"]
+    wait("Flink's start", 60, lambda: rest("GET", "/overview")["taskmanagers"] == 1)
+    print(f"{'':<44} {'Flink':>14} {'Millpond':>14}")
+    for part in parts:
+        if part in CLASSES:
+            flink = flink_throughput(part)
+            note(part=part, keys=KEYS, engine="flink", **flink)
+            ours = millpond("keyed-count", "--keys", str(KEYS), "--key-type", part, "--parallelism", "2",
+                            "--checkpoint-interval", "1s", "--seconds", str(CELL_S))
+            note(part=part, keys=KEYS, engine="millpond", **ours)
+            what = f"{part}, {KEYS:,} keys"
+            for name, unit in (("records_per_cpu_s", "/CPU-s"), ("records_per_s", "/s")):
+                line(f"{what}: {name}", flink[name], ours[name], unit, ours[name] / flink[name])
+        elif part == "savepoint":
+            flink = flink_savepoint()
+            note(part=part, keys=SP_KEYS, engine="flink", **flink)
+            ours = millpond("savepoint", "--keys", str(SP_KEYS), "--parallelism", "2", "--restore-parallelism", "1")
+            note(part=part, keys=SP_KEYS, engine="millpond", **ours)
+            what = f"{SP_KEYS:,} keys"
+            theirs = statistics.median(flink["savepoint_s"])
+            written = round(ours["trigger_to_done_s"] - ours["sync_s"], 3)
+            line(f"{what}: savepoint", theirs, round(ours["trigger_to_done_s"], 3), "s", theirs / ours["trigger_to_done_s"])
+            line(f"{what}: savepoint without fsync", theirs, written, "s", theirs / written)
+            line(f"{what}: stop with savepoint", flink["stop_s"], round(ours["stop_s"], 3), "s", flink["stop_s"] / ours["stop_s"])
+            name = "restore_first_record_s"
+            line(f"{what}: restore to first record", flink[name], round(ours[name], 3), "s", flink[name] / ours[name])
+        else:
+            sys.exit(f"unknown part {part}; expected i64, string or savepoint")
+
+
+main()
