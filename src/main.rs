@@ -8,6 +8,7 @@
 mod arguments;
 mod cancel;
 mod checkpoint;
+mod demo;
 mod failure;
 mod info;
 mod list;
@@ -66,6 +67,11 @@ const ACTIONS: &[Action] = &[
         about: "triggers a checkpoint of a running job",
         run: checkpoint::run,
     },
+    Action {
+        name: "demo",
+        about: "shows a job that is killed and resumed and loses nothing",
+        run: demo::run,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -98,6 +104,7 @@ fn dispatch(arguments: &[String]) -> Result<ExitCode, Failure> {
                 env!("CARGO_PKG_VERSION")
             ));
         }
+        demo::JOB_ACTION => return demo::run_job(rest),
         name => match ACTIONS.iter().find(|action| action.name == name) {
             Some(action) => return (action.run)(rest),
             None => {

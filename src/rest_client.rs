@@ -46,6 +46,44 @@ struct Jobs {
     jobs: Vec<JobRow>,
 }
 
+/// How far a job is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct JobDetails {
+    pub(crate) vertices: Vec<VertexDetails>,
+}
+
+/// How far a job vertex is.
+#[derive(Debug, Deserialize)]
+pub(crate) struct VertexDetails {
+    pub(crate) name: String,
+    pub(crate) metrics: VertexMetrics,
+}
+
+/// Records of all subtasks of a vertex.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct VertexMetrics {
+    pub(crate) read_records: u64,
+}
+
+/// The checkpoints of a job.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Checkpoints {
+    pub(crate) latest: LatestCheckpoints,
+}
+
+/// The latest checkpoint of each kind.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LatestCheckpoints {
+    pub(crate) completed: Option<CheckpointRow>,
+}
+
+/// One checkpoint.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CheckpointRow {
+    pub(crate) id: i64,
+}
+
 #[derive(Deserialize)]
 struct Triggered {
     #[serde(rename = "request-id")]
@@ -127,6 +165,16 @@ impl RestClient {
     pub(crate) fn jobs(&self) -> Result<Vec<JobRow>, Failure> {
         self.ask::<Jobs>("GET", "/v1/jobs/overview", None)
             .map(|jobs| jobs.jobs)
+    }
+
+    /// One job.
+    pub(crate) fn job(&self, job: JobId) -> Result<JobDetails, Failure> {
+        self.ask("GET", &format!("/v1/jobs/{job}"), None)
+    }
+
+    /// The checkpoints of a job.
+    pub(crate) fn checkpoints(&self, job: JobId) -> Result<Checkpoints, Failure> {
+        self.ask("GET", &format!("/v1/jobs/{job}/checkpoints"), None)
     }
 
     /// Cancels a job, without waiting for its end.
