@@ -18,7 +18,7 @@ use crate::event::MasterEvent;
 use crate::master::{self, JobResult};
 use crate::options::JobOptions;
 use crate::pointer;
-use crate::view::View;
+use crate::view::{State, View};
 
 /// A job that runs, or has run, in this process.
 pub struct JobHandle {
@@ -117,8 +117,8 @@ impl LocalDispatcher {
     }
 
     /// Whether triggers for this job can only fail.
-    fn is_gone(&self, job: JobId) -> bool {
-        !self.is_here(job) || self.view.lock().status.is_globally_terminal()
+    fn is_gone(&self, job: JobId, view: &State) -> bool {
+        !self.is_here(job) || view.status.is_globally_terminal()
     }
 
     fn stranger<T>(&self, job: JobId, trigger: TriggerId) -> Option<Operation<T>> {
@@ -192,12 +192,12 @@ impl Dispatcher for LocalDispatcher {
                     .to_owned(),
             ));
         }
-        if self.is_gone(job) {
-            lock(&self.strangers).insert((job, trigger), not_found(job));
-            return Ok(());
-        }
         let known = {
             let mut view = self.view.lock();
+            if self.is_gone(job, &view) {
+                lock(&self.strangers).insert((job, trigger), not_found(job));
+                return Ok(());
+            }
             let known = view.savepoints.contains_key(&trigger);
             view.savepoints
                 .entry(trigger)
@@ -227,12 +227,12 @@ impl Dispatcher for LocalDispatcher {
         // The heap backend has one kind: every checkpoint is full.
         _kind: CheckpointKind,
     ) -> Result<(), DispatchError> {
-        if self.is_gone(job) {
-            lock(&self.strangers).insert((job, trigger), not_found(job));
-            return Ok(());
-        }
         let known = {
             let mut view = self.view.lock();
+            if self.is_gone(job, &view) {
+                lock(&self.strangers).insert((job, trigger), not_found(job));
+                return Ok(());
+            }
             let known = view.checkpoints.contains_key(&trigger);
             view.checkpoints
                 .entry(trigger)

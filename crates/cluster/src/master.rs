@@ -200,7 +200,12 @@ impl Master {
                     tracing::warn!(
                         "worker processes {missing:?} did not end in time and are killed"
                     );
-                    self.processes.kill(missing.into_iter());
+                    if !self.processes.kill(missing.into_iter()) {
+                        let message = "task threads of this process did not end within 10 s; \
+                                       they are in user code that does not return";
+                        self.end(JobStatus::Failed, Some(message.to_owned()));
+                        return;
+                    }
                 }
                 if !self.coordinator.is_finalizing() {
                     self.after_end(next, now_ms);
@@ -221,7 +226,7 @@ impl Master {
     fn end(&mut self, status: JobStatus, failure: Option<String>) {
         self.tell(Event::JobEnded { status });
         let now_ms = self.clock.now_ms();
-        let runtime_ms = now_ms - self.started_ms;
+        let runtime_ms = now_ms.saturating_sub(self.started_ms);
         self.phase = Phase::Ended(JobResult {
             status,
             failure,
@@ -229,7 +234,7 @@ impl Master {
         });
         // Deletions come first: whoever sees the end sees what is left.
         self.io.finish();
-        self.view.lock().enter(status, now_ms);
+        self.view.lock().end(status, now_ms);
     }
 
     fn begin_attempt(&mut self, now_ms: u64) {
@@ -244,7 +249,6 @@ impl Master {
             Err(RecoveryError::Unreachable(reason)) if self.recovery_retries < RECOVERY_RETRIES => {
                 tracing::warn!("{reason}; trying again in {RECOVERY_RETRY_MS} ms");
                 self.recovery_retries += 1;
-                self.attempt -= 1;
                 self.phase = Phase::Waiting(now_ms + RECOVERY_RETRY_MS);
                 return;
             }
@@ -256,12 +260,21 @@ impl Master {
             }
         };
         self.recovery_retries = 0;
+        if let Some(from) = &recovered.restore {
+            // What the snapshot has fixed stays so in all that follow it.
+            from.plan.adopt_max_parallelism(&mut self.program.graph);
+            self.view.lock().graph = self.program.graph.clone();
+        }
         for warning in &recovered.warnings {
             tracing::warn!("{warning}");
         }
         match self.deploy(recovered) {
             Ok(()) => self.phase = Phase::Deploying,
-            Err(message) => self.fail_attempt(None, message),
+            Err(message) => {
+                // Those that were not reached have nothing to end; the others are told to.
+                self.ended.extend(0..self.processes.count());
+                self.fail_attempt(None, message);
+            }
         }
     }
 
@@ -334,7 +347,10 @@ impl Master {
             MasterEvent::Worker { process, message } => {
                 if is_of(&message, self.attempt) {
                     self.on_worker(process, message);
-                } else if let FromWorker::Acknowledge { .. } = message {
+                } else if matches!(
+                    message,
+                    FromWorker::Acknowledge { .. } | FromWorker::Decline { .. }
+                ) {
                     // Its files are garbage; the coordinator knows whose.
                     self.tell(Event::Worker(message));
                 }
@@ -343,7 +359,9 @@ impl Master {
                 process,
                 generation,
             } => {
-                if self.processes.forget(process, generation) {
+                let lost = self.processes.forget(process, generation);
+                // Between two attempts the next deployment starts it again.
+                if lost && matches!(self.phase, Phase::Deploying | Phase::Running) {
                     self.fail_attempt(None, format!("worker process {process} died"));
                 }
             }

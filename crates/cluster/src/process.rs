@@ -31,6 +31,8 @@ pub(crate) enum ProcessMessage {
     },
     /// Of the attempt that runs.
     Worker(FromWorker),
+    /// Nothing has happened for a second.
+    Alive,
 }
 
 /// The first bytes of a data connection: who connects, for which attempt.

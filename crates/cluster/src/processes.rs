@@ -21,6 +21,12 @@ use crate::process::{MasterMessage, ProcessMessage, WORKER_ENVIRONMENT};
 use crate::transport::{receive, send};
 use crate::worker_process::attempt_options;
 
+/// For how long a worker process may say nothing (Flink's `heartbeat.timeout`).
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// For how long the job master waits for a worker process to take a message.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How long a worker process may take to report to the master after its start.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -101,11 +107,14 @@ impl Processes {
         }
     }
 
-    /// Kills what has not ended an attempt in time.
-    pub(crate) fn kill(&mut self, processes: impl Iterator<Item = u32>) {
-        if let Processes::Children(children) = self {
-            for process in processes {
-                children.kill(process);
+    /// Kills what has not ended an attempt in time; false if that cannot be done, as threads of
+    /// the master's own process cannot be killed.
+    pub(crate) fn kill(&mut self, processes: impl Iterator<Item = u32>) -> bool {
+        match self {
+            Processes::Local(local) => local.attempt.as_ref().is_none_or(AttemptHandle::is_ended),
+            Processes::Children(children) => {
+                processes.for_each(|process| children.kill(process));
+                true
             }
         }
     }
@@ -314,7 +323,9 @@ impl Acceptor {
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(Duration::from_secs(5)))?;
                 let hello = receive(&mut stream)?;
-                stream.set_read_timeout(None)?;
+                // Every process says something every second: one that is silent is lost.
+                stream.set_read_timeout(Some(SILENCE_TIMEOUT))?;
+                stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
                 Ok(hello)
             };
             let hello = {
@@ -351,7 +362,12 @@ impl Acceptor {
             drop(connected);
             let events = self.events.clone();
             std::thread::spawn(move || {
-                while let Ok(Some(ProcessMessage::Worker(message))) = receive(&mut reader) {
+                loop {
+                    let message = match receive(&mut reader) {
+                        Ok(Some(ProcessMessage::Worker(message))) => message,
+                        Ok(Some(ProcessMessage::Alive)) => continue,
+                        Ok(Some(ProcessMessage::Hello { .. }) | None) | Err(_) => break,
+                    };
                     if events
                         .send(MasterEvent::Worker { process, message })
                         .is_err()

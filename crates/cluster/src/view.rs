@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use millpond_job::dispatcher::{
-    CheckpointStatistics, ExceptionEntry, JobDetails, JobOverview, Operation, VertexDetails,
-    VertexInput,
+    CheckpointStatistics, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
+    VertexDetails, VertexInput,
 };
 use millpond_job::gateway::SubtaskMetrics;
 use millpond_job::{ExecutionState, JobGraph, JobStatus, JobVertex};
@@ -105,6 +105,28 @@ impl State {
         }
         if status.is_globally_terminal() {
             self.end_time_ms = Some(now_ms);
+        }
+    }
+
+    /// Enters the last state: operations that are still open will never be done.
+    pub(crate) fn end(&mut self, status: JobStatus, now_ms: u64) {
+        self.enter(status, now_ms);
+        let failure = || OperationFailure {
+            class: "org.apache.flink.runtime.messages.FlinkJobNotFoundException".to_owned(),
+            message: format!(
+                "Could not find Flink job ({}): it has ended as {status}",
+                self.id
+            ),
+        };
+        for operation in self.savepoints.values_mut() {
+            if *operation == Operation::InProgress {
+                *operation = Operation::Completed(Err(failure()));
+            }
+        }
+        for operation in self.checkpoints.values_mut() {
+            if *operation == Operation::InProgress {
+                *operation = Operation::Completed(Err(failure()));
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use millpond_job::FromWorker;
@@ -15,6 +15,9 @@ use millpond_types::SystemClock;
 use crate::deployment::Deployment;
 use crate::process::{DataHello, MasterMessage, ProcessMessage, WORKER_ENVIRONMENT};
 use crate::transport::{receive, send};
+
+/// How often a process says that it lives.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long processes wait for each other's data connections.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -74,8 +77,13 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
 
 /// Carries messages to the master until it is gone.
 fn forward(mut master: TcpStream, messages: Receiver<FromWorker>) {
-    for message in messages {
-        if send(&mut master, &ProcessMessage::Worker(message)).is_err() {
+    loop {
+        let message = match messages.recv_timeout(HEARTBEAT_INTERVAL) {
+            Ok(message) => ProcessMessage::Worker(message),
+            Err(RecvTimeoutError::Timeout) => ProcessMessage::Alive,
+            Err(RecvTimeoutError::Disconnected) => return,
+        };
+        if send(&mut master, &message).is_err() {
             // Whatever runs here runs for nobody.
             std::process::exit(1);
         }

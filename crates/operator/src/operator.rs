@@ -57,6 +57,9 @@ pub trait Operator {
         Ok(())
     }
 
+    /// Its input is held back by what is behind it, and therefore not idle.
+    fn held_back(&mut self, _now_ms: u64) {}
+
     /// Source only: makes about `limit` records at most.
     ///
     /// # Errors

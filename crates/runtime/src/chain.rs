@@ -158,6 +158,13 @@ impl Chain {
         Ok(())
     }
 
+    /// Tells every operator that its input is held back, and not idle.
+    pub(crate) fn held_back(&mut self, now_ms: u64) {
+        for link in &mut self.links {
+            link.operator.held_back(now_ms);
+        }
+    }
+
     /// When the first operator wants to be called, in milliseconds since 1970.
     pub(crate) fn next_processing_time(&self) -> Option<u64> {
         self.links

@@ -207,7 +207,9 @@ impl<'scope> Builder<'_, 'scope> {
             input_edges.push(InputEdge {
                 input: stream_edge.input,
                 codec: self.program.edges[*edge].codec,
-                backlog: self.board.control.backlogs.of(*edge, self.worker),
+                backlogs: (0..self.parallelism(*from))
+                    .map(|sender| self.board.control.backlogs.of(*edge, sender, self.worker))
+                    .collect(),
             });
         }
         let parts = TaskParts {
@@ -278,7 +280,7 @@ impl<'scope> Builder<'_, 'scope> {
             | Partitioner::Global => 0..receiver.parallelism,
         };
         let backlogs = (0..receiver.parallelism)
-            .map(|subtask| self.board.control.backlogs.of(edge, subtask))
+            .map(|subtask| self.board.control.backlogs.of(edge, self.worker, subtask))
             .collect();
         EdgeWriter::new(
             partition,

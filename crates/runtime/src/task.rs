@@ -69,7 +69,8 @@ pub(crate) struct Outcome {
 pub(crate) struct InputEdge {
     pub(crate) input: usize,
     pub(crate) codec: BatchCodec,
-    pub(crate) backlog: Backlog,
+    /// Of each sender.
+    pub(crate) backlogs: Vec<Backlog>,
 }
 
 /// Where a source stands.
@@ -251,6 +252,9 @@ impl Task {
             Step::Idle => {}
         }
         let now_ms = self.board.clock.now_ms();
+        if self.waits_for_room() || !self.queue.is_empty() {
+            self.chain.held_back(now_ms);
+        }
         if self
             .chain
             .next_processing_time()
@@ -293,14 +297,14 @@ impl Task {
         let InputEdge {
             input,
             codec,
-            ref backlog,
+            ref backlogs,
         } = self.inputs[gate];
         let is_local = matches!(payload, Payload::Element(_));
         let change = match payload.into_element(codec)? {
             Element::Records(batch) => {
                 self.records_in += batch.len() as u64;
                 if is_local {
-                    backlog.taken(batch.len());
+                    backlogs[sender as usize].taken(batch.len());
                 }
                 self.chain.give(input, Element::Records(batch));
                 return Ok(());
@@ -343,6 +347,8 @@ impl Task {
         source.window.emitted(self.capability, records);
         self.records_in += records;
         match status {
+            // The tick moves on only once what was made has been processed.
+            InputStatus::MoreAvailable if !self.chain.is_idle() => Ok(None),
             InputStatus::MoreAvailable => Ok(Some(Again::Now)),
             InputStatus::NothingAvailable(until_ms) => {
                 source.quiet = true;
@@ -468,7 +474,10 @@ impl Task {
             return within(self.capability);
         }
         if let Some(source) = &self.source {
-            let done = source.ended && self.board.control.is_end_of_input();
+            let control = &self.board.control;
+            // An epoch whose end has been announced is still to be ended.
+            let done =
+                source.ended && control.is_end_of_input() && control.announced(epoch).is_none();
             if self.closing || done {
                 return None;
             }

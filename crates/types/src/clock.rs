@@ -1,7 +1,11 @@
 //! The clock, handed in wherever time matters, so that a run can be replayed.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// The wall clock and the steady clock at the first call.
+static START: OnceLock<(u64, Instant)> = OnceLock::new();
 
 /// A source of time.
 pub trait Clock: Send + Sync {
@@ -9,16 +13,20 @@ pub trait Clock: Send + Sync {
     fn now_ms(&self) -> u64;
 }
 
-/// The clock of the machine.
+/// The clock of the machine, read once: from then on it never goes back.
+///
+/// A wall clock that is set back would stop checkpoints and watermarks until it has caught up.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now_ms(&self) -> u64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        since.as_millis() as u64
+        let (start_ms, started) = *START.get_or_init(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            let start_ms = since.unwrap_or(Duration::ZERO).as_millis() as u64;
+            (start_ms, Instant::now())
+        });
+        start_ms + started.elapsed().as_millis() as u64
     }
 }
 

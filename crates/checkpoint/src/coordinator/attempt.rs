@@ -8,7 +8,7 @@ use millpond_types::CheckpointId;
 use super::{Coordinator, LastCheckpoint};
 use crate::action::Action;
 use crate::failure::FailureReason;
-use crate::pending::Phase;
+use crate::pending::{PendingCheckpoint, Phase};
 
 impl Coordinator {
     pub(super) fn attempt_started(&mut self, attempt: Attempt, processes: u32) {
@@ -154,7 +154,11 @@ impl Coordinator {
             self.last_checkpoint = LastCheckpoint::Due {
                 not_before_ms: self.now_ms,
             };
+        } else if self.pending.values().any(PendingCheckpoint::is_synchronous) {
+            // The job stops behind this savepoint anyway.
         } else {
+            self.ending = true;
+            self.drop_requests(FailureReason::Suspended, "the job has reached its end");
             self.actions.push(Action::EndOfInput);
         }
     }

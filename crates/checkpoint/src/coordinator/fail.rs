@@ -5,13 +5,10 @@ use millpond_job::dispatcher::AfterSavepoint;
 use millpond_job::gateway::ToWorker;
 use millpond_types::CheckpointId;
 
-use super::{Coordinator, LastCheckpoint, failure};
+use super::{Coordinator, failure};
 use crate::action::DiscardReason;
 use crate::failure::FailureReason;
 use crate::pending::{Origin, PendingCheckpoint, Phase};
-
-/// Milliseconds, at most, until the last checkpoint is tried again after it failed.
-const FINAL_RETRY_MS: u64 = 1000;
 
 impl Coordinator {
     pub(super) fn expire(&mut self) {
@@ -123,15 +120,10 @@ impl Coordinator {
             Origin::Savepoint(_, AfterSavepoint::Continue | AfterSavepoint::Cancel) => {
                 reason.is_of_task()
             }
+            // Its sources have gone already: only a new attempt can end the job once more.
             Origin::EndOfInput => {
-                let pause = self
-                    .config
-                    .interval_ms
-                    .unwrap_or(FINAL_RETRY_MS)
-                    .min(FINAL_RETRY_MS);
-                let not_before_ms = self.now_ms.saturating_add(pause.max(1));
-                self.last_checkpoint = LastCheckpoint::Due { not_before_ms };
-                true
+                self.fail_attempt(format!("the last checkpoint failed: {message}"));
+                false
             }
             Origin::Periodic | Origin::Manual(_) => true,
         };

@@ -215,6 +215,9 @@ impl<K: FlinkKey> KeyedContext<'_, K> {
     }
 }
 
+/// How many timers fire before other tasks have their turn.
+pub(crate) const TIMERS_PER_SLICE: usize = 1024;
+
 /// What is being fired.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Firing {
@@ -357,7 +360,11 @@ where
 
     fn fire(&mut self, output: &mut Output) -> Result<()> {
         let firing = self.firing;
-        while !self.collector.is_full() {
+        // Timers may emit nothing: their number is bounded too.
+        for _ in 0..TIMERS_PER_SLICE {
+            if self.collector.is_full() {
+                break;
+            }
             let watermark = self.watermark;
             let opened = self.opened.as_mut().expect("an operator is opened first");
             let timer = match firing {

@@ -139,6 +139,10 @@ impl<T: Data> Operator for WatermarksOperator<T> {
         Ok(())
     }
 
+    fn held_back(&mut self, now_ms: u64) {
+        self.last_record_ms = now_ms;
+    }
+
     fn next_processing_time(&self) -> Option<u64> {
         Some(self.next_emission_ms)
     }

@@ -15,6 +15,7 @@ use crate::batch::{Batch, Data, downcast};
 use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::{FunctionError, Result};
+use crate::functions::keyed::TIMERS_PER_SLICE;
 use crate::functions::restore::restore_keyed;
 use crate::operator::{Operator, OperatorSnapshot};
 use crate::output::{Collector, Output};
@@ -199,7 +200,10 @@ where
             return Ok(());
         };
         let opened = self.opened.as_mut().expect("an operator is opened first");
-        while !self.collector.is_full() {
+        for _ in 0..TIMERS_PER_SLICE {
+            if self.collector.is_full() {
+                break;
+            }
             let Some(timer) = opened.timers.pop_event_timer(watermark) else {
                 self.firing = None;
                 break;
