@@ -25,7 +25,7 @@ use crate::event::MasterEvent;
 use crate::options::JobOptions;
 use crate::processes::{Processes, is_of};
 use crate::recovery::{Recovered, Recovery, RecoveryError};
-use crate::snapshot_io::{SnapshotIo, remove_leftovers};
+use crate::snapshot_io::{SnapshotIo, prepare_job_directory};
 use crate::view::View;
 
 /// How long a process may take to end an attempt before it is killed.
@@ -86,7 +86,8 @@ pub(crate) fn start(
     let thread = std::thread::Builder::new()
         .name("job-master".to_owned())
         .spawn(move || {
-            remove_leftovers(&options.coordinator.checkpoint_directory);
+            let directory = &options.coordinator.checkpoint_directory;
+            let taken = prepare_job_directory(directory, options.job);
             let now_ms = clock.now_ms();
             let checkpointing = options.coordinator.interval_ms.is_some();
             let restart = options.restart.clone();
@@ -94,7 +95,11 @@ pub(crate) fn start(
             let strategy = RestartStrategy::new(restart, crate::random::bits());
             view.lock().restart_strategy = strategy.describe();
             let master = Master {
-                coordinator: Coordinator::new(options.coordinator.clone(), &program.graph, 1),
+                coordinator: Coordinator::new(
+                    options.coordinator.clone(),
+                    &program.graph,
+                    taken + 1,
+                ),
                 recovery: Recovery::new(options.restore.clone()),
                 restart: strategy,
                 program,

@@ -7,7 +7,7 @@ use millpond_checkpoint::{Completion, JobFacts, assemble};
 use millpond_fs::{Location, file_system_for};
 use millpond_job::JobGraph;
 use millpond_snapshot::{Metadata, StreamHandle, write_metadata};
-use millpond_types::{JobId, OperatorId};
+use millpond_types::{CheckpointId, JobId, OperatorId};
 
 use crate::event::MasterEvent;
 
@@ -141,29 +141,40 @@ fn write(directory: &str, metadata: &Metadata) -> Result<(), millpond_snapshot::
     Ok(())
 }
 
-/// Removes what a kill has left of unfinished checkpoints in a job's own directory: `chk-N` without
-/// metadata is no snapshot, and nobody else writes there.
-pub(crate) fn remove_leftovers(job_directory: &str) {
-    let remove = || -> Result<(), millpond_fs::Error> {
-        let directory = Location::parse(job_directory)?;
+/// Looks at a job's own directory before it starts: removes what a kill has left of unfinished
+/// checkpoints (`chk-N` without metadata is no snapshot, and nobody else writes there), and returns
+/// the highest N of the others, whose names are taken.
+pub(crate) fn prepare_job_directory(directory: &str, job: JobId) -> CheckpointId {
+    let look = || -> Result<CheckpointId, millpond_fs::Error> {
+        let directory = Location::parse(directory)?;
         let fs = file_system_for(&directory)?;
+        let mut highest = 0;
         if !fs.exists(&directory)? {
-            return Ok(());
+            return Ok(highest);
         }
-        for entry in fs.list(&directory)? {
+        // A directory without the job's name may be shared with other jobs.
+        let is_own = directory.file_name() == job.to_string();
+        for entry in fs
+            .list(&directory)?
+            .into_iter()
+            .filter(|entry| entry.is_dir)
+        {
+            let Some(number) = entry.name.strip_prefix("chk-").and_then(|n| n.parse().ok()) else {
+                continue;
+            };
             let checkpoint = directory.join(&entry.name);
-            let unfinished = entry.is_dir
-                && entry.name.starts_with("chk-")
-                && !fs.exists(&checkpoint.join(millpond_snapshot::METADATA_FILE))?;
-            if unfinished {
+            if is_own && !fs.exists(&checkpoint.join(millpond_snapshot::METADATA_FILE))? {
                 fs.delete_dir(&checkpoint)?;
+            } else {
+                highest = highest.max(number);
             }
         }
-        Ok(())
+        Ok(highest)
     };
-    if let Err(error) = remove() {
-        tracing::warn!("cannot look for unfinished checkpoints in \"{job_directory}\": {error}");
-    }
+    look().unwrap_or_else(|error| {
+        tracing::warn!("cannot look for earlier checkpoints in \"{directory}\": {error}");
+        0
+    })
 }
 
 /// Deletes the metadata first, so that what a crash leaves is no snapshot.

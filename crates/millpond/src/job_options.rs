@@ -9,7 +9,7 @@ use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
 use millpond_types::config::{
     CheckpointingMode, ClaimMode, ConfigError, Configuration, ExternalizedCheckpointRetention,
-    RestartStrategyType, options,
+    RestartStrategyType, StateBackendType, options,
 };
 
 use crate::error::{Error, Result};
@@ -21,6 +21,26 @@ fn ms(duration: Duration) -> u64 {
     duration.as_millis() as u64
 }
 
+/// Says which options are set and have no effect yet.
+fn warn_of_no_effect(configuration: &Configuration) {
+    let without_effect = [
+        options::UNALIGNED_ENABLED.info(),
+        options::INCREMENTAL.info(),
+        options::LOCAL_BACKUP_ENABLED.info(),
+        options::RECOVER_FROM_LOCAL.info(),
+        options::CHECKPOINT_STORAGE.info(),
+        options::PARALLELISM_OVERRIDES.info(),
+    ];
+    for info in without_effect {
+        if info.names().any(|name| configuration.raw(name).is_some()) {
+            tracing::warn!(
+                "option {} is set and has no effect: it is not supported yet",
+                info.key
+            );
+        }
+    }
+}
+
 /// Reads everything that concerns a job as a whole.
 ///
 /// # Errors
@@ -28,10 +48,19 @@ fn ms(duration: Duration) -> u64 {
 /// An option's value is not usable.
 pub(crate) fn job_options(configuration: &Configuration, name: &str) -> Result<JobOptions> {
     let bad = |error: ConfigError| Error::caused_by("the configuration is not usable", error);
+    warn_of_no_effect(configuration);
     read(configuration, name).map_err(bad)
 }
 
 fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOptions, ConfigError> {
+    let backend = configuration.get(&options::STATE_BACKEND)?;
+    if backend != StateBackendType::HashMap {
+        return Err(ConfigError::new(
+            options::STATE_BACKEND.key(),
+            backend.to_string(),
+            "expected hashmap: other state backends are not supported yet",
+        ));
+    }
     let job = match configuration.get(&options::FIXED_JOB_ID)? {
         Some(text) => text
             .parse()
