@@ -174,9 +174,9 @@ def flink_savepoint():
 
 
 def millpond(*arguments):
-    answer = subprocess.run([A.millpond, *arguments, "--json"], stdout=subprocess.PIPE, text=True)
+    answer = subprocess.run([A.millpond, *arguments, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if answer.returncode != 0:
-        sys.exit("millpond-bench failed")
+        sys.exit("millpond-bench failed: " + answer.stderr[-1000:])
     return json.loads(answer.stdout.strip().split("\n")[-1])
 
 
@@ -191,6 +191,8 @@ def line(what, flink, ours, unit, ratio):
 
 def main():
     parts = A.parts if A.parts not in ([], ["all"]) else ["i64", "string", "savepoint"]
+    if os.getloadavg()[0] > 1:
+        print(f"warning: the load of this machine is {os.getloadavg()[0]:.1f}; the figures need it idle", file=sys.stderr)
     wait("Flink's start", 60, lambda: rest("GET", "/overview")["taskmanagers"] == 1)
     print(f"{'':<44} {'Flink':>14} {'Millpond':>14}")
     for part in parts:
