@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use crate::error::ErrorKind;
 use crate::{Durability, Entry, Error, FileReader, FileSystem, FileWriter, Location};
 
+/// How often a directory is deleted into which others still write.
+const DELETE_TRIES: u32 = 20;
+
 /// Local files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalFileSystem;
@@ -158,7 +161,19 @@ impl FileSystem for LocalFileSystem {
     }
 
     fn delete_dir(&self, directory: &Location) -> Result<(), Error> {
-        fs::remove_dir_all(local(directory)?).map_err(|error| Error::io("delete", directory, error))
+        let path = local(directory)?;
+        let mut tries = 1;
+        loop {
+            match fs::remove_dir_all(&path) {
+                // Somebody has put a file there meanwhile.
+                Err(error)
+                    if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries < DELETE_TRIES =>
+                {
+                    tries += 1;
+                }
+                outcome => return outcome.map_err(|error| Error::io("delete", directory, error)),
+            }
+        }
     }
 
     fn create_dir_all(&self, directory: &Location) -> Result<(), Error> {
