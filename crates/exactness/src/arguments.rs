@@ -50,6 +50,12 @@ pub(crate) struct Arguments {
     /// One file in here for each failure so far; as many as `failures` happen.
     pub(crate) failure_log: PathBuf,
     pub(crate) failures: u64,
+    /// Input B reads its numbers from the files in this directory.
+    pub(crate) files_b: Option<String>,
+    /// Records of both inputs are spread over the subtasks of what follows.
+    pub(crate) rebalance: bool,
+    /// Machine time between the first record of a key and its ping.
+    pub(crate) ping_after_ms: i64,
     /// Microseconds that the sink needs for a record.
     pub(crate) slow_sink_us: u64,
 }
@@ -94,6 +100,9 @@ impl Arguments {
             failure,
             failure_log: take(&mut given, "--failure-log")?.unwrap_or_default(),
             failures: take(&mut given, "--failures")?.unwrap_or(u64::MAX),
+            files_b: take(&mut given, "--files-b")?,
+            rebalance: take(&mut given, "--rebalance")?.unwrap_or(false),
+            ping_after_ms: take(&mut given, "--ping-after-ms")?.unwrap_or(30),
             slow_sink_us: take(&mut given, "--slow-sink-us")?.unwrap_or(0),
         };
         match given.keys().next() {

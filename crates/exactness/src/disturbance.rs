@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::job_process::{Bench, JobProcess, kill_process, tail};
+use crate::job_process::{Bench, JobProcess, Orphans, kill_process, pause_process, tail};
 use crate::lines::{difference, shortfall};
 use crate::oracle::{Workload, expected};
 use crate::random::Random;
@@ -12,10 +12,20 @@ use crate::random::Random;
 pub struct Scenario {
     exactly_once: bool,
     interval_ms: u64,
+    /// Short ones make many checkpoints fail.
+    timeout_ms: Option<u64>,
     num_retained: u64,
     max_concurrent: u64,
+    /// State goes into files of its own.
+    state_in_files: bool,
     workload: Workload,
-    rate: u64,
+    /// Records per second; `None` is full speed.
+    rate: Option<u64>,
+    rebalance: bool,
+    files_for_b: bool,
+    slow_sink_us: u64,
+    /// A function panics at this record, so often.
+    panics: Option<(u64, u64)>,
     disturbances: u64,
 }
 
@@ -24,19 +34,91 @@ impl Scenario {
     pub fn random(random: &mut Random) -> Self {
         let rate = random.between(5_000, 30_000);
         let length = |random: &mut Random| random.between(rate / 2, 4 * rate);
+        let slow_sink_us = if random.chance(15) { 20 } else { 0 };
+        // If none can be in time, the last checkpoint never ends the job.
+        let timeout_ms = (slow_sink_us == 0 && random.chance(25)).then(|| random.between(40, 150));
+        let most_keys: &[u64] = match timeout_ms {
+            Some(_) => &[1, 10, 300],
+            None => &[1, 10, 300, 20_000],
+        };
+        let workload = Workload {
+            records_a: length(random),
+            records_b: length(random),
+            keys: *random.one_of(most_keys),
+        };
         Scenario {
             exactly_once: random.chance(75),
             interval_ms: random.between(20, 200),
+            timeout_ms,
             num_retained: random.between(1, 3),
             max_concurrent: random.between(1, 2),
-            workload: Workload {
-                records_a: length(random),
-                records_b: length(random),
-                keys: random.between(1, 500),
-            },
-            rate,
+            state_in_files: random.chance(40),
+            workload,
+            rate: (timeout_ms.is_some() || random.chance(80)).then_some(rate),
+            rebalance: random.chance(50),
+            files_for_b: random.chance(40),
+            slow_sink_us,
+            panics: random
+                .chance(30)
+                .then(|| (random.below(workload.records_a), random.between(1, 3))),
             disturbances: random.between(1, 8),
         }
+    }
+
+    /// The bench of this scenario.
+    fn prepare(&self, mut bench: Bench) -> Bench {
+        let log = bench.directory().join("failures").display().to_string();
+        bench = bench
+            .argument("--records-a", self.workload.records_a)
+            .argument("--records-b", self.workload.records_b)
+            .argument("--keys", self.workload.keys)
+            .argument("--rebalance", self.rebalance)
+            .argument("--slow-sink-us", self.slow_sink_us)
+            .argument("--failure-log", log)
+            .option(
+                "execution.checkpointing.interval",
+                format!("{} ms", self.interval_ms),
+            )
+            .option("execution.checkpointing.num-retained", self.num_retained)
+            .option(
+                "execution.checkpointing.max-concurrent-checkpoints",
+                self.max_concurrent,
+            )
+            .option("execution.checkpointing.tolerable-failed-checkpoints", 1000)
+            .option("pipeline.max-parallelism", 128)
+            .option(
+                "execution.checkpointing.mode",
+                match self.exactly_once {
+                    true => "EXACTLY_ONCE",
+                    false => "AT_LEAST_ONCE",
+                },
+            )
+            .option(
+                "execution.checkpointing.externalized-checkpoint-retention",
+                "RETAIN_ON_CANCELLATION",
+            );
+        if let Some(rate) = self.rate {
+            bench = bench.argument("--rate", rate);
+        }
+        if let Some(timeout_ms) = self.timeout_ms {
+            bench = bench.option(
+                "execution.checkpointing.timeout",
+                format!("{timeout_ms} ms"),
+            );
+        }
+        if self.state_in_files {
+            bench = bench.option("execution.checkpointing.data-inline-threshold", "0 b");
+        }
+        if self.files_for_b {
+            bench = bench.files_for_b(self.workload.records_b);
+        }
+        if let Some((at, times)) = self.panics {
+            bench = bench
+                .argument("--failure", "panic")
+                .argument("--failure-at", at)
+                .argument("--failures", times);
+        }
+        bench
     }
 }
 
@@ -44,9 +126,19 @@ impl Scenario {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disturbance {
     KillMaster,
+    /// The job begins anew while workers of the old one may still be there.
+    KillMasterAndHurry,
     KillWorker,
+    /// A process stands still for a while.
+    Pause,
+    /// A worker stands still while another is killed, and finds itself in the past.
+    PauseAndKillWorker,
     Savepoint,
+    /// Nobody waits for it.
+    SavepointMeanwhile,
     Stop,
+    Cancel,
+    CancelWithSavepoint,
     /// The job master is killed while it takes a savepoint.
     KillWhileSaving,
     /// The job master is killed while it stops with a savepoint.
@@ -54,10 +146,10 @@ enum Disturbance {
 }
 
 /// How a run goes on behind a disturbance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
     GoOn,
     Start,
+    StartBeside(Orphans),
     Over,
 }
 
@@ -70,10 +162,14 @@ pub struct Tally {
     pub masters: u64,
     /// Workers killed.
     pub workers: u64,
+    /// Processes that stood still.
+    pub pauses: u64,
     /// Savepoints taken.
     pub savepoints: u64,
     /// Stops with savepoint.
     pub stops: u64,
+    /// Cancellations, with and without savepoint.
+    pub cancellations: u64,
     /// Starts with another parallelism than before.
     pub rescalings: u64,
 }
@@ -101,37 +197,7 @@ pub fn run(bench: Bench, seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut random = Random::new(seed);
     let scenario = Scenario::random(&mut random);
     eprintln!("seed {seed}: {scenario:?}");
-    let mut bench = bench
-        .argument("--records-a", scenario.workload.records_a)
-        .argument("--records-b", scenario.workload.records_b)
-        .argument("--keys", scenario.workload.keys)
-        .argument("--rate", scenario.rate)
-        .option(
-            "execution.checkpointing.interval",
-            format!("{} ms", scenario.interval_ms),
-        )
-        .option(
-            "execution.checkpointing.num-retained",
-            scenario.num_retained,
-        )
-        .option(
-            "execution.checkpointing.max-concurrent-checkpoints",
-            scenario.max_concurrent,
-        )
-        .option("execution.checkpointing.tolerable-failed-checkpoints", 1000)
-        .option("pipeline.max-parallelism", 128)
-        .option(
-            "execution.checkpointing.mode",
-            if scenario.exactly_once {
-                "EXACTLY_ONCE"
-            } else {
-                "AT_LEAST_ONCE"
-            },
-        )
-        .option(
-            "execution.checkpointing.externalized-checkpoint-retention",
-            "RETAIN_ON_CANCELLATION",
-        );
+    let mut bench = scenario.prepare(bench);
     // Kept until it is known that all is well, so that a panic leaves the evidence.
     let directory = bench.keep();
     eprintln!("seed {seed}: in {}", directory.display());
@@ -174,6 +240,11 @@ impl Run<'_> {
                     drop(job);
                     job = self.start();
                 }
+                Next::StartBeside(orphans) => {
+                    drop(job);
+                    job = self.start();
+                    orphans.expect_end();
+                }
                 Next::Over => return,
             }
         }
@@ -192,7 +263,7 @@ impl Run<'_> {
             self.tally.rescalings += 1;
         }
         self.parallelism = parallelism;
-        self.processes = self.random.between(1, 2);
+        self.processes = *self.random.one_of(&[1, 1, 1, 2, 2, 2, 3]);
         let (parallelism, processes) = (parallelism.to_string(), self.processes.to_string());
         let newest = self.bench.newest_snapshot().map(|snapshot| snapshot.path());
         eprintln!(
@@ -209,14 +280,40 @@ impl Run<'_> {
     }
 
     fn choose(&mut self) -> Disturbance {
-        match self.random.below(10) {
+        match self.random.below(20) {
             0..=3 if self.processes > 1 => Disturbance::KillWorker,
-            0..=4 => Disturbance::KillMaster,
-            5 | 6 => Disturbance::Savepoint,
-            7 => Disturbance::Stop,
-            8 => Disturbance::KillWhileSaving,
+            4 if self.processes > 1 => Disturbance::PauseAndKillWorker,
+            0..=5 => Disturbance::KillMaster,
+            6 | 7 => Disturbance::KillMasterAndHurry,
+            8 => Disturbance::Pause,
+            9 | 10 => Disturbance::Savepoint,
+            11 | 12 => Disturbance::SavepointMeanwhile,
+            13 | 14 => Disturbance::Stop,
+            15 => Disturbance::Cancel,
+            16 => Disturbance::CancelWithSavepoint,
+            17 => Disturbance::KillWhileSaving,
             _ => Disturbance::KillWhileStopping,
         }
+    }
+
+    /// Waits for the end of a job that was told to end; it may have finished just before.
+    fn ended(&mut self, job: &mut JobProcess) -> Next {
+        let status = job.wait();
+        assert!(status.success(), "{status}:\n{}", tail(&job.log()));
+        let ended = job.handshake().and_then(|handshake| handshake.status);
+        match ended.as_deref() {
+            Some("CANCELED") => Next::Start,
+            Some("FINISHED") if self.is_complete() => Next::Over,
+            Some("FINISHED") => Next::Start,
+            other => panic!("the job ended {other:?}:\n{}", tail(&job.log())),
+        }
+    }
+
+    /// Whether everything has been published; a job that has finished deletes its checkpoints and
+    /// may not begin anew.
+    fn is_complete(&self) -> bool {
+        let expected = expected(&self.scenario.workload);
+        difference(&expected, &self.bench.published()).is_none()
     }
 
     fn disturb(&mut self, job: &mut JobProcess, disturbance: Disturbance) -> Next {
@@ -230,12 +327,63 @@ impl Run<'_> {
                 }
                 Next::GoOn
             }
+            Disturbance::KillMasterAndHurry => {
+                let had_ended = job.has_ended().is_some();
+                let orphans = job.kill_only_master();
+                self.tally.masters += u64::from(!had_ended);
+                match self.is_complete() {
+                    true => Next::Over,
+                    false => Next::StartBeside(orphans),
+                }
+            }
+            Disturbance::Pause => {
+                let mut processes = job.workers();
+                processes.push(job.pid());
+                let time = self.random.duration(Duration::from_millis(700));
+                pause_process(*self.random.one_of(&processes), time);
+                self.tally.pauses += 1;
+                Next::GoOn
+            }
+            Disturbance::PauseAndKillWorker => {
+                if let [paused, killed, ..] = job.workers()[..] {
+                    let time = self.random.duration(Duration::from_millis(300));
+                    std::thread::scope(|scope| {
+                        scope.spawn(|| pause_process(paused, time));
+                        kill_process(killed);
+                    });
+                    self.tally.workers += 1;
+                    self.tally.pauses += 1;
+                }
+                Next::GoOn
+            }
             Disturbance::Savepoint => {
                 let result = job
                     .trigger_savepoint()
                     .and_then(|id| job.savepoint_result(&id));
                 self.tally.savepoints += u64::from(matches!(result, Some(Ok(_))));
                 Next::GoOn
+            }
+            Disturbance::SavepointMeanwhile => {
+                job.trigger_savepoint();
+                Next::GoOn
+            }
+            Disturbance::Cancel => {
+                if job.handshake().is_none() {
+                    return Next::GoOn;
+                }
+                job.cancel();
+                self.tally.cancellations += 1;
+                self.ended(job)
+            }
+            Disturbance::CancelWithSavepoint => {
+                let trigger = job.trigger_cancel_with_savepoint();
+                match trigger.and_then(|id| job.savepoint_result(&id)) {
+                    Some(Ok(_)) => {
+                        self.tally.cancellations += 1;
+                        self.ended(job)
+                    }
+                    Some(Err(_)) | None => Next::GoOn,
+                }
             }
             Disturbance::Stop => {
                 let result = job
@@ -244,8 +392,7 @@ impl Run<'_> {
                 match result {
                     Some(Ok(_)) => {
                         self.tally.stops += 1;
-                        job.finish();
-                        Next::Start
+                        self.ended(job)
                     }
                     // It is not up yet, or all input has ended.
                     Some(Err(_)) | None => Next::GoOn,
@@ -272,11 +419,9 @@ impl Run<'_> {
         let had_ended = job.has_ended().is_some();
         job.kill_master();
         self.tally.masters += u64::from(!had_ended);
-        // A job that has finished deletes its checkpoints: it may not begin anew.
-        let found = self.bench.published();
-        match difference(&expected(&self.scenario.workload), &found) {
-            None => Next::Over,
-            Some(_) => Next::Start,
+        match self.is_complete() {
+            true => Next::Over,
+            false => Next::Start,
         }
     }
 }

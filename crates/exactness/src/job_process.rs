@@ -1,6 +1,7 @@
 //! A job in a child process: start, REST, kill -9, end.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -97,6 +98,32 @@ impl Bench {
     pub fn option(mut self, key: &str, value: impl ToString) -> Self {
         self.options.push((key.to_owned(), value.to_string()));
         self
+    }
+
+    /// Lets input B read its numbers from files of different length, one of them compressed.
+    ///
+    /// # Panics
+    ///
+    /// If they cannot be written.
+    #[must_use]
+    pub fn files_for_b(self, records: u64) -> Self {
+        let directory = self.directory().join("in");
+        std::fs::create_dir_all(&directory).expect("a directory can be made");
+        let bounds = [0, records / 7, records / 3, records / 2, records];
+        for (index, bounds) in bounds.windows(2).enumerate() {
+            let text: String = (bounds[0]..bounds[1]).map(|n| format!("{n}\n")).collect();
+            let written = match index {
+                2 => File::create(directory.join("2.gz")).and_then(|file| {
+                    let mut file = flate2::write::GzEncoder::new(file, Default::default());
+                    file.write_all(text.as_bytes())?;
+                    file.finish().map(drop)
+                }),
+                _ => std::fs::write(directory.join(index.to_string()), text),
+            };
+            written.expect("a file can be written");
+        }
+        let directory = directory.display().to_string();
+        self.argument("--files-b", directory)
     }
 
     /// Leaves out where savepoints go.
@@ -235,6 +262,39 @@ impl Snapshot {
     }
 }
 
+/// Workers whose job master was killed.
+#[must_use]
+pub struct Orphans {
+    directory: PathBuf,
+    pids: Vec<u32>,
+    since: Instant,
+}
+
+impl Orphans {
+    /// Waits until they have ended.
+    ///
+    /// # Panics
+    ///
+    /// If one is there [`ORPHAN_LIMIT`] after its master was killed.
+    pub fn expect_end(mut self) {
+        loop {
+            let there = processes_of(&self.directory);
+            self.pids.retain(|pid| there.contains(pid));
+            if self.pids.is_empty() {
+                return;
+            }
+            if self.since.elapsed() > ORPHAN_LIMIT {
+                self.pids.iter().for_each(|pid| kill_process(*pid));
+                panic!(
+                    "workers {:?} outlive their job master by {ORPHAN_LIMIT:?}",
+                    self.pids
+                );
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
+    }
+}
+
 /// A job master and its workers.
 pub struct JobProcess {
     child: Child,
@@ -353,19 +413,23 @@ impl JobProcess {
     ///
     /// If a worker is there after [`ORPHAN_LIMIT`].
     pub fn kill_master(&mut self) {
+        self.kill_only_master().expect_end();
+    }
+
+    /// Kills the job master with SIGKILL; its workers are to end by themselves.
+    ///
+    /// # Panics
+    ///
+    /// If the process is not ours to kill.
+    pub fn kill_only_master(&mut self) -> Orphans {
         self.child.kill().expect("a child can be killed");
-        let killed = Instant::now();
+        let since = Instant::now();
         self.ended = Some(self.child.wait().expect("a child can be waited for"));
-        loop {
-            let workers = processes_of(&self.directory);
-            if workers.is_empty() {
-                return;
-            }
-            if killed.elapsed() > ORPHAN_LIMIT {
-                workers.iter().for_each(|pid| kill_process(*pid));
-                panic!("workers {workers:?} outlive their job master by {ORPHAN_LIMIT:?}");
-            }
-            std::thread::sleep(POLL_INTERVAL);
+        let pids = processes_of(&self.directory);
+        Orphans {
+            directory: self.directory.clone(),
+            pids,
+            since,
         }
     }
 
@@ -423,6 +487,12 @@ impl JobProcess {
     /// Starts a savepoint and returns the id of the operation, `None` if the job does not answer.
     pub fn trigger_savepoint(&self) -> Option<String> {
         let answer = self.try_post("/savepoints", &json!({ "cancel-job": false }))?;
+        answer["request-id"].as_str().map(str::to_owned)
+    }
+
+    /// Starts a savepoint behind which the job is cancelled.
+    pub fn trigger_cancel_with_savepoint(&self) -> Option<String> {
+        let answer = self.try_post("/savepoints", &json!({ "cancel-job": true }))?;
         answer["request-id"].as_str().map(str::to_owned)
     }
 
@@ -549,9 +619,24 @@ fn processes_of(directory: &Path) -> Vec<u32> {
 ///
 /// If there is no command `kill`.
 pub fn kill_process(pid: u32) {
+    signal(pid, "-KILL");
+}
+
+/// Lets a process of ours stand still for `time`.
+///
+/// # Panics
+///
+/// If there is no command `kill`.
+pub fn pause_process(pid: u32, time: Duration) {
+    signal(pid, "-STOP");
+    std::thread::sleep(time);
+    signal(pid, "-CONT");
+}
+
+fn signal(pid: u32, signal: &str) {
     // It may have ended already.
     Command::new("kill")
-        .args(["-9", &pid.to_string()])
+        .args([signal, &pid.to_string()])
         .stderr(Stdio::null())
         .status()
         .expect("there is a command \"kill\"");

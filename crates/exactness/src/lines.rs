@@ -46,7 +46,11 @@ pub fn difference(expected: &Lines, found: &Lines) -> Option<String> {
         }
     }
     for (line, count) in found {
-        let want = expected.get(line).copied().unwrap_or(0);
+        // Whether a key has had its ping when the job ends depends on the machine's time.
+        let want = match line.starts_with("ping,") {
+            true => 1,
+            false => expected.get(line).copied().unwrap_or(0),
+        };
         if want < *count {
             extra += count - want;
             words.push(format!("expected {want} times, found {count}: {line}"));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::lines::{Lines, add};
 use crate::workload::{
     Input, KeyTotals, WINDOW_MS, count_line, event, expand, final_line, group_of, is_sample,
-    reduce, timer_line, timer_of, window_line,
+    reduce, sample_line, timer_line, timer_of, window_line,
 };
 
 /// How much a run processes.
@@ -33,6 +33,7 @@ pub fn expected(workload: &Workload) -> Lines {
         *of_key.by_class.entry(event.value % 5).or_default() += 1;
         if is_sample(&event) {
             of_key.samples.push(event.n);
+            add(&mut lines, sample_line(&event));
         }
         of_key.highest = of_key.highest.max(event.value);
         add(&mut lines, count_line(&event.key, of_key.count));

@@ -49,6 +49,11 @@ impl Random {
         Duration::from_micros(self.below(longest.as_micros() as u64 + 1))
     }
 
+    /// One of some values.
+    pub fn one_of<'a, T>(&mut self, values: &'a [T]) -> &'a T {
+        &values[self.below(values.len() as u64) as usize]
+    }
+
     /// True in `percent` of 100 cases.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent

@@ -10,7 +10,7 @@
 use millpond::operator::functions::KeyedOpenContext;
 use millpond::prelude::{
     Collector, FunctionResult, KeyedContext, KeyedProcessFunction, ListState, MapState,
-    ReducingState, ValueState,
+    ReducingState, SideTag, ValueState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -172,8 +172,24 @@ pub fn is_sample(event: &Event) -> bool {
     event.n % 50 == 0
 }
 
+/// The line of a record that is kept in the list.
+pub fn sample_line(event: &Event) -> String {
+    format!("sample,{},{}", event.key, event.n)
+}
+
+/// The line of a key some machine time behind its first record; at most one per key.
+pub fn ping_line(key: &str) -> String {
+    format!("ping,{key}")
+}
+
+/// The side output of [`sample_line`]s.
+pub const SAMPLES: SideTag<String> = SideTag::new("samples");
+
 /// The keyed stage as the engine runs it.
 pub struct Counting {
+    ping_after_ms: i64,
+    /// When the key's ping is due.
+    ping: ValueState<i64>,
     count: ValueState<i64>,
     by_class: MapState<i64, i64>,
     samples: ListState<i64>,
@@ -186,8 +202,13 @@ impl Counting {
     /// # Errors
     ///
     /// Restored state is of another type.
-    pub fn open(context: &mut KeyedOpenContext<'_, String>) -> FunctionResult<Self> {
+    pub fn open(
+        context: &mut KeyedOpenContext<'_, String>,
+        ping_after_ms: i64,
+    ) -> FunctionResult<Self> {
         Ok(Counting {
+            ping_after_ms,
+            ping: context.value_state("ping")?,
             count: context.value_state("count")?,
             by_class: context.map_state("by-class")?,
             samples: context.list_state("samples")?,
@@ -226,6 +247,12 @@ impl KeyedProcessFunction for Counting {
             .put(class, self.by_class.get(&class).unwrap_or(0) + 1);
         if is_sample(&event) {
             self.samples.add(event.n);
+            out.output(&SAMPLES, sample_line(&event));
+        }
+        if count == 1 {
+            let at = context.current_processing_time() + self.ping_after_ms;
+            self.ping.update(at);
+            context.register_processing_time_timer(at);
         }
         self.highest.add(event.value);
         context.register_event_time_timer(timer_of(&event));
@@ -245,9 +272,13 @@ impl KeyedProcessFunction for Counting {
         out: &mut Collector<Counted>,
     ) -> FunctionResult<()> {
         let key = context.current_key();
-        let line = match timestamp {
-            LAST_TIMER_MS => final_line(&key, &self.totals()),
-            _ => timer_line(&key, timestamp),
+        let line = if self.ping.value() == Some(timestamp) {
+            self.ping.clear();
+            ping_line(&key)
+        } else if timestamp == LAST_TIMER_MS {
+            final_line(&key, &self.totals())
+        } else {
+            timer_line(&key, timestamp)
         };
         out.collect(Counted { line, record: None });
         Ok(())

@@ -2,12 +2,12 @@
 //! and a sink that publishes exactly once.
 
 use millpond::prelude::{
-    DataStream, Duration, Environment, FileSink, GeneratorSource, TumblingEventTimeWindows,
-    WatermarkStrategy,
+    DataStream, Duration, Environment, FileSink, FileSource, GeneratorSource,
+    TumblingEventTimeWindows, WatermarkStrategy,
 };
 use millpond_exactness::workload::{
-    Counted, Counting, Event, Input, OUT_OF_ORDERNESS_MS, WINDOW_MS, event, expand, reduce,
-    window_line,
+    Counted, Counting, Event, Input, OUT_OF_ORDERNESS_MS, SAMPLES, WINDOW_MS, event, expand,
+    reduce, window_line,
 };
 
 use crate::arguments::Arguments;
@@ -15,13 +15,17 @@ use crate::numbers::Numbers;
 use crate::quirks::{Extra, FailsAt, Silence, pause};
 
 pub(crate) fn build(env: &Environment, arguments: &Arguments) {
-    let events = input_a(env, arguments)
-        .union(&input_b(env, arguments))
-        .flat_map(expand)
-        .name("expand");
+    let inputs = input_a(env, arguments).union(&input_b(env, arguments));
+    let inputs = if arguments.rebalance {
+        inputs.rebalance()
+    } else {
+        inputs
+    };
+    let events = inputs.flat_map(expand).name("expand");
+    let ping_after_ms = arguments.ping_after_ms;
     let counted = events
         .key_by_ref(|event: &Event| &event.key)
-        .process(Counting::open)
+        .process(move |context| Counting::open(context, ping_after_ms))
         .uid(&arguments.counter_uid)
         .name("counter");
     let windows = counted
@@ -33,11 +37,15 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         )))
         .reduce_with(reduce, |_, window, value| window_line(window.start, &value))
         .uid("windows")
-        .name("windows");
+        .name("windows")
+        .map(|line| line)
+        .name("one by one")
+        .set_parallelism(1);
     let mut lines = counted
         .map(|counted| counted.line)
         .name("lines")
-        .union(&windows);
+        .union(&windows)
+        .union(&counted.side_output(&SAMPLES));
     if let Some(uid) = &arguments.extra_uid {
         let extra = events
             .key_by_ref(|event: &Event| &event.key)
@@ -86,22 +94,30 @@ fn input_b(env: &Environment, arguments: &Arguments) -> DataStream<Event> {
             .assign_timestamps_and_watermarks(watermarks());
     }
     let keys = arguments.keys;
-    let count = if arguments.endless {
-        None
-    } else {
-        Some(arguments.records_b)
+    let numbers = match &arguments.files_b {
+        Some(directory) => {
+            let mut files = FileSource::lines([directory]);
+            if let Some(rate) = arguments.rate {
+                files = files.rate_limit(rate);
+            }
+            env.from_source(files, "files")
+                .uid("source-b")
+                .map(|line: String| line.parse().expect("a number in every line"))
+        }
+        None => {
+            let count = (!arguments.endless).then_some(arguments.records_b);
+            let mut generator = GeneratorSource::new(count, |n| n);
+            if let Some(rate) = arguments.rate {
+                generator = generator.rate_limit(rate);
+            }
+            env.from_source(generator, "generator").uid("source-b")
+        }
     };
-    let mut generator = GeneratorSource::new(count, move |n| event(Input::B, n, keys));
-    if let Some(rate) = arguments.rate {
-        generator = generator.rate_limit(rate);
-    }
     let bound = Duration::from_secs(100_000_000);
-    env.from_source(generator, "generator")
-        .uid("source-b")
-        .map(|event| event)
-        .name("pass")
-        .assign_timestamps_and_watermarks(WatermarkStrategy::for_bounded_out_of_orderness(
-            bound,
-            |event: &Event| event.time_ms,
-        ))
+    let behind =
+        WatermarkStrategy::for_bounded_out_of_orderness(bound, |event: &Event| event.time_ms);
+    numbers
+        .map(move |n| event(Input::B, n, keys))
+        .name("events")
+        .assign_timestamps_and_watermarks(behind)
 }

@@ -115,3 +115,36 @@ fn a_savepoint_without_any_directory_is_refused() {
     job.cancel();
     job.wait();
 }
+
+#[test]
+fn timers_of_machine_time_go_through_a_savepoint() {
+    let bench = bench()
+        .argument("--rate", 1_000)
+        .argument("--ping-after-ms", 2_000);
+    let of_kind = |kind: &str| -> Vec<String> {
+        let lines = bench.published().into_iter();
+        lines
+            .inspect(|(line, times)| assert!(!line.starts_with("ping,") || *times == 1, "{line}"))
+            .filter_map(|(line, _)| Some(line.strip_prefix(kind)?.to_owned()))
+            .collect()
+    };
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(2);
+    let savepoint = job.stop(false);
+    assert_eq!(of_kind("ping,"), [""; 0], "no timer has been due");
+    let firsts = of_kind("count,").into_iter();
+    let keys: Vec<String> = firsts
+        .filter_map(|line| Some(line.strip_suffix(",1")?.to_owned()))
+        .collect();
+    assert!(!keys.is_empty());
+    let mut job = bench.start(&[
+        ("execution.state-recovery.path", &savepoint),
+        ("parallelism.default", "3"),
+    ]);
+    wait_for("the timers of all keys", || {
+        let fired = of_kind("ping,");
+        keys.iter().all(|key| fired.contains(key)).then_some(())
+    });
+    job.cancel();
+    job.wait();
+}
