@@ -1,6 +1,6 @@
 //! Random runs: what happens to a job, when, and how it goes on.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::job_process::{Bench, JobProcess, Orphans, kill_process, pause_process, tail};
 use crate::lines::{difference, shortfall};
@@ -209,8 +209,10 @@ pub fn run(bench: Bench, seed: u64, tally: &mut Tally) -> Result<(), String> {
         parallelism: 0,
         processes: 0,
     };
+    let begin = Instant::now();
     run.go();
     run.tally.runs += 1;
+    eprintln!("  took {:.1?}", begin.elapsed());
     let expected = expected(&scenario.workload);
     let found = bench.published();
     let wrong = match scenario.exactly_once {

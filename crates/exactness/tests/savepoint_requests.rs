@@ -1,0 +1,121 @@
+//! What users ask of savepoints: cancel behind one, a failed one harms nothing, one per trigger id,
+//! and disposal.
+
+use millpond_exactness::job_process::{Bench, JobProcess, wait_for};
+use millpond_exactness::lines::difference;
+use millpond_exactness::oracle::{Workload, expected};
+use serde_json::{Value, json};
+
+const WORKLOAD: Workload = Workload {
+    records_a: 12_000,
+    records_b: 8_000,
+    keys: 40,
+};
+
+fn bench() -> Bench {
+    Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--records-a", WORKLOAD.records_a)
+        .argument("--records-b", WORKLOAD.records_b)
+        .argument("--keys", WORKLOAD.keys)
+        .argument("--rate", 6_000)
+        .option("parallelism.default", 2)
+        .option("execution.checkpointing.interval", "50 ms")
+}
+
+fn assert_exact(bench: &Bench) {
+    let wrong = difference(&expected(&WORKLOAD), &bench.published());
+    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+}
+
+fn id(answer: &Value) -> String {
+    let id = answer["request-id"].as_str();
+    id.unwrap_or_else(|| panic!("{answer}")).to_owned()
+}
+
+fn result(job: &mut JobProcess, answer: &Value) -> Result<String, String> {
+    let result = job.savepoint_result(&id(answer));
+    result.unwrap_or_else(|| panic!("the job ended:\n{}", job.log()))
+}
+
+#[test]
+fn a_job_is_cancelled_behind_a_savepoint_and_resumes_from_it() {
+    let bench = bench();
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(2);
+    let trigger = job.trigger_cancel_with_savepoint().expect("an answer");
+    let savepoint = job
+        .savepoint_result(&trigger)
+        .expect("an answer")
+        .expect("a savepoint");
+    assert!(job.wait().success());
+    let ended = job.handshake().and_then(|handshake| handshake.status);
+    assert_eq!(ended.as_deref(), Some("CANCELED"));
+    let mut job = bench.start(&[("execution.state-recovery.path", &savepoint)]);
+    job.finish();
+    assert_exact(&bench);
+}
+
+#[test]
+fn a_job_goes_on_if_the_savepoint_before_its_cancellation_or_stop_fails() {
+    let bench = bench();
+    let file = bench.directory().join("file");
+    std::fs::write(&file, "in the way").expect("a file");
+    let mut job = bench.start(&[]);
+    job.running();
+    let target = file.display().to_string();
+    let request = json!({ "target-directory": target, "cancel-job": true });
+    let answer = job.try_post("/savepoints", &request).expect("an answer");
+    let why = result(&mut job, &answer).expect_err("there is a file in the way");
+    assert!(why.contains("file"), "{why}");
+    assert_eq!(job.status().as_deref(), Some("RUNNING"));
+    job.finish();
+    assert_exact(&bench);
+}
+
+#[test]
+fn a_trigger_id_stands_for_one_savepoint() {
+    let bench = bench();
+    let mut job = bench.start(&[]);
+    job.running();
+    let request = json!({ "triggerId": "0123456789abcdef0123456789abcdef", "cancel-job": false });
+    let paths: Vec<String> = (0..3)
+        .map(|_| {
+            let answer = job.try_post("/savepoints", &request).expect("an answer");
+            assert_eq!(id(&answer), "0123456789abcdef0123456789abcdef");
+            result(&mut job, &answer).expect("a savepoint")
+        })
+        .collect();
+    assert!(paths.iter().all(|path| *path == paths[0]), "{paths:?}");
+    assert_eq!(
+        std::fs::read_dir(bench.savepoints())
+            .expect("a directory")
+            .count(),
+        1
+    );
+    job.finish();
+    assert_exact(&bench);
+}
+
+#[test]
+fn a_disposed_savepoint_is_gone_and_its_neighbour_restores() {
+    let bench = bench();
+    let mut job = bench.start(&[]);
+    job.running();
+    let first = job.savepoint();
+    let handshake = job.handshake().expect("the job is up");
+    let url = format!("http://{}/savepoint-disposal", handshake.rest);
+    let body = json!({ "savepoint-path": first }).to_string();
+    let mut answer = ureq::post(&url).send(body).expect("an answer");
+    let answer: Value = serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON");
+    let path = format!("/savepoint-disposal/{}", id(&answer));
+    wait_for("the disposal", || {
+        let status = job.try_get(&path)?;
+        (status["status"]["id"] == "COMPLETED").then_some(())
+    });
+    let directory = first.strip_prefix("file:").expect("a local path");
+    assert!(!std::path::Path::new(directory).exists());
+    let second = job.stop(false);
+    let mut job = bench.start(&[("execution.state-recovery.path", &second)]);
+    job.finish();
+    assert_exact(&bench);
+}
