@@ -3,8 +3,8 @@
 //! A timestamp is an epoch and a tick ([`time`]). The barrier of checkpoint n is every operator's
 //! advance from epoch e to e + 1; timely's progress protocol proves that all of epoch e has
 //! arrived. Everything else that a stateful stream needs is here: a task drains its inputs into a
-//! queue of its own ([`task`]), aligns ([`barrier`]), runs its chain of operators in slices
-//! ([`chain`]), and sources stay within a window of records in flight ([`window`]).
+//! queue of its own (`task`), aligns ([`barrier`]), runs its chain of operators in slices
+//! (`chain`), and sources stay within a window of records in flight (`window`).
 
 mod attempt;
 pub mod barrier;
