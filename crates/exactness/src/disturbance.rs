@@ -170,6 +170,8 @@ pub struct Tally {
     pub stops: u64,
     /// Cancellations, with and without savepoint.
     pub cancellations: u64,
+    /// At-least-once runs that did count a record twice: the proof that it would be seen.
+    pub doubled: u64,
     /// Starts with another parallelism than before.
     pub rescalings: u64,
 }
@@ -217,7 +219,11 @@ pub fn run(bench: Bench, seed: u64, tally: &mut Tally) -> Result<(), String> {
     let found = bench.published();
     let wrong = match scenario.exactly_once {
         true => difference(&expected, &found),
-        false => shortfall(&expected, &found),
+        false => {
+            let doubled = difference(&expected, &found).is_some();
+            tally.doubled += u64::from(doubled);
+            shortfall(&expected, &found)
+        }
     };
     match wrong {
         None => std::fs::remove_dir_all(directory).map_err(|error| error.to_string()),

@@ -105,3 +105,40 @@ fn totals(lines: &Lines) -> BTreeMap<String, i64> {
     }
     totals
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(all: &[(&str, u64)]) -> Lines {
+        all.iter()
+            .map(|(line, times)| ((*line).to_owned(), *times))
+            .collect()
+    }
+
+    #[test]
+    fn a_lost_or_doubled_line_is_a_difference_and_a_second_ping_too() {
+        let expected = lines(&[("count,a,1", 1), ("count,a,2", 1)]);
+        assert_eq!(difference(&expected, &expected), None);
+        assert!(difference(&expected, &lines(&[("count,a,1", 1)])).is_some());
+        let doubled = lines(&[("count,a,1", 1), ("count,a,2", 2)]);
+        assert!(difference(&expected, &doubled).is_some());
+        let pinged = |times| lines(&[("count,a,1", 1), ("count,a,2", 1), ("ping,a", times)]);
+        assert_eq!(difference(&expected, &pinged(1)), None);
+        assert!(difference(&expected, &pinged(2)).is_some());
+    }
+
+    #[test]
+    fn at_least_once_owes_every_line_and_every_record_of_the_totals() {
+        let expected = lines(&[("count,a,1", 1), ("window,1,0,5,9", 1), ("final,a,7,x", 1)]);
+        let more = lines(&[("count,a,1", 2), ("window,1,0,3,4", 2), ("final,a,8,y", 1)]);
+        assert_eq!(shortfall(&expected, &more), None);
+        for less in [
+            lines(&[("window,1,0,5,9", 1), ("final,a,7,x", 1)]),
+            lines(&[("count,a,1", 1), ("window,1,0,4,9", 1), ("final,a,7,x", 1)]),
+            lines(&[("count,a,1", 1), ("window,1,0,5,9", 1), ("final,a,6,x", 1)]),
+        ] {
+            assert!(shortfall(&expected, &less).is_some(), "{less:?}");
+        }
+    }
+}
