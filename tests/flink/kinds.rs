@@ -6,8 +6,8 @@
 //!
 //! The source makes the numbers 0, 1, 2, ... up to N in one subtask, so that every key sees its
 //! numbers in order. For each pair of a key type and a value type there is one operator with value,
-//! list, map and reducing state; beside them one with operator list state and one with timers. What
-//! a number does to the state is written down a second time, in Java, in `Kinds.java`: the two know
+//! list, map and reducing state; beside them one with operator list state, one with timers and one
+//! with windows that never end. What a number does to the state is written down a second time, in Java, in `Kinds.java`: the two know
 //! nothing of each other but the comments there. After its last record the job waits until all is
 //! counted, takes a savepoint, and ends.
 
@@ -394,6 +394,18 @@ fn run() -> Result<(), String> {
         .uid("timers")
         .sink_to(DiscardSink::new())
         .uid("timers-sink");
+
+    numbers
+        .assign_timestamps_and_watermarks(WatermarkStrategy::for_bounded_out_of_orderness(
+            Duration::from_secs(1_000_000_000),
+            |n: &i64| n * 10,
+        ))
+        .key_by(move |n| String::of(n % keys))
+        .window(TumblingEventTimeWindows::of(Duration::from_millis(500)))
+        .reduce(|a, b| a + b)
+        .uid("windows")
+        .sink_to(DiscardSink::new())
+        .uid("windows-sink");
 
     let job = env.execute_async("kinds").map_err(debug)?;
     if let Some(directory) = savepoint_at_end {

@@ -49,6 +49,9 @@ for p in 1 2 3; do
   done
 done
 
+check "Millpond writes kinds-processes with two worker processes" millpond "$FLINK_WORK/kinds-processes" \
+  kinds --records 1000 --keys $KEYS -D parallelism.default=2 -D cluster.processes=2
+
 for version in "$@"; do
   flink_compile "$version" "$HERE/java" "$FLINK_WORK/classes-$version" || exit 1
   tasks=$FLINK_WORK/tasks-$version
@@ -63,11 +66,12 @@ for version in "$@"; do
         done
       done
     done; done
+    echo "check-kinds $FLINK_WORK/kinds-processes 1000 $KEYS 3 hashmap"
     echo "not check-kinds $FLINK_WORK/kinds-2 1001 $KEYS 2 hashmap"
     echo "not check-counts $FLINK_WORK/small-i64-2 long 776 50 2 hashmap"
     echo "write-kinds $FLINK_WORK/kinds-2 1300 $KEYS 3 hashmap CANONICAL $flink_made-continued"
     echo "write-kinds - 700 $KEYS 2 hashmap CANONICAL $flink_made-hashmap"
-    echo "write-kinds - 700 $KEYS 3 rocksdb CANONICAL $flink_made-rocksdb"
+    echo "write-kinds - 700 $KEYS 1 rocksdb CANONICAL $flink_made-rocksdb"
     echo "write-kinds - 700 $KEYS 2 hashmap COMPRESSED $flink_made-compressed"
     echo "write-kinds - 700 $KEYS 2 hashmap NATIVE $flink_made-native"
   } > "$tasks"

@@ -13,9 +13,13 @@ import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.MapState;
 import org.apache.flink.api.common.state.OperatorStateStore;
 import org.apache.flink.api.common.state.ReducingState;
+import org.apache.flink.api.common.state.ReducingStateDescriptor;
 import org.apache.flink.api.common.state.State;
 import org.apache.flink.api.common.state.StateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.common.typeutils.TypeSerializer;
+import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.runtime.state.KeyedStateBackend;
@@ -28,6 +32,7 @@ import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.api.operators.Triggerable;
+import org.apache.flink.streaming.api.windowing.windows.TimeWindow;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /** Stands in a job where an operator of a snapshot stood, and tells what state it was given. */
@@ -153,6 +158,53 @@ final class Dump {
 
         @Override
         public void onProcessingTime(InternalTimer<K, VoidNamespace> timer) {}
+    }
+
+    /** A tumbling window with reduce: contents and timers. */
+    static final class Windows<K> extends AbstractStreamOperator<Long> implements OneInputStreamOperator<Long, Long>, Triggerable<K, TimeWindow> {
+        private final String uid;
+        private final TypeSerializer<TimeWindow> windows = new TimeWindow.Serializer();
+
+        Windows(String uid) {
+            this.uid = uid;
+        }
+
+        @Override
+        public void initializeState(StateInitializationContext context) throws Exception {
+            super.initializeState(context);
+            KeyedStateBackend<K> backend = getKeyedStateBackend();
+            ReducingStateDescriptor<Long> contents = new ReducingStateDescriptor<>("window-contents", Long::sum, Types.LONG);
+            backend.getPartitionedState(new TimeWindow(0, 1), windows, contents);
+            List<Tuple2<K, TimeWindow>> found;
+            try (Stream<Tuple2<K, TimeWindow>> stream = backend.getKeysAndNamespaces("window-contents")) {
+                found = stream.collect(Collectors.toList());
+            }
+            for (Tuple2<K, TimeWindow> entry : found) {
+                backend.setCurrentKey(entry.f0);
+                tell("window-contents", entry.f0, entry.f1, backend.getPartitionedState(entry.f1, windows, contents).get());
+            }
+        }
+
+        private void tell(String state, Object key, TimeWindow window, Long value) {
+            ROWS.add(Kinds.row(uid, state, key, window.getStart() + ".." + window.getEnd() + "=" + value));
+        }
+
+        @Override
+        public void open() throws Exception {
+            super.open();
+            InternalTimerService<TimeWindow> service = getInternalTimerService("window-timers", windows, this);
+            service.forEachEventTimeTimer((window, time) -> tell("event", getCurrentKey(), window, time));
+            service.forEachProcessingTimeTimer((window, time) -> tell("processing", getCurrentKey(), window, time));
+        }
+
+        @Override
+        public void processElement(StreamRecord<Long> record) {}
+
+        @Override
+        public void onEventTime(InternalTimer<K, TimeWindow> timer) {}
+
+        @Override
+        public void onProcessingTime(InternalTimer<K, TimeWindow> timer) {}
     }
 
     private Dump() {}

@@ -1,9 +1,11 @@
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.MapState;
@@ -142,6 +144,14 @@ final class Kinds {
             ofKey.add(FAR_MS + n % 50);
             ofKey.remove(FAR_MS + (n + 40) % 90);
         }
+        Map<String, Map<Long, Long>> windows = new HashMap<>();
+        for (long n = 0; n < records; n++) {
+            windows.computeIfAbsent(Sample.STRING.of(n % keys), unused -> new HashMap<>()).merge(n * 10 / 500 * 500, n, Long::sum);
+        }
+        windows.forEach((key, sums) -> sums.forEach((start, sum) -> {
+            rows.add(row("windows", "window-contents", key, start + ".." + (start + 500) + "=" + sum));
+            rows.add(row("windows", "event", key, start + ".." + (start + 500) + "=" + (start + 499)));
+        }));
         event.forEach((key, times) -> times.forEach(time -> rows.add(row("timers", "event", key, time))));
         processing.forEach((key, times) -> times.forEach(time -> rows.add(row("timers", "processing", key, time))));
         return rows;
@@ -275,6 +285,9 @@ final class Kinds {
         for (Pair<?, ?> pair : PAIRS) addKeyed(numbers, pair, keys);
         numbers.rebalance().process(new Lists()).returns(Types.LONG).uid("lists");
         numbers.keyBy(n -> Sample.STRING.of(n % keys), Types.STRING).process(new Timers()).returns(Types.LONG).uid("timers");
+        numbers.assignTimestampsAndWatermarks(WatermarkStrategy.<Long>forBoundedOutOfOrderness(Duration.ofSeconds(1_000_000_000)).withTimestampAssigner((n, unused) -> n * 10))
+            .keyBy(n -> Sample.STRING.of(n % keys), Types.STRING)
+            .window(Legacy.tumbling(500)).reduce(Long::sum).returns(Types.LONG).uid("windows");
     }
 
     private Kinds() {}

@@ -77,6 +77,7 @@ public final class Peer {
                 for (Kinds.Pair<?, ?> pair : Kinds.PAIRS) dump(source, pair);
                 source.rebalance().transform("lists", Types.LONG, new Dump.Operator<Long>("lists").lists(List.of(Kinds.TEXTS, Kinds.MAPS), List.of(Kinds.UNION))).uid("lists");
                 source.keyBy(n -> Sample.STRING.of(n), Types.STRING).transform("timers", Types.LONG, new Dump.Operator<String>("timers").timers()).uid("timers");
+                source.keyBy(n -> Sample.STRING.of(n), Types.STRING).transform("windows", Types.LONG, new Dump.Windows<String>("windows")).uid("windows");
                 return compare(env, task[1], Kinds.expected(records, Long.parseLong(task[3])));
             }
             case "check-counts": {
@@ -100,7 +101,7 @@ public final class Peer {
                     if (cluster.getJobStatus(graph.getJobID()).get().isGloballyTerminalState()) return failure(graph);
                     Thread.sleep(20);
                 }
-                String written = cluster.stopWithSavepoint(graph.getJobID(), task[7], false, format).get(60, TimeUnit.SECONDS);
+                String written = cluster.stopWithSavepoint(graph.getJobID(), task[7], false, format).get(180, TimeUnit.SECONDS);
                 Path directory = Path.of(java.net.URI.create(written));
                 for (Path file : list(directory)) Files.move(file, Path.of(task[7]).resolve(file.getFileName()));
                 Files.delete(directory);

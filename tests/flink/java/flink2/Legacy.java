@@ -1,5 +1,7 @@
+import java.time.Duration;
 import org.apache.flink.api.common.functions.RuntimeContext;
 import org.apache.flink.streaming.api.functions.source.legacy.RichParallelSourceFunction;
+import org.apache.flink.streaming.api.windowing.assigners.TumblingEventTimeWindows;
 
 /** What moved between Flink 1 and Flink 2; this is the side of Flink 2. */
 final class Legacy {
@@ -7,6 +9,10 @@ final class Legacy {
 
     static int subtask(RuntimeContext context) {
         return context.getTaskInfo().getIndexOfThisSubtask();
+    }
+
+    static TumblingEventTimeWindows tumbling(long sizeMs) {
+        return TumblingEventTimeWindows.of(Duration.ofMillis(sizeMs));
     }
 
     private Legacy() {}
