@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that needs a real Flink: savepoints both ways (restore.sh), Flink's command line client (client.sh).
 # `./test --flink` calls it. Says "skipped: ..." and ends with 0 where Java or the releases of Flink cannot be had;
-# installs nothing: the releases are put under $FLINK_CACHE_ROOT (see flink.sh). About four minutes after the build.
+# installs nothing: the releases are put under $FLINK_CACHE_ROOT (see flink.sh). About seven minutes after the build.
 #   FLINK_VERSIONS   releases that restore and write savepoints ("2.3.0 1.20.5 1.15.4")
 #   FLINK_KEEP       set: what was made stays, also when all is well
 set -uo pipefail
