@@ -52,7 +52,9 @@ fn an_unknown_action_is_told_with_the_known_ones() {
             .starts_with("\"foo\" is not a valid action.\n\nValid actions are \"run\"")
     );
     assert!(
-        ended.stdout.contains("\"savepoint\" and \"checkpoint\"."),
+        ended
+            .stdout
+            .contains("\"savepoint\", \"checkpoint\" and \"demo\"."),
         "{}",
         ended.stdout
     );
