@@ -210,6 +210,9 @@ pub fn start_attempt(
     })
 }
 
+/// What a dead peer looks like.
+const BROKEN_CONNECTION: &str = "the connection to another worker process broke";
+
 /// Runs the workers to their end. A peer that dies shows as a panic in here.
 fn run(
     program: Arc<Program>,
@@ -267,8 +270,10 @@ fn run(
             board.control.register_thread();
             let outcome = contain(|| work(worker, &program, &options, &board, &starting));
             if let Err(message) = outcome {
-                let task = board.current.take();
-                board.fail(task, message);
+                match is_of_connection(&message) {
+                    true => board.fail(None, BROKEN_CONNECTION.to_owned()),
+                    false => board.fail(board.current.take(), message),
+                }
             }
             // Dropping a dataflow whose peer is dead panics once more; it is already reported.
             let _ = contain(|| {
@@ -281,11 +286,14 @@ fn run(
     let panicked = contain(|| guards.join().into_iter().filter(Result::is_err).count());
     match panicked {
         Ok(0) => Ok(()),
-        Ok(_) => Err("the connection to another worker process broke".to_owned()),
-        Err(message) => Err(format!(
-            "the connection to another worker process broke: {message}"
-        )),
+        Ok(_) => Err(BROKEN_CONNECTION.to_owned()),
+        Err(message) => Err(format!("{BROKEN_CONNECTION}: {message}")),
     }
+}
+
+/// Whether a panic, as [`contain`] tells it, is that of the data plane whose peer has died.
+fn is_of_connection(panic: &str) -> bool {
+    panic.contains("timely_communication")
 }
 
 /// The life of a worker thread.
