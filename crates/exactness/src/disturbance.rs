@@ -86,6 +86,8 @@ impl Scenario {
             )
             .option("execution.checkpointing.tolerable-failed-checkpoints", 1000)
             .option("pipeline.max-parallelism", 128)
+            // Results that nobody asks for are not kept for long.
+            .option("rest.linger", "1 s")
             .option(
                 "execution.checkpointing.mode",
                 match self.exactly_once {
@@ -184,6 +186,8 @@ struct Run<'a> {
     tally: &'a mut Tally,
     parallelism: u64,
     processes: u64,
+    /// It was told to stop and has ended before it said whether it did.
+    may_have_stopped: bool,
 }
 
 /// Runs a random scenario to its end.
@@ -210,6 +214,7 @@ pub fn run(bench: Bench, seed: u64, tally: &mut Tally) -> Result<(), String> {
         tally,
         parallelism: 0,
         processes: 0,
+        may_have_stopped: false,
     };
     let begin = Instant::now();
     run.go();
@@ -257,6 +262,10 @@ impl Run<'_> {
             }
         }
         job.finish();
+        if self.may_have_stopped && !self.is_complete() {
+            job = self.start();
+            job.finish();
+        }
         let orphans = job.workers();
         assert!(
             orphans.is_empty(),
@@ -403,7 +412,11 @@ impl Run<'_> {
                         self.ended(job)
                     }
                     // It is not up yet, or all input has ended.
-                    Some(Err(_)) | None => Next::GoOn,
+                    Some(Err(_)) => Next::GoOn,
+                    None => {
+                        self.may_have_stopped = job.has_ended().is_some();
+                        Next::GoOn
+                    }
                 }
             }
             Disturbance::KillWhileSaving => {
