@@ -3,7 +3,7 @@
 //! | accepted | printed |
 //! | --- | --- |
 //! | `file:///a/b`, `file:/a/b`, `/a/b`, `file://localhost/a/b` | `file:/a/b` |
-//! | `a/b` (relative to the working directory) | `file:/work/a/b` |
+//! | `a/b` (relative to the working directory) | `file:/home/me/a/b` |
 //! | `s3://bucket/a` | `s3://bucket/a` |
 //!
 //! `.`, `..`, doubled and trailing slashes are resolved. Percent signs stay as they are: Flink's
