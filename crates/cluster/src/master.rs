@@ -325,6 +325,12 @@ impl Master {
             let Some(factory) = &self.program.nodes[head.node.0 as usize].coordinator else {
                 continue;
             };
+            let plan = recovered.restore.as_ref().map(|from| &from.plan);
+            let restored = plan.and_then(|plan| plan.operator(head.id, 0));
+            if restored.is_some_and(|restored| restored.finished) {
+                // It had read everything: what it would discover now has been read.
+                continue;
+            }
             let mut coordinator: Box<dyn SourceCoordinator> = factory();
             let restored = recovered.coordinators.get(&head.id).map(Vec::as_slice);
             let splits = coordinator

@@ -89,7 +89,8 @@ impl SnapshotIo {
         };
         match assemble(&completion, graph, facts) {
             Ok(mut metadata) => {
-                for operator in &mut metadata.operators {
+                let unfinished = metadata.operators.iter_mut().filter(|all| !all.finished);
+                for operator in unfinished {
                     operator.coordinator =
                         coordinators
                             .get(&operator.id)

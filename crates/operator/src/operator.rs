@@ -133,6 +133,8 @@ pub struct OperatorSnapshot {
     pub positions: Vec<String>,
     /// Whether transactions are still to be committed.
     pub pending_transactions: bool,
+    /// The operator had ended in the snapshot that it was restored from, and says so again.
+    pub finished: bool,
     /// To be done in the background before the snapshot counts.
     pub durable: Vec<Durable>,
 }

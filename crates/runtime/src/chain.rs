@@ -16,6 +16,8 @@ pub(crate) struct Link {
     pub(crate) operator: Box<dyn Operator>,
     /// Where its output goes.
     pub(crate) routes: Vec<Route>,
+    /// It had ended in the snapshot that it was restored from.
+    pub(crate) had_ended: bool,
     inbox: VecDeque<(usize, Element)>,
     ended: bool,
 }
@@ -27,6 +29,7 @@ impl Link {
             id,
             operator,
             routes,
+            had_ended: false,
             inbox: VecDeque::new(),
             ended: false,
         }
@@ -189,7 +192,11 @@ impl Chain {
         context: SnapshotContext,
     ) -> Result<Vec<(OperatorId, OperatorSnapshot)>, FunctionError> {
         debug_assert!(self.is_idle());
-        let freeze = |link: &mut Link| Ok((link.id, link.operator.snapshot(context)?));
+        let freeze = |link: &mut Link| {
+            let mut snapshot = link.operator.snapshot(context)?;
+            snapshot.finished = link.had_ended;
+            Ok((link.id, snapshot))
+        };
         self.links.iter_mut().map(freeze).collect()
     }
 

@@ -178,9 +178,11 @@ impl<'scope> Builder<'_, 'scope> {
                 (program.operator)(),
                 self.routes(vertex, position, edges),
             );
+            let restored = self.options.restore.state(operator.id, self.worker);
+            link.had_ended = restored.as_ref().is_some_and(|restored| restored.finished);
             let context = OpenContext {
                 info: self.options.subtask_info(vertex, operator, self.worker),
-                restored: self.options.restore.state(operator.id, self.worker),
+                restored,
                 assigned_splits: self.options.restore.splits(operator.id, self.worker),
                 clock: Arc::clone(&self.board.clock),
                 wake: Arc::clone(&wake),

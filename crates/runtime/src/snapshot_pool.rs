@@ -146,10 +146,16 @@ impl StateWriter {
             durable()?;
             *synced += begin.elapsed();
         }
-        let mut state = SubtaskSnapshot::default();
+        let mut state = SubtaskSnapshot {
+            finished: snapshot.finished,
+            ..SubtaskSnapshot::default()
+        };
         let mut files = Vec::new();
         let mut states = Vec::new();
-        if let Some(keyed) = snapshot.keyed.filter(|keyed| !keyed.is_empty()) {
+        if let Some(keyed) = snapshot
+            .keyed
+            .filter(|keyed| !state.finished && !keyed.is_empty())
+        {
             let (written, stream) = self.stream(
                 operator,
                 "keyed",
@@ -164,7 +170,10 @@ impl StateWriter {
                 stream,
             });
         }
-        if let Some(operator_state) = snapshot.operator.filter(|image| !image.is_empty()) {
+        if let Some(operator_state) = snapshot
+            .operator
+            .filter(|image| !state.finished && !image.is_empty())
+        {
             let (written, stream) = self.stream(
                 operator,
                 "operator",
