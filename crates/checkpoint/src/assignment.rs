@@ -203,7 +203,7 @@ fn check_finished(metadata: &Metadata, graph: &JobGraph) -> Result<(), Error> {
     }
     let state = |index: VertexIndex| states[index.0 as usize];
     for edge in &graph.edges {
-        let pointwise = millpond_job::job_graph::is_pointwise(edge.edge.partitioner);
+        let pointwise = edge.edge.partitioner.is_pointwise();
         let illegal = match (state(edge.from), state(edge.to)) {
             (from, Finished::Fully) => from != Finished::Fully,
             (from, Finished::Partly) if pointwise => from == Finished::None,

@@ -22,5 +22,4 @@ mod worker_process;
 pub use local_dispatcher::{JobHandle, start_job};
 pub use master::JobResult;
 pub use options::{JobOptions, RestoreOptions};
-pub use process::WORKER_ENVIRONMENT;
 pub use worker_process::{is_worker_process, run_worker_process};

@@ -5,9 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::deployment::Deployment;
 
-/// Set in a worker process: `address of the job master|process|token`.
-pub const WORKER_ENVIRONMENT: &str = "MILLPOND_WORKER";
-
 /// From the master to a worker process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum MasterMessage {

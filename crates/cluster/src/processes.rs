@@ -14,10 +14,11 @@ use std::time::{Duration, Instant};
 use millpond_job::ToWorker;
 use millpond_job::gateway::Attempt;
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
+use millpond_types::config::WORKER_VARIABLE;
 
 use crate::deployment::Deployment;
 use crate::event::MasterEvent;
-use crate::process::{MasterMessage, ProcessMessage, WORKER_ENVIRONMENT};
+use crate::process::{MasterMessage, ProcessMessage};
 use crate::transport::{receive, send};
 use crate::worker_process::attempt_options;
 
@@ -207,7 +208,7 @@ impl Children {
         let child = Command::new(&executable)
             .args(std::env::args_os().skip(1))
             .env(
-                WORKER_ENVIRONMENT,
+                WORKER_VARIABLE,
                 format!("{}|{process}|{}", self.address, self.token),
             )
             .stdin(Stdio::null())

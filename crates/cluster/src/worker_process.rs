@@ -11,9 +11,10 @@ use millpond_job::FromWorker;
 use millpond_runtime::barrier::Mode;
 use millpond_runtime::{AttemptHandle, AttemptOptions, Program, start_attempt};
 use millpond_types::SystemClock;
+use millpond_types::config::WORKER_VARIABLE;
 
 use crate::deployment::Deployment;
-use crate::process::{DataHello, MasterMessage, ProcessMessage, WORKER_ENVIRONMENT};
+use crate::process::{DataHello, MasterMessage, ProcessMessage};
 use crate::transport::{receive, send};
 
 /// How often a process says that it lives.
@@ -24,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether this process was started as a worker by a job master.
 pub fn is_worker_process() -> bool {
-    std::env::var_os(WORKER_ENVIRONMENT).is_some()
+    std::env::var_os(WORKER_VARIABLE).is_some()
 }
 
 /// Runs as a worker process until the master lets go.
@@ -33,12 +34,12 @@ pub fn is_worker_process() -> bool {
 ///
 /// The master cannot be reached, for people.
 pub fn run_worker_process(program: Program) -> Result<(), String> {
-    let orders = std::env::var(WORKER_ENVIRONMENT).map_err(|error| error.to_string())?;
+    let orders = std::env::var(WORKER_VARIABLE).map_err(|error| error.to_string())?;
     let mut parts = orders.split('|');
     let (Some(address), Some(process), Some(token)) = (parts.next(), parts.next(), parts.next())
     else {
         return Err(format!(
-            "{WORKER_ENVIRONMENT} is \"{orders}\", expected address|process|token"
+            "{WORKER_VARIABLE} is \"{orders}\", expected address|process|token"
         ));
     };
     let process: u32 = process

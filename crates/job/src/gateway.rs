@@ -7,7 +7,7 @@
 //! every process has confirmed, it lets the sources *advance*. An epoch cannot be taken back: a
 //! checkpoint that is aborted consumes its epoch.
 
-use millpond_types::{CheckpointId, JobId};
+use millpond_types::CheckpointId;
 use serde::{Deserialize, Serialize};
 
 use crate::acknowledgement::SubtaskAcknowledgement;
@@ -193,13 +193,4 @@ pub struct SubtaskMetrics {
     pub watermark: i64,
     /// Records that a source could emit and has not, if it knows (Flink's `pendingRecords`).
     pub pending_records: Option<u64>,
-}
-
-/// Where a job is: the parts of a message that every log line needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct JobAttempt {
-    /// The job.
-    pub job: JobId,
-    /// The attempt.
-    pub attempt: Attempt,
 }

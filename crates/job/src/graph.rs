@@ -37,6 +37,11 @@ pub enum Partitioner {
 }
 
 impl Partitioner {
+    /// Whether it keeps subtask i with subtask i, as opposed to one that redistributes.
+    pub fn is_pointwise(self) -> bool {
+        self == Partitioner::Forward
+    }
+
     /// Flink's name, as in `ship_strategy` of the REST API.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -4,7 +4,7 @@ use millpond_types::OperatorId;
 use millpond_types::key_group::default_max_parallelism;
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{GraphError, NodeId, NodeKind, Partitioner, StreamEdge, StreamGraph};
+use crate::graph::{GraphError, NodeId, NodeKind, StreamEdge, StreamGraph};
 use crate::operator_ids::operator_ids;
 
 /// A vertex of the job graph; counts from 0 in topological order.
@@ -204,15 +204,10 @@ impl JobGraph {
     }
 }
 
-/// Whether an edge keeps subtask i with subtask i, as opposed to one that redistributes.
-pub fn is_pointwise(partitioner: Partitioner) -> bool {
-    partitioner == Partitioner::Forward
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{ChainingStrategy, StreamNode};
+    use crate::graph::{ChainingStrategy, Partitioner, StreamNode};
 
     fn node(id: u32, kind: NodeKind, uid: Option<&str>) -> StreamNode {
         StreamNode {

@@ -91,7 +91,7 @@ impl<'scope> Builder<'_, 'scope> {
                 .streams
                 .remove(edge)
                 .expect("vertices are in topological order");
-            let pointwise = self.graph().edges[*edge].edge.partitioner == Partitioner::Forward;
+            let pointwise = self.graph().edges[*edge].edge.partitioner.is_pointwise();
             drains.push(if pointwise {
                 drain(&mut operator, stream, Pipeline)
             } else {
@@ -201,7 +201,7 @@ impl<'scope> Builder<'_, 'scope> {
                 edge: stream_edge,
                 ..
             } = &self.graph().edges[*edge];
-            let pointwise = stream_edge.partitioner == Partitioner::Forward;
+            let pointwise = stream_edge.partitioner.is_pointwise();
             let worker = self.worker;
             gates.add(self.parallelism(*from), |sender| {
                 !pointwise || sender == worker
