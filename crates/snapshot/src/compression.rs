@@ -40,6 +40,16 @@ pub(crate) fn decompress_chunks(chunks: &[u8], offset: u64) -> Result<Vec<u8>, E
     decompress(&[&STREAM_IDENTIFIER, chunks].concat(), offset)
 }
 
+/// Returns `plain` as one framed stream.
+pub(crate) fn compress(plain: &[u8]) -> Vec<u8> {
+    let mut framed = Vec::new();
+    let mut encoder = snap::read::FrameEncoder::new(plain);
+    encoder
+        .read_to_end(&mut framed)
+        .expect("memory can be read and compressed");
+    framed
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,9 +57,7 @@ mod tests {
     #[test]
     fn streams_behind_one_another_and_chunks_without_identifier_are_read() {
         let plain = b"abc".repeat(1000);
-        let mut framed = Vec::new();
-        let mut encoder = snap::read::FrameEncoder::new(plain.as_slice());
-        encoder.read_to_end(&mut framed).expect("memory");
+        let mut framed = compress(&plain);
         framed.extend_from_within(..);
         assert_eq!(
             decompress(&framed, 0).expect("two streams"),

@@ -39,9 +39,9 @@ pub use handle::{
     OperatorStateOffsets, StreamHandle,
 };
 pub use keyed::{
-    CanonicalReader, CanonicalWriter, Entry, KeyParts, KeyedHeader, KeyedReader, LIST_DELIMITER,
-    NativeHeapReader, WrittenKeyed, WrittenState, is_ambiguous, key_group_prefix_bytes, put_length,
-    read_length, split_key,
+    CanonicalReader, CanonicalWriter, Entry, KeyParts, KeyedFormat, KeyedHeader, KeyedReader,
+    KeyedWriter, LIST_DELIMITER, NativeHeapReader, NativeHeapWriter, WrittenKeyed, WrittenState,
+    is_ambiguous, key_group_prefix_bytes, put_length, read_length, split_key,
 };
 pub use metadata::{MasterState, Metadata, OperatorSnapshot, SubtaskSnapshot};
 pub use operator_state::{OperatorStateHeader, OperatorStateReader, OperatorStateWriter};

@@ -1,13 +1,15 @@
 //! Keyed state: the canonical format of savepoints, and the native one of the heap backend.
 //!
 //! Both begin with the same [`KeyedHeader`]. [`KeyedReader`] reads either, and always yields
-//! canonical entries, so that a backend need not know where its state came from.
+//! canonical entries, so that a backend need not know where its state came from; [`KeyedWriter`]
+//! takes canonical entries and writes either.
 
 mod canonical_reader;
 mod canonical_writer;
 mod composite_key;
 mod header;
 mod native_heap;
+mod native_heap_writer;
 
 pub use canonical_reader::CanonicalReader;
 pub use canonical_writer::{CanonicalWriter, WrittenKeyed, WrittenState};
@@ -16,6 +18,9 @@ pub use composite_key::{
 };
 pub use header::KeyedHeader;
 pub use native_heap::NativeHeapReader;
+pub use native_heap_writer::NativeHeapWriter;
+
+use std::io::Write;
 
 use millpond_types::{KeyGroup, KeyGroupRange};
 
@@ -94,6 +99,132 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.next_entry(),
             KeyedReader::NativeHeap(reader) => reader.next_entry(),
+        }
+    }
+}
+
+/// What keyed state is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum KeyedFormat {
+    /// The canonical format: every backend of Flink restores it.
+    #[default]
+    Canonical,
+    /// The native format of the heap backend (`hashmap`): only that one restores it.
+    NativeHeap,
+}
+
+impl KeyedFormat {
+    /// What a handle of this format is; `id` is a random UUID, which only native handles have.
+    pub fn handle_kind(self, id: impl FnOnce() -> String) -> KeyGroupsKind {
+        match self {
+            KeyedFormat::Canonical => KeyGroupsKind::Savepoint,
+            KeyedFormat::NativeHeap => KeyGroupsKind::V2 { id: id() },
+        }
+    }
+}
+
+/// Writes keyed state entry by entry in either format; entries come in canonical form.
+pub enum KeyedWriter<W> {
+    /// The canonical format.
+    Canonical(CanonicalWriter<W>),
+    /// The native format of the heap backend.
+    NativeHeap(Box<NativeHeapWriter<W>>),
+}
+
+impl<W: Write> KeyedWriter<W> {
+    /// Writes the header to `out` and returns a writer of the key groups `groups`.
+    ///
+    /// # Errors
+    ///
+    /// As [`CanonicalWriter::new`] and [`NativeHeapWriter::new`].
+    pub fn new(
+        format: KeyedFormat,
+        out: W,
+        header: &KeyedHeader,
+        groups: KeyGroupRange,
+        max_parallelism: u32,
+    ) -> Result<Self, Error> {
+        Ok(match format {
+            KeyedFormat::Canonical => {
+                KeyedWriter::Canonical(CanonicalWriter::new(out, header, groups, max_parallelism)?)
+            }
+            KeyedFormat::NativeHeap => {
+                KeyedWriter::NativeHeap(Box::new(NativeHeapWriter::new(out, header, groups)?))
+            }
+        })
+    }
+
+    /// Says that the entries from here on are of `state` (an index into the header) in `group`.
+    ///
+    /// Groups come in ascending order, and each state once in each.
+    ///
+    /// # Errors
+    ///
+    /// Io, if the writer behind fails.
+    ///
+    /// # Panics
+    ///
+    /// As [`CanonicalWriter::begin_state`] and [`NativeHeapWriter::begin_state`].
+    #[inline]
+    pub fn begin_state(&mut self, group: KeyGroup, state: usize) -> Result<(), Error> {
+        match self {
+            KeyedWriter::Canonical(writer) => writer.begin_state(group, state),
+            KeyedWriter::NativeHeap(writer) => writer.begin_state(group, state),
+        }
+    }
+
+    /// Adds an entry in canonical form. `key` appends key, namespace and user key (without key
+    /// group), `value` the value; for timers `key` appends the element and `value` nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`CanonicalWriter::entry`] and [`NativeHeapWriter::entry`].
+    ///
+    /// # Panics
+    ///
+    /// If no state was begun.
+    #[inline]
+    pub fn entry(
+        &mut self,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Error> {
+        match self {
+            KeyedWriter::Canonical(writer) => writer.entry(key, value),
+            KeyedWriter::NativeHeap(writer) => writer.entry(key, value),
+        }
+    }
+
+    /// Adds an entry whose canonical bytes are at hand; `key` is without the key group.
+    ///
+    /// # Errors
+    ///
+    /// As [`entry`](Self::entry).
+    #[inline]
+    pub fn raw_entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        match self {
+            KeyedWriter::Canonical(writer) => writer.raw_entry(key, value),
+            KeyedWriter::NativeHeap(writer) => writer.raw_entry(key, value),
+        }
+    }
+
+    /// The bytes so far, those still in a buffer included.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            KeyedWriter::Canonical(writer) => writer.bytes(),
+            KeyedWriter::NativeHeap(writer) => writer.bytes(),
+        }
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    ///
+    /// Io, if the writer behind fails.
+    pub fn finish(self) -> Result<WrittenKeyed<W>, Error> {
+        match self {
+            KeyedWriter::Canonical(writer) => writer.finish(),
+            KeyedWriter::NativeHeap(writer) => writer.finish(),
         }
     }
 }

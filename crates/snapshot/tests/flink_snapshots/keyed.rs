@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::fixture::{Golden, decode, decode_all, golden};
-use millpond_serializer::{ByteReader, FlinkKey, FlinkType, SerializerSnapshot};
+use millpond_serializer::{ByteReader, FlinkKey, FlinkType, SerializerSnapshot, skip_value};
 use millpond_snapshot::{
-    CanonicalWriter, Entry, KeyGroupsKind, KeyedHandle, KeyedHeader, KeyedReader, KeyedStateType,
-    LIST_DELIMITER, LoadedSnapshot, OperatorSnapshot, StateKind, split_key,
+    CanonicalReader, CanonicalWriter, Entry, KeyGroupsKind, KeyedFormat, KeyedHandle, KeyedHeader,
+    KeyedReader, KeyedStateType, KeyedWriter, LIST_DELIMITER, LoadedSnapshot, NativeHeapReader,
+    NativeHeapWriter, OperatorSnapshot, StateKind, StateSource, split_key,
 };
 use millpond_types::KeyGroup;
 use serde_json::{Value, json};
@@ -81,6 +82,130 @@ fn canonical_state_is_written_again_byte_by_byte() {
         assert_eq!(written.bytes, bytes.len() as u64);
     });
     assert!(entries > 5000, "{entries} entries");
+}
+
+/// The states of a group of the native format in the order of the file.
+fn state_order(header: &KeyedHeader, input: &mut ByteReader<'_>) -> Vec<usize> {
+    input.i32().expect("the key group");
+    let states = 0..header.states.len();
+    states
+        .map(|_| {
+            let state = input.i16().expect("a state") as usize;
+            let meta = &header.states[state];
+            let value = meta.value_serializer().expect("one");
+            for _ in 0..input.i32().expect("a count") {
+                if meta.kind == StateKind::KeyValue {
+                    let namespace = meta.namespace_serializer().expect("one");
+                    skip_value(namespace, input).expect("a namespace");
+                    skip_value(&header.key_serializer, input).expect("a key");
+                }
+                skip_value(value, input).expect("a value");
+            }
+            state
+        })
+        .collect()
+}
+
+#[test]
+fn native_heap_state_is_written_again_byte_by_byte() {
+    let mut entries = 0;
+    for_each_handle(|golden, snapshot, operator, handle| {
+        let KeyedHandle::KeyGroups { groups, stream, .. } = handle else {
+            return;
+        };
+        if !matches!(open(snapshot, operator, handle), KeyedReader::NativeHeap(_)) {
+            return;
+        }
+        let source = snapshot.open(stream).expect("there");
+        let bytes = source.read_all().expect("readable");
+        let range = handle.key_groups().expect("not empty");
+        let mut reader = NativeHeapReader::open(source, groups, range).expect("a header");
+        let header = reader.header().clone();
+        let mut content: BTreeMap<(KeyGroup, usize), Vec<_>> = BTreeMap::new();
+        while let Some(entry) = reader.next_entry().expect("whole") {
+            let place = content.entry((entry.key_group, entry.state)).or_default();
+            place.push((entry.key.to_vec(), entry.value.to_vec()));
+            entries += 1;
+        }
+        let mut writer = NativeHeapWriter::new(Vec::new(), &header, range).expect("a header");
+        for (group, offset) in groups.iter() {
+            let mut input = ByteReader::new(&bytes[offset as usize..]);
+            for state in state_order(&header, &mut input) {
+                writer.begin_state(group, state).expect("memory");
+                for (key, value) in content.remove(&(group, state)).unwrap_or_default() {
+                    writer.raw_entry(&key, &value).expect("an entry");
+                }
+            }
+        }
+        let written = writer.finish().expect("memory");
+        assert!(written.out == bytes, "{}: other bytes", golden.name);
+        assert_eq!(&written.groups, groups, "{}", golden.name);
+    });
+    assert!(entries > 2000, "{entries} entries");
+}
+
+/// Everything that a reader yields, sorted.
+fn all(mut reader: KeyedReader) -> Vec<(KeyGroup, usize, Vec<u8>, Vec<u8>)> {
+    let mut rows = Vec::new();
+    while let Some(entry) = reader.next_entry().expect("whole") {
+        let (key, value) = (entry.key.to_vec(), entry.value.to_vec());
+        rows.push((entry.key_group, entry.state, key, value));
+    }
+    rows.sort();
+    rows
+}
+
+/// A null in a map keeps nothing behind its flag on the way through the native format.
+fn without_rest_of_nulls(header: &KeyedHeader, rows: &mut [(KeyGroup, usize, Vec<u8>, Vec<u8>)]) {
+    for (_, state, _, value) in rows {
+        if header.states[*state].keyed_state_type() == Some(KeyedStateType::Map) && value[0] == 1 {
+            value.truncate(1);
+        }
+    }
+}
+
+#[test]
+fn either_format_is_written_as_the_other_one_and_holds_the_same() {
+    let mut entries = 0;
+    for_each_handle(|golden, snapshot, operator, handle| {
+        let (range, max) = (
+            handle.key_groups().expect("not empty"),
+            operator.max_parallelism,
+        );
+        let header = open(snapshot, operator, handle).header().clone();
+        let mut expected = all(open(snapshot, operator, handle));
+        without_rest_of_nulls(&header, &mut expected);
+        for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+            let mut reader = open(snapshot, operator, handle);
+            let mut writer =
+                KeyedWriter::new(format, Vec::new(), &header, range, max).expect("a header");
+            let mut place = None;
+            while let Some(entry) = reader.next_entry().expect("whole") {
+                if place != Some((entry.key_group, entry.state)) {
+                    place = Some((entry.key_group, entry.state));
+                    writer
+                        .begin_state(entry.key_group, entry.state)
+                        .expect("memory");
+                }
+                writer.raw_entry(entry.key, entry.value).expect("an entry");
+            }
+            let written = writer.finish().expect("memory");
+            let source = StateSource::of_bytes("written", written.out.as_slice());
+            let again = match format {
+                KeyedFormat::Canonical => {
+                    CanonicalReader::open(source, &written.groups, range, max)
+                        .map(KeyedReader::Canonical)
+                }
+                KeyedFormat::NativeHeap => NativeHeapReader::open(source, &written.groups, range)
+                    .map(KeyedReader::NativeHeap),
+            };
+            let mut found = all(again.expect("a header"));
+            without_rest_of_nulls(&header, &mut found);
+            assert!(found == expected, "{} as {format:?}", golden.name);
+            entries += found.len();
+        }
+    });
+    assert!(entries > 10_000, "{entries} entries");
 }
 
 /// The hash of a key of one of the types whose Java hash is fixed.
