@@ -14,6 +14,8 @@ pub(crate) const STATE: &str = "org.apache.flink.runtime.state.";
 pub(crate) const WINDOWS: &str = "org.apache.flink.streaming.api.windowing.windows.";
 /// The snapshot class of timers.
 pub(crate) const TIMER: &str = "org.apache.flink.streaming.api.operators.TimerSerializerSnapshot";
+/// The snapshot class of records with their timestamps.
+pub(crate) const STREAM_ELEMENT: &str = "org.apache.flink.streaming.runtime.streamrecord.StreamElementSerializer$StreamElementSerializerSnapshot";
 const AVRO: &str = "org.apache.flink.formats.avro.typeutils.AvroSerializerSnapshot";
 
 /// How the body of a snapshot, and a value, of a class is laid out.
@@ -77,6 +79,8 @@ pub(crate) enum Composite {
     Ttl,
     /// i64 timestamp with the sign bit flipped, key, namespace.
     Timer,
+    /// u8 tag: 0 i64 timestamp and value, 1 value alone; others are no record.
+    StreamElement,
 }
 
 /// What lies between the outer version and the nested snapshots.
@@ -174,6 +178,7 @@ pub(crate) fn lookup(class: &str) -> Option<Class> {
         };
         let other = || match class {
             TIMER => Some(Class::Composite(Composite::Timer)),
+            STREAM_ELEMENT => Some(Class::Composite(Composite::StreamElement)),
             AVRO => Some(Class::Avro),
             _ => None,
         };
@@ -221,16 +226,19 @@ impl Composite {
             | Composite::Set
             | Composite::Either
             | Composite::Ttl
-            | Composite::Timer => Outer::Empty,
+            | Composite::Timer
+            | Composite::StreamElement => Outer::Empty,
         }
     }
 
     /// How many nested serializers there are; `None` if any number.
     pub(crate) fn arity(self) -> Option<usize> {
         match self {
-            Composite::List | Composite::Set | Composite::GenericArray | Composite::Nullable => {
-                Some(1)
-            }
+            Composite::List
+            | Composite::Set
+            | Composite::GenericArray
+            | Composite::Nullable
+            | Composite::StreamElement => Some(1),
             Composite::Map | Composite::Either | Composite::Ttl | Composite::Timer => Some(2),
             Composite::Tuple | Composite::Row => None,
         }

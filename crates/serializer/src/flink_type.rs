@@ -188,6 +188,8 @@ mod tests {
         check::<(i64, String)>();
         check::<crate::VoidNamespace>();
         check::<crate::TimeWindow>();
+        check::<crate::GlobalWindow>();
+        check::<crate::StreamRecord<i64>>();
         check::<crate::TimerElement<i64, crate::VoidNamespace>>();
         check::<crate::TimerElement<String, crate::TimeWindow>>();
     }

@@ -30,6 +30,7 @@ mod namespace;
 mod optional_map;
 mod skip;
 mod snapshot;
+mod stream_record;
 mod timer;
 mod tuple;
 
@@ -39,8 +40,9 @@ pub use compatibility::Compatibility;
 pub use error::{Error, ErrorKind};
 pub use flink_type::FlinkType;
 pub use key::FlinkKey;
-pub use namespace::{Namespace, TimeWindow, VoidNamespace};
+pub use namespace::{GlobalWindow, Namespace, TimeWindow, VoidNamespace};
 pub use optional_map::OptionalEntry;
 pub use skip::skip_value;
 pub use snapshot::{SerializerSnapshot, SnapshotBody};
+pub use stream_record::StreamRecord;
 pub use timer::TimerElement;

@@ -78,3 +78,37 @@ impl FlinkType for TimeWindow {
 }
 
 impl Namespace for TimeWindow {}
+
+/// The one window that holds all records of a key; one byte 00.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GlobalWindow;
+
+impl GlobalWindow {
+    /// Returns the end of time: no watermark but the last closes the window.
+    pub fn max_timestamp(self) -> i64 {
+        i64::MAX
+    }
+}
+
+impl FlinkType for GlobalWindow {
+    fn serializer_snapshot() -> SerializerSnapshot {
+        SerializerSnapshot::global_window()
+    }
+
+    fn fixed_length() -> Option<usize> {
+        Some(1)
+    }
+
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        out.put_u8(0);
+    }
+
+    #[inline]
+    fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+        // Flink reads over the byte, whatever it is.
+        input.u8().map(|_| GlobalWindow)
+    }
+}
+
+impl Namespace for GlobalWindow {}

@@ -3,7 +3,7 @@
 //! Needed wherever values lie without lengths: native heap state, composite keys, lists.
 
 use crate::class::{Class, Composite, Layout};
-use crate::{ByteReader, Error, SerializerSnapshot, SnapshotBody};
+use crate::{ByteReader, Error, SerializerSnapshot, SnapshotBody, stream_record};
 
 /// Reads over one value of the serializer that `snapshot` describes.
 ///
@@ -123,6 +123,10 @@ fn skip_composite(
         }
         (Composite::Ttl, [time, value]) => {
             skip_value(time, input)?;
+            skip_value(value, input)
+        }
+        (Composite::StreamElement, [value]) => {
+            stream_record::read_timestamp(input)?;
             skip_value(value, input)
         }
         (Composite::Timer, [key, namespace]) => {

@@ -17,7 +17,8 @@
 //! `NestedSerializersSnapshotDelegate`, and the snapshot classes themselves.
 
 use crate::class::{
-    BASE, Class, Composite, Layout, Outer, RUNTIME, STATE, TIMER, lookup, simple_class,
+    BASE, Class, Composite, Layout, Outer, RUNTIME, STATE, STREAM_ELEMENT, TIMER, lookup,
+    simple_class,
 };
 use crate::{ByteReader, ByteWriter, Error, OptionalEntry, optional_map};
 
@@ -121,8 +122,17 @@ impl SerializerSnapshot {
 
     /// The snapshot of a time window.
     pub fn time_window() -> Self {
+        Self::window("TimeWindow")
+    }
+
+    /// The snapshot of the one global window.
+    pub fn global_window() -> Self {
+        Self::window("GlobalWindow")
+    }
+
+    fn window(name: &str) -> Self {
         let class = format!(
-            "{}TimeWindow$Serializer$TimeWindowSerializerSnapshot",
+            "{}{name}$Serializer${name}SerializerSnapshot",
             crate::class::WINDOWS
         );
         SerializerSnapshot {
@@ -202,6 +212,11 @@ impl SerializerSnapshot {
         Self::composite(TIMER.to_owned(), 2, Vec::new(), vec![key, namespace])
     }
 
+    /// The snapshot of records with their timestamps.
+    pub fn stream_record(value: Self) -> Self {
+        Self::composite(STREAM_ELEMENT.to_owned(), 2, Vec::new(), vec![value])
+    }
+
     /// The nested snapshots; none unless composite.
     pub fn nested(&self) -> &[SerializerSnapshot] {
         match &self.body {
@@ -251,7 +266,8 @@ impl SerializerSnapshot {
             | Composite::Set
             | Composite::GenericArray
             | Composite::Row
-            | Composite::Either => None,
+            | Composite::Either
+            | Composite::StreamElement => None,
         }
     }
 

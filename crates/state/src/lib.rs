@@ -6,6 +6,7 @@
 //! groups), another thread writes them.
 
 mod backend;
+mod broadcast_state;
 mod codec;
 mod delta;
 mod error;
@@ -28,6 +29,7 @@ mod timers;
 mod value_state;
 
 pub use backend::KeyedBackend;
+pub use broadcast_state::{BroadcastState, ReadOnlyBroadcastState};
 pub use error::{Error, ErrorKind, Result};
 pub use frozen::{FrozenKeyedState, WrittenKeyedState};
 pub use list_state::ListState;

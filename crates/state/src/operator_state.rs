@@ -1,12 +1,16 @@
-//! Operator state: lists that belong to a subtask, not to a key.
+//! Operator state: lists and broadcast maps, which belong to a subtask and not to a key.
 //!
 //! | mode | after a change of parallelism |
 //! | --- | --- |
-//! | split | every element goes to one subtask |
-//! | union | every element goes to every subtask |
+//! | split list | every element goes to one subtask |
+//! | union list | every element goes to every subtask |
+//! | broadcast map | every subtask goes on with a copy of the whole map |
 //!
-//! The lists are small, so that their image is taken by writing their elements to memory.
+//! A broadcast map is one element: i32 n, then n times key and value.
+//!
+//! All of it is small, so that its image is taken by writing it to memory.
 
+use crate::broadcast_state::{BroadcastMap, BroadcastState};
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::{ByteReader, Compatibility, FlinkType, SerializerSnapshot, skip_value};
 use millpond_snapshot::{
@@ -21,16 +25,16 @@ use std::rc::Rc;
 
 /// A list, or a broadcast map as one element, as bytes.
 #[derive(Clone, Debug)]
-struct EncodedList {
-    meta: StateMeta,
-    mode: DistributionMode,
-    bytes: Vec<u8>,
+pub(crate) struct EncodedList {
+    pub(crate) meta: StateMeta,
+    pub(crate) mode: DistributionMode,
+    pub(crate) bytes: Vec<u8>,
     /// Where each element ends in `bytes`.
-    ends: Vec<usize>,
+    pub(crate) ends: Vec<usize>,
 }
 
 impl EncodedList {
-    fn elements(&self) -> impl Iterator<Item = &[u8]> {
+    pub(crate) fn elements(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
             .zip(&self.ends)
@@ -51,10 +55,19 @@ enum Slot {
     Raw(EncodedList),
 }
 
-trait RegisteredList {
+/// A list or a broadcast map whose types are hidden.
+pub(crate) trait RegisteredList {
     fn meta(&self) -> &StateMeta;
     fn mode(&self) -> DistributionMode;
-    fn resolve(&self, previous: &SerializerSnapshot) -> Compatibility;
+    /// Whether what `previous` describes can be read.
+    ///
+    /// # Errors
+    ///
+    /// If `previous` lacks a serializer.
+    fn resolve(
+        &self,
+        previous: &StateMeta,
+    ) -> std::result::Result<Compatibility, millpond_snapshot::Error>;
     fn encode(&self) -> EncodedList;
     fn restore(
         &self,
@@ -87,6 +100,20 @@ impl OperatorStateBackend {
         self.register(name, DistributionMode::Union)
     }
 
+    /// Registers a map that is the same in every subtask, which the operator sees to.
+    ///
+    /// # Errors
+    ///
+    /// As [`OperatorStateBackend::list_state`].
+    pub fn broadcast_state<K: FlinkType + Ord, V: FlinkType>(
+        &self,
+        name: &str,
+    ) -> Result<BroadcastState<K, V>> {
+        let map = Rc::new(BroadcastMap::new(name));
+        self.add(name, Rc::clone(&map) as Rc<dyn RegisteredList>)?;
+        Ok(BroadcastState::new(map))
+    }
+
     fn register<T: FlinkType>(
         &self,
         name: &str,
@@ -97,7 +124,12 @@ impl OperatorStateBackend {
             mode,
             elements: RefCell::new(Vec::new()),
         });
-        let registered = Slot::Registered(Rc::clone(&list) as Rc<dyn RegisteredList>);
+        self.add(name, Rc::clone(&list) as Rc<dyn RegisteredList>)?;
+        Ok(OperatorListState { list })
+    }
+
+    /// Adds a list or map, or puts it in the place of raw state of its name, which it decodes.
+    fn add(&self, name: &str, list: Rc<dyn RegisteredList>) -> Result<()> {
         let mut lists = self.lists.borrow_mut();
         match lists.iter_mut().find(|slot| slot.meta().name == name) {
             Some(Slot::Registered(_)) => {
@@ -109,11 +141,11 @@ impl OperatorStateBackend {
                 if let Slot::Raw(raw) = slot {
                     restore(&*list, raw)?;
                 }
-                *slot = registered;
+                *slot = Slot::Registered(list);
             }
-            None => lists.push(registered),
+            None => lists.push(Slot::Registered(list)),
         }
-        Ok(OperatorListState { list })
+        Ok(())
     }
 
     /// Takes over the elements that a handle lists; all of them fell to this subtask.
@@ -156,8 +188,7 @@ impl OperatorStateBackend {
         match lists.iter_mut().find(|slot| slot.meta().name == *name) {
             Some(Slot::Registered(list)) => restore(&**list, &restored)?,
             Some(Slot::Raw(raw)) => {
-                if (raw.mode, raw.meta.value_serializer().ok())
-                    != (restored.mode, restored.meta.value_serializer().ok())
+                if (raw.mode, &raw.meta.serializers) != (restored.mode, &restored.meta.serializers)
                 {
                     let what =
                         format!("operator state \"{name}\" that its handles describe differently");
@@ -267,20 +298,33 @@ fn restore(list: &dyn RegisteredList, restored: &EncodedList) -> Result<()> {
         return incompatible(word(list.mode()).to_owned(), word(restored.mode).to_owned());
     }
     let reading = |error| Error::reading(format!("operator state \"{}\"", name()), error);
-    let previous = restored.meta.value_serializer().map_err(reading)?;
-    match list.resolve(previous) {
+    match list.resolve(&restored.meta).map_err(reading)? {
         Compatibility::AsIs | Compatibility::Reconfigured => {}
         Compatibility::AfterMigration => {
             let what = format!("migration of operator state \"{}\"", name());
             return Err(Error::new(ErrorKind::Unsupported { what }));
         }
         Compatibility::Incompatible { reason } => {
-            let expected = list.meta().value_serializer().map_err(reading)?.describe();
-            return incompatible(expected, format!("{} ({reason})", previous.describe()));
+            let found = format!("{} ({reason})", types_of(&restored.meta));
+            return incompatible(types_of(list.meta()), found);
         }
     }
     list.restore(restored)
         .map_err(|error| reading(error.into()))
+}
+
+/// The types of a list or map, for people.
+fn types_of(meta: &StateMeta) -> String {
+    let word = |serializer: std::result::Result<&SerializerSnapshot, _>| {
+        serializer.map_or_else(
+            |_: millpond_snapshot::Error| "an unknown type".to_owned(),
+            SerializerSnapshot::describe,
+        )
+    };
+    match meta.key_serializer() {
+        Ok(key) => format!("{} to {}", key.describe(), word(meta.value_serializer())),
+        Err(_) => word(meta.value_serializer()),
+    }
 }
 
 /// What a mode makes of a state, for people.
@@ -307,8 +351,11 @@ impl<T: FlinkType> RegisteredList for List<T> {
         self.mode
     }
 
-    fn resolve(&self, previous: &SerializerSnapshot) -> Compatibility {
-        T::resolve(previous)
+    fn resolve(
+        &self,
+        previous: &StateMeta,
+    ) -> std::result::Result<Compatibility, millpond_snapshot::Error> {
+        Ok(T::resolve(previous.value_serializer()?))
     }
 
     fn encode(&self) -> EncodedList {

@@ -296,3 +296,55 @@ fn operator_state_is_restored_from_savepoints_of_flink() {
         assert_eq!(sorted(json!(union)), expected("union-list"));
     }
 }
+
+#[test]
+fn broadcast_state_is_restored_from_savepoints_of_flink_and_comes_back_from_ours() {
+    for (version, name) in [
+        ("2.3.0", "opstate-hashmap-canonical"),
+        ("2.3.0", "files-opstate-hashmap-canonical"),
+        ("1.20.5", "opstate-hashmap-canonical"),
+        ("1.15.4", "opstate-hashmap-canonical"),
+    ] {
+        let golden = Golden::open(version, name);
+        let states = &golden.sidecar_of("rules-join")["operator_states"];
+        let expected = states[0]["content"].clone();
+        for (_, subtask) in &golden.operator("rules-join").subtasks {
+            let handle = subtask.managed_operator.as_ref().unwrap();
+            let backend = OperatorStateBackend::new();
+            backend.restore(&golden.snapshot, handle).unwrap();
+            let rules = backend.broadcast_state::<String, i64>("rules").unwrap();
+            assert_eq!(json!(rules.entries()), expected, "{version}, {name}");
+
+            let mut bytes = Vec::new();
+            let written = backend.freeze().write(&mut bytes).unwrap();
+            let handle = millpond_snapshot::OperatorStateHandle {
+                states: written.offsets,
+                ..handle.clone()
+            };
+            let again = OperatorStateBackend::new();
+            again.restore_bytes(bytes, &handle).unwrap();
+            let again = again.broadcast_state::<String, i64>("rules").unwrap();
+            assert_eq!(json!(again.entries()), expected, "{version}, {name}");
+
+            let other = OperatorStateBackend::new();
+            other
+                .restore(&golden.snapshot, handle_of(&golden, "rules-join"))
+                .unwrap();
+            let error = other
+                .broadcast_state::<String, String>("rules")
+                .unwrap_err();
+            assert!(error.to_string().contains("rules"), "{error}");
+            let error = other.list_state::<String>("rules").unwrap_err();
+            assert!(error.to_string().contains("a broadcast map"), "{error}");
+        }
+    }
+}
+
+/// The operator state of the first subtask of an operator.
+fn handle_of<'a>(golden: &'a Golden, uid: &str) -> &'a millpond_snapshot::OperatorStateHandle {
+    let operator = golden.operator(uid);
+    let mut handles = operator.subtasks.iter();
+    handles
+        .find_map(|(_, state)| state.managed_operator.as_ref())
+        .unwrap()
+}
