@@ -29,10 +29,13 @@ use millpond_types::{CheckpointId, JobId, TriggerId};
 /// Simulated time after which faults cease and sources end.
 const CALM_MS: u64 = 60_000;
 /// What must happen in some history, or the laws are checked against nothing.
-const WORTH_SEEING: [&str; 12] = [
+const WORTH_SEEING: [&str; 15] = [
     "a stop",
     "a cancellation with savepoint",
     "the end of the input",
+    "another last checkpoint",
+    "a failed stop that the job has survived",
+    "a task that comes late to a failed stop",
     "an end without a last checkpoint",
     "a failed job",
     "a fall back",
@@ -175,6 +178,10 @@ struct World {
     has_ended: Option<JobStatus>,
     is_calm: bool,
     ended_processes: u32,
+    /// The snapshot behind which each process has stopped, and waits for its fate.
+    stopped: BTreeMap<u32, CheckpointId>,
+    /// What each process has heard to be given up.
+    heard_aborted: BTreeMap<u32, BTreeSet<CheckpointId>>,
     /// What each process knows of the end of each epoch.
     known_ends: BTreeMap<(u32, Epoch), EpochEnd>,
     disk: BTreeMap<String, Directory>,
@@ -206,6 +213,10 @@ struct Laws {
     aborted: BTreeSet<CheckpointId>,
     committed: Option<CheckpointId>,
     last_end_ms: Option<u64>,
+    /// When the last checkpoint behind the end of the input was last tried in this attempt.
+    last_checkpoint_ms: Option<u64>,
+    /// Stops that failed without failing the attempt.
+    failed_stops: BTreeSet<CheckpointId>,
     attempt_is_over: bool,
     has_fallen_back: bool,
     started_from: Option<StartedFrom>,
@@ -310,6 +321,8 @@ impl World {
             has_ended: None,
             is_calm: false,
             ended_processes: 0,
+            stopped: BTreeMap::new(),
+            heard_aborted: BTreeMap::new(),
             known_ends: BTreeMap::new(),
             disk,
             orphans: BTreeSet::new(),
@@ -518,8 +531,23 @@ impl World {
                 let end = end
                     .expect("an advance comes behind its announcement")
                     .clone();
+                assert!(
+                    !self.stopped.contains_key(&process),
+                    "who has stopped hears that it is in vain before it is to go on"
+                );
                 if let EpochEnd::Snapshot(options) = end {
                     self.snapshot(process, &options);
+                }
+            }
+            ToWorker::NotifyAborted {
+                attempt,
+                checkpoint,
+            } => {
+                if attempt == self.attempt && !self.is_failing {
+                    self.stopped
+                        .retain(|of, behind| *of != process || *behind != checkpoint);
+                    let heard = self.heard_aborted.entry(process).or_default();
+                    heard.insert(checkpoint);
                 }
             }
             ToWorker::NotifyComplete {
@@ -528,18 +556,27 @@ impl World {
             } => {
                 let stops = self.laws.options[&checkpoint].stop.is_some();
                 if attempt == self.attempt && !self.is_failing && stops {
+                    assert_eq!(self.stopped.get(&process), Some(&checkpoint));
                     let message = FromWorker::Ended { attempt, process };
                     self.send(process, true, Future::FromProcess(message));
                 }
             }
-            ToWorker::NotifyAborted { .. }
-            | ToWorker::EndOfInput { .. }
-            | ToWorker::Cancel { .. } => {}
+            ToWorker::EndOfInput { .. } | ToWorker::Cancel { .. } => {}
         }
     }
 
     fn snapshot(&mut self, process: u32, options: &SnapshotOptions) {
         let attempt = self.attempt;
+        if options.stop.is_some() {
+            let heard = self.heard_aborted.get(&process);
+            if heard.is_some_and(|aborted| aborted.contains(&options.id)) {
+                self.laws
+                    .seen
+                    .insert("a task that comes late to a failed stop");
+            } else {
+                self.stopped.insert(process, options.id);
+            }
+        }
         for (vertex, subtask) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             // One of a hundred never answers.
             if self.process_of(subtask) == process && !self.fault(1) {
@@ -732,6 +769,9 @@ impl World {
         self.is_failing = false;
         self.ended_processes = 0;
         self.known_ends.clear();
+        self.stopped.clear();
+        self.heard_aborted.clear();
+        self.laws.last_checkpoint_ms = None;
         self.laws.next_epoch = 0;
         self.laws.unconfirmed = None;
         self.laws.synchronous = None;
@@ -842,8 +882,14 @@ impl World {
                     self.check_and_discard(checkpoint, &directory, reason);
                 }
                 Action::Finish { trigger, outcome } => self.check_outcome(trigger, &outcome),
-                Action::FailAttempt { .. } => {
+                Action::FailAttempt { reason } => {
                     assert!(!self.laws.attempt_is_over, "an attempt fails once");
+                    assert!(
+                        reason.starts_with("Exceeded checkpoint tolerable failure threshold")
+                            || reason.starts_with("Could not stop with a savepoint")
+                            || reason.contains("did not confirm"),
+                        "{reason}"
+                    );
                     self.laws.attempt_is_over = true;
                     self.fail_attempt(10);
                 }
@@ -958,6 +1004,13 @@ impl World {
         laws.options.insert(options.id, options.clone());
         laws.attempt_of.insert(options.id, self.attempt);
         laws.synchronous = options.stop.map(|_| options.id);
+        if laws
+            .failed_stops
+            .iter()
+            .any(|stop| laws.attempt_of[stop] == self.attempt)
+        {
+            laws.seen.insert("a failed stop that the job has survived");
+        }
         assert!(
             !self.disk.contains_key(&options.directory),
             "each has a directory of its own"
@@ -980,6 +1033,14 @@ impl World {
         }
         if options.stop == Some(StopMode::EndOfInput) {
             assert!(self.config.checkpoints_after_tasks_finish);
+            let interval_ms = self.config.interval_ms.expect("checkpoints are on");
+            if let Some(before_ms) = laws.last_checkpoint_ms.replace(self.now_ms) {
+                laws.seen.insert("another last checkpoint");
+                assert!(
+                    self.now_ms >= before_ms + interval_ms,
+                    "a last checkpoint is tried again as late as any other"
+                );
+            }
         }
     }
 
@@ -1046,6 +1107,10 @@ impl World {
         // Behind one that has completed the job ends; behind a failed one it may go on.
         if self.laws.synchronous == Some(id) && self.laws.aborted.contains(&id) {
             self.laws.synchronous = None;
+            let suspends = self.laws.options[&id].stop == Some(StopMode::Suspend);
+            if suspends && !self.laws.attempt_is_over {
+                self.laws.failed_stops.insert(id);
+            }
         }
     }
 

@@ -19,7 +19,11 @@ pub type Attempt = u32;
 /// The part of an attempt between two barriers: counts from 0 in each attempt.
 pub type Epoch = u32;
 
-/// How a job ends behind a synchronous savepoint.
+/// How a job ends behind a synchronous snapshot.
+///
+/// Tasks that have taken their part make nothing more until they hear its fate, and keep the next
+/// epoch open: behind [`ToWorker::NotifyComplete`] they end, behind [`ToWorker::NotifyAborted`] they
+/// go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StopMode {
     /// Sources stop; timers and windows stay in the savepoint.

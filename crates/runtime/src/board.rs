@@ -34,6 +34,9 @@ pub(crate) struct Board {
     pub(crate) sinks: Cell<Option<Time>>,
     /// The snapshot behind which the job ends, once taken; its fate is still to be heard.
     pub(crate) last_snapshot: Cell<Option<CheckpointId>>,
+    /// The newest snapshot that is known to have been given up. Nothing begins behind a snapshot
+    /// that ends the job before that one has failed, so none of those is older and still awaited.
+    pub(crate) newest_aborted: Cell<CheckpointId>,
     /// The task that runs at this moment, for the report of a panic.
     pub(crate) current: RefCell<Option<String>>,
     tasks: RefCell<Vec<Scheduled>>,
@@ -59,6 +62,7 @@ impl Board {
             local,
             sinks: Cell::new(Some(0)),
             last_snapshot: Cell::new(None),
+            newest_aborted: Cell::new(0),
             current: RefCell::new(None),
             tasks: RefCell::default(),
             seen_version: Cell::new(0),
@@ -97,6 +101,9 @@ impl Board {
             return;
         }
         while let Some(notice) = self.control.next_notice(self.local) {
+            if let Notice::Aborted(id) = notice {
+                self.newest_aborted.set(self.newest_aborted.get().max(id));
+            }
             for scheduled in self.tasks.borrow().iter() {
                 let mut task = scheduled.task.borrow_mut();
                 self.current.replace(Some(task.name().to_owned()));

@@ -14,6 +14,7 @@ use millpond_job::gateway::SubtaskMetrics;
 use millpond_job::{EpochEnd, FromWorker, SnapshotOptions, StopMode, VertexIndex};
 use millpond_operator::source::InputStatus;
 use millpond_operator::{BatchCodec, Element, FunctionError, MAX_WATERMARK, SnapshotContext};
+use millpond_types::CheckpointId;
 
 use crate::barrier::{Alignment, Arrival};
 use crate::board::Board;
@@ -84,6 +85,18 @@ struct SourceState {
     had_ended: bool,
 }
 
+/// Whether the job is about to end behind a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// It is not.
+    No,
+    /// This snapshot was taken, behind which the job ends. Until its fate is known the task makes
+    /// nothing, and a source keeps the next epoch open, so that another snapshot can follow.
+    Behind(CheckpointId),
+    /// That snapshot is complete.
+    Now,
+}
+
 struct Waiting {
     time: Time,
     gate: usize,
@@ -108,8 +121,7 @@ pub(crate) struct Task {
     capability: Time,
     started: Instant,
     records_in: u64,
-    /// The job ends behind the snapshot that was taken last.
-    closing: bool,
+    closing: Closing,
     ended: bool,
 }
 
@@ -152,7 +164,7 @@ impl Task {
             capability: 0,
             started: Instant::now(),
             records_in: 0,
-            closing: false,
+            closing: Closing::No,
             ended: false,
         }
     }
@@ -251,6 +263,9 @@ impl Task {
             Step::Blocked => return Ok(Some(Again::WhenWoken)),
             Step::Idle => {}
         }
+        if self.closing != Closing::No {
+            return Ok(Some(self.wait_for_the_last_snapshot()));
+        }
         let now_ms = self.board.clock.now_ms();
         if self.waits_for_room() || !self.queue.is_empty() {
             self.chain.held_back(now_ms);
@@ -277,6 +292,18 @@ impl Task {
             }
             None => Ok(Some(self.rest(now_ms))),
         }
+    }
+
+    /// Nothing is made between the snapshot and its fate, not even by timers of machine time: it
+    /// would be made again by the job that is resumed from it.
+    fn wait_for_the_last_snapshot(&mut self) -> Again {
+        let Some(source) = &mut self.source else {
+            return Again::WhenWoken;
+        };
+        source.window.taken(self.board.sinks.get());
+        source.waits_for_room = false;
+        source.quiet = true;
+        Again::After(IDLE_PERIOD)
     }
 
     /// When to come back if nothing arrives.
@@ -393,7 +420,7 @@ impl Task {
     fn barrier(&mut self, frontier: Option<Time>) -> Result<bool, FunctionError> {
         let epoch = self.alignment.epoch();
         let reached = if self.source.is_some() {
-            !self.closing && self.board.control.may_advance(epoch)
+            self.board.control.may_advance(epoch)
         } else {
             let held = self.queue.iter().map(|waiting| waiting.time);
             self.alignment.is_reached(frontier, held)
@@ -443,8 +470,9 @@ impl Task {
             is_savepoint: options.is_savepoint,
         };
         let operators = self.chain.snapshot(context)?;
-        if options.stop.is_some() {
-            self.closing = true;
+        // One that was given up before this task came to it is none to wait for.
+        if options.stop.is_some() && self.board.newest_aborted.get() < options.id {
+            self.closing = Closing::Behind(options.id);
             self.board.last_snapshot.set(Some(options.id));
         }
         let metrics = AcknowledgeMetrics {
@@ -478,7 +506,7 @@ impl Task {
             // An epoch whose end has been announced is still to be ended.
             let done =
                 source.ended && control.is_end_of_input() && control.announced(epoch).is_none();
-            if self.closing || done {
+            if self.closing == Closing::Now || done {
                 return None;
             }
             let tick = self.board.control.ticks.tick();
@@ -511,8 +539,18 @@ impl Task {
     /// A commit failed for good.
     pub(crate) fn hear(&mut self, notice: Notice) -> Result<(), FunctionError> {
         match notice {
-            Notice::Complete(id) => self.chain.notify_complete(id),
-            Notice::Aborted(id) => self.chain.notify_aborted(id),
+            Notice::Complete(id) => {
+                if self.closing == Closing::Behind(id) {
+                    self.closing = Closing::Now;
+                }
+                self.chain.notify_complete(id)
+            }
+            Notice::Aborted(id) => {
+                if self.closing == Closing::Behind(id) {
+                    self.closing = Closing::No;
+                }
+                self.chain.notify_aborted(id)
+            }
         }
     }
 }

@@ -147,7 +147,14 @@ impl Coordinator {
     fn source_ended(&mut self, vertex: VertexIndex, subtask: u32) {
         let is_new = self.source_subtasks.contains(&(vertex, subtask))
             && self.sources_ended.insert((vertex, subtask));
-        if !is_new || self.sources_ended.len() < self.source_subtasks.len() {
+        if is_new {
+            self.end_if_sources_have();
+        }
+    }
+
+    /// Has the job end if all of its sources have, by a last checkpoint if it takes any.
+    pub(super) fn end_if_sources_have(&mut self) {
+        if self.sources_ended.len() < self.source_subtasks.len() {
             return;
         }
         if self.schedule.is_periodic() && self.config.checkpoints_after_tasks_finish {
@@ -155,7 +162,7 @@ impl Coordinator {
                 not_before_ms: self.now_ms,
             };
         } else if self.pending.values().any(PendingCheckpoint::is_synchronous) {
-            // The job stops behind this savepoint anyway.
+            // The job stops behind this savepoint; should it fail, this is asked again.
         } else {
             self.ending = true;
             self.drop_requests(FailureReason::Suspended, "the job has reached its end");

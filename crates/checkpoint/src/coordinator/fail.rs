@@ -5,7 +5,7 @@ use millpond_job::dispatcher::AfterSavepoint;
 use millpond_job::gateway::ToWorker;
 use millpond_types::CheckpointId;
 
-use super::{Coordinator, failure};
+use super::{Coordinator, LastCheckpoint, failure};
 use crate::action::DiscardReason;
 use crate::failure::FailureReason;
 use crate::pending::{Origin, PendingCheckpoint, Phase};
@@ -109,29 +109,47 @@ impl Coordinator {
         message: &str,
     ) {
         let counts = match pending.origin {
-            // Sources may have stopped already: only a new attempt starts them again.
-            Origin::Savepoint(_, AfterSavepoint::Stop | AfterSavepoint::Drain) => {
+            // Sources have sent the end of their data already: only a new attempt starts them again.
+            Origin::Savepoint(_, AfterSavepoint::Drain) => {
                 let job = self.config.job;
                 self.fail_attempt(format!(
                     "Could not stop with a savepoint job \"{job}\". {message}"
                 ));
                 false
             }
-            Origin::Savepoint(_, AfterSavepoint::Continue | AfterSavepoint::Cancel) => {
-                reason.is_of_task()
-            }
-            // Its sources have gone already: only a new attempt can end the job once more.
-            Origin::EndOfInput => {
-                self.fail_attempt(format!("the last checkpoint failed: {message}"));
-                false
-            }
-            Origin::Periodic | Origin::Manual(_) => true,
+            // Tasks that have stopped for it go on as they hear that it was given up.
+            Origin::Savepoint(
+                _,
+                AfterSavepoint::Stop | AfterSavepoint::Continue | AfterSavepoint::Cancel,
+            ) => reason.is_of_task(),
+            Origin::EndOfInput | Origin::Periodic | Origin::Manual(_) => true,
         };
         if counts && self.failures.failed(id, reason) {
             self.fail_attempt(format!(
                 "Exceeded checkpoint tolerable failure threshold. The latest checkpoint failed due \
                  to {message}"
             ));
+        }
+        if pending.attempt == self.attempt && pending.is_synchronous() {
+            self.go_on_behind_a_failed_end(pending);
+        }
+    }
+
+    /// The job did not end behind this snapshot. If its sources have ended, it has to end behind
+    /// another one, which comes as late as a periodic checkpoint would.
+    fn go_on_behind_a_failed_end(&mut self, pending: &PendingCheckpoint) {
+        if !self.alive {
+            return;
+        }
+        if self.last_checkpoint == LastCheckpoint::NotDue {
+            self.end_if_sources_have();
+        } else if pending.origin == Origin::EndOfInput {
+            let interval_ms = self.config.interval_ms.unwrap_or(0);
+            let on_time = pending.options.triggered_at_ms.saturating_add(interval_ms);
+            let pause_over = self.now_ms.saturating_add(self.config.min_pause_ms.max(1));
+            self.last_checkpoint = LastCheckpoint::Due {
+                not_before_ms: on_time.max(pause_over),
+            };
         }
     }
 

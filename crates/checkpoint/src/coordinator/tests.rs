@@ -716,11 +716,45 @@ fn drain_tells_the_sources_to_drain() {
 }
 
 #[test]
-fn a_stop_whose_savepoint_fails_fails_the_attempt_whatever_is_tolerated() {
+fn a_stop_whose_savepoint_fails_leaves_the_job_running_and_checkpoints_go_on() {
+    let mut config = config();
+    config.tolerable_failed = 1;
+    let mut rig = Rig::running(config);
+    rig.savepoint(1, AfterSavepoint::Stop);
+    rig.confirm(0);
+    rig.at(5000);
+    let actions = rig.decline(1);
+    assert_eq!(failed_attempt(&actions), None);
+    let aborted = ToWorker::NotifyAborted {
+        attempt: 1,
+        checkpoint: 1,
+    };
+    assert_eq!(actions[1], Action::Send(aborted), "tasks hear it first");
+    assert_eq!(announced(&actions), [(2, 1, false, None)]);
+    let expected = "Checkpoint was declined. Cause: counter (1/2): disk full";
+    assert_eq!(rig.savepoint_failure(1), expected);
+}
+
+#[test]
+fn sources_that_have_ended_during_a_stop_that_fails_end_the_job_all_the_same() {
+    let mut config = config();
+    config.interval_ms = None;
+    let mut rig = Rig::running(config);
+    rig.savepoint(1, AfterSavepoint::Stop);
+    assert!(rig.end_sources().is_empty(), "the stop ends the job");
+    rig.confirm(0);
+    let actions = rig.at(20_000);
+    assert!(rig.savepoint_failure(1).contains("expired"));
+    assert_eq!(failed_attempt(&actions), None);
+    assert_eq!(actions.last(), Some(&Action::EndOfInput));
+}
+
+#[test]
+fn a_drain_whose_savepoint_fails_fails_the_attempt_whatever_is_tolerated() {
     let mut config = config();
     config.tolerable_failed = 100;
     let mut rig = Rig::running(config);
-    rig.savepoint(1, AfterSavepoint::Stop);
+    rig.savepoint(1, AfterSavepoint::Drain);
     let actions = rig.decline(1);
     let job = "ab".repeat(16);
     let reason = failed_attempt(&actions).expect("fails");
@@ -790,15 +824,82 @@ fn when_all_sources_have_ended_a_last_checkpoint_is_taken_behind_those_in_progre
 }
 
 #[test]
-fn a_last_checkpoint_that_fails_fails_the_attempt_as_its_sources_have_gone() {
+fn a_last_checkpoint_that_fails_is_followed_by_another_one_interval_later() {
     let mut config = config();
     config.tolerable_failed = 1;
     let mut rig = Rig::running(config);
-    assert_eq!(announced(&rig.end_sources()).len(), 1);
+    rig.now_ms = 300;
+    let last = Some(StopMode::EndOfInput);
+    assert_eq!(announced(&rig.end_sources()), [(1, 0, false, last)]);
     rig.confirm(0);
+    rig.now_ms = 500;
     let actions = rig.decline(1);
-    let reason = failed_attempt(&actions).expect("failed");
-    assert!(reason.contains("last checkpoint"), "{reason}");
+    assert_eq!(failed_attempt(&actions), None);
+    assert_eq!(announced(&actions), []);
+    assert_eq!(rig.coordinator.next_deadline(), Some(1300));
+    assert_eq!(announced(&rig.at(1300)), [(2, 1, false, last)]);
+    assert_eq!(notified(&rig.complete(2, 1)), [2]);
+    assert!(rig.at(9000).is_empty(), "nothing behind it");
+}
+
+#[test]
+fn a_last_checkpoint_that_expires_or_cannot_be_written_is_tried_again_after_the_pause() {
+    let mut config = config();
+    config.tolerable_failed = 2;
+    config.min_pause_ms = 400;
+    let mut rig = Rig::running(config);
+    rig.end_sources();
+    rig.confirm(0);
+    assert_eq!(announced(&rig.at(10_000)), [], "expired");
+    let last = Some(StopMode::EndOfInput);
+    assert_eq!(announced(&rig.at(10_400)), [(2, 1, false, last)]);
+    rig.confirm(1);
+    rig.parts(2);
+    rig.now_ms = 12_000;
+    let actions = rig.tell(Event::MetadataWritten {
+        checkpoint: 2,
+        result: Err("no space left".to_owned()),
+    });
+    assert_eq!(failed_attempt(&actions), None);
+    assert_eq!(announced(&rig.at(12_400)), [(3, 2, false, last)]);
+}
+
+#[test]
+fn last_checkpoints_that_fail_count_like_all_others() {
+    let mut config = config();
+    config.tolerable_failed = 1;
+    let mut rig = Rig::running(config);
+    for attempt in 0..2 {
+        let first = 2 * attempt + 1;
+        rig.end_sources();
+        rig.confirm(0);
+        assert_eq!(failed_attempt(&rig.decline(first)), None);
+        let later = rig.now_ms + 1000;
+        rig.at(later);
+        rig.confirm(1);
+        let actions = rig.decline(first + 1);
+        let reason = failed_attempt(&actions).expect("failed").to_owned();
+        assert!(reason.contains("tolerable failure threshold"), "{reason}");
+        rig.tell(Event::AttemptFailed { reason });
+        rig.next_attempt();
+    }
+}
+
+#[test]
+fn savepoints_and_stops_go_on_while_another_last_checkpoint_is_waited_for() {
+    let mut config = config();
+    config.tolerable_failed = 1;
+    let mut rig = Rig::running(config);
+    rig.end_sources();
+    rig.confirm(0);
+    rig.decline(1);
+    let actions = rig.savepoint(1, AfterSavepoint::Continue);
+    assert_eq!(announced(&actions), [(2, 1, true, None)]);
+    rig.complete(2, 1);
+    let actions = rig.savepoint(2, AfterSavepoint::Stop);
+    assert_eq!(announced(&actions), [(3, 2, true, Some(StopMode::Suspend))]);
+    assert_eq!(notified(&rig.complete(3, 2)), [3]);
+    assert!(rig.at(9000).is_empty(), "the stop has ended the job");
 }
 
 #[test]
