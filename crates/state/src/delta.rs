@@ -2,25 +2,30 @@
 //!
 //! Values by key, or a tombstone where a key was removed. The entries stand in a vector with a
 //! table of positions beside it, so that a merge can take them from the end, some at a time, while
-//! the rest stays readable.
+//! the rest stays readable. Both grow in slices.
 
+use crate::chunked::Chunked;
 use crate::hash::Probe;
+use crate::segmented::Segmented;
 use crate::table::Entry;
-use hashbrown::HashTable;
 use std::hash::Hash;
+
+/// How many positions one segment holds. Less than in a table: to move a position, its entry is
+/// looked at, which lies anywhere in memory.
+const SEGMENT_LOAD: usize = 2_500;
 
 /// Changes on top of older layers: `None` is a tombstone.
 #[derive(Debug)]
 pub(crate) struct Delta<K, N, V> {
-    positions: HashTable<u32>,
-    entries: Vec<Entry<K, N, Option<V>>>,
+    positions: Segmented<u32, SEGMENT_LOAD>,
+    entries: Chunked<Entry<K, N, Option<V>>>,
 }
 
 impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Delta<K, N, V> {
     pub(crate) fn new() -> Self {
         Delta {
-            positions: HashTable::new(),
-            entries: Vec::new(),
+            positions: Segmented::new(),
+            entries: Chunked::new(),
         }
     }
 
@@ -30,28 +35,28 @@ impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Delta<K, N, V> {
 
     /// The memory of the delta itself, in bytes; not what keys and values own elsewhere.
     pub(crate) fn allocated_bytes(&self) -> usize {
-        self.positions.allocation_size()
-            + self.entries.capacity() * size_of::<Entry<K, N, Option<V>>>()
+        self.positions.allocated_bytes() + self.entries.allocated_bytes()
     }
 
     /// Returns `None` when the delta does not know the key, `Some(None)` for a tombstone.
     #[inline]
     pub(crate) fn get(&self, probe: Probe<'_, K, N>) -> Option<&Option<V>> {
         let position = self.position(probe)?;
-        Some(&self.entries[position].value)
+        Some(&self.entries.get(position).value)
     }
 
     /// As [`Delta::get`], to be changed.
     #[inline]
     pub(crate) fn get_mut(&mut self, probe: Probe<'_, K, N>) -> Option<&mut Option<V>> {
         let position = self.position(probe)?;
-        Some(&mut self.entries[position].value)
+        Some(&mut self.entries.get_mut(position).value)
     }
 
     #[inline]
     fn position(&self, probe: Probe<'_, K, N>) -> Option<usize> {
-        let found = self.positions.find(probe.hash, |&position| {
-            let entry = &self.entries[position as usize];
+        let segment = self.positions.segment(probe.hash);
+        let found = segment.find(probe.hash, |&position| {
+            let entry = self.entries.get(position as usize);
             probe.matches(&entry.key, &entry.namespace)
         })?;
         Some(*found as usize)
@@ -62,11 +67,14 @@ impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Delta<K, N, V> {
         let position = u32::try_from(self.entries.len()).expect("a group has under 2^32 keys");
         self.entries.push(probe.entry(value));
         let entries = &self.entries;
+        let hasher = |&position: &u32| {
+            let entry = entries.get(position as usize);
+            Probe::of(&entry.key, &entry.namespace).hash
+        };
         self.positions
-            .insert_unique(probe.hash, position, |&position| {
-                let entry = &entries[position as usize];
-                Probe::of(&entry.key, &entry.namespace).hash
-            });
+            .segment_mut(probe.hash)
+            .insert_unique(probe.hash, position, hasher);
+        self.positions.inserted(hasher);
     }
 
     /// Takes the entry that was added last; `None` when the delta is empty.
@@ -75,9 +83,11 @@ impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Delta<K, N, V> {
         let position = self.entries.len() as u32;
         let hash = Probe::of(&entry.key, &entry.namespace).hash;
         self.positions
+            .segment_mut(hash)
             .find_entry(hash, |&found| found == position)
             .expect("every entry has its position")
             .remove();
+        self.positions.removed();
         Some(entry)
     }
 

@@ -72,7 +72,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         let groups = self.groups.borrow();
         let at = self.cursor.get();
         self.large
-            .set(groups[at].allocated_bytes() * groups.len() > CACHE_BYTES);
+            .set(groups[at].estimated_bytes() * groups.len() > CACHE_BYTES);
         self.cursor
             .set(if at + 1 == groups.len() { 0 } else { at + 1 });
     }

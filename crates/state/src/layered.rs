@@ -1,7 +1,8 @@
 //! One key group of one state: written by its owner while a snapshot reads it.
 //!
-//! Outside a snapshot the group is one table, and the only price is one branch. Freezing shares the
-//! table with the snapshot and puts an empty delta on top:
+//! Outside a snapshot the group is one table, and the only price is one branch: a small table lies
+//! in the group itself, and all else behind a pointer. Freezing shares the table with the snapshot
+//! and puts an empty delta on top:
 //!
 //! ```text
 //!   Owned             table
@@ -22,17 +23,25 @@
 
 use crate::delta::Delta;
 use crate::hash::Probe;
-use crate::table::{Change, Entry, Table};
+use crate::table::{self, Change, Difference, Entries, Entry, SEGMENT_LOAD, Table};
 use std::hash::Hash;
 use std::sync::Arc;
 
 /// The entries of one key group.
 #[derive(Debug)]
 pub(crate) enum Layered<K, N, V> {
+    /// No snapshot reads the group, and it is small.
+    Small(Entries<K, N, V>),
+    Other(Box<Other<K, N, V>>),
+}
+
+/// A group that is not both small and alone.
+#[derive(Debug)]
+pub(crate) enum Other<K, N, V> {
     /// No snapshot reads the group.
     Owned(Table<K, N, V>),
     /// A snapshot reads the group, or did, and the layers are not merged yet.
-    Stacked(Box<Stack<K, N, V>>),
+    Stacked(Stack<K, N, V>),
 }
 
 /// The layers of a group, oldest first: `base`, `shared`, `owned`.
@@ -89,74 +98,121 @@ where
     V: Clone,
 {
     pub(crate) fn new() -> Self {
-        Layered::Owned(Table::new())
+        Layered::Small(Entries::new())
+    }
+
+    fn owned(table: Table<K, N, V>) -> Self {
+        match table.into_entries() {
+            Ok(entries) => Layered::Small(entries),
+            Err(table) => Layered::Other(Box::new(Other::Owned(table))),
+        }
     }
 
     /// How many keys have a value.
     pub(crate) fn len(&self) -> usize {
         match self {
-            Layered::Owned(table) => table.len(),
-            Layered::Stacked(stack) => stack.len,
+            Layered::Small(entries) => entries.len(),
+            Layered::Other(other) => match &**other {
+                Other::Owned(table) => table.len(),
+                Other::Stacked(stack) => stack.len,
+            },
         }
     }
 
     /// The memory of tables and deltas, in bytes; not what keys and values own elsewhere.
     pub(crate) fn allocated_bytes(&self) -> usize {
         match self {
-            Layered::Owned(table) => table.allocated_bytes(),
-            Layered::Stacked(stack) => {
-                stack.base.table().allocated_bytes()
-                    + stack
-                        .shared
-                        .iter()
-                        .map(|delta| delta.allocated_bytes())
-                        .sum::<usize>()
-                    + stack
-                        .owned
-                        .iter()
-                        .map(Delta::allocated_bytes)
-                        .sum::<usize>()
-            }
+            Layered::Small(entries) => entries.allocation_size(),
+            Layered::Other(other) => match &**other {
+                Other::Owned(table) => table.allocated_bytes(),
+                Other::Stacked(stack) => {
+                    let deltas = stack.deltas().map(Delta::allocated_bytes);
+                    stack.base.table().allocated_bytes() + deltas.sum::<usize>()
+                }
+            },
+        }
+    }
+
+    /// About the memory of the oldest table, in bytes and in O(1).
+    pub(crate) fn estimated_bytes(&self) -> usize {
+        match self {
+            Layered::Small(entries) => entries.allocation_size(),
+            Layered::Other(other) => match &**other {
+                Other::Owned(table) => table.estimated_bytes(),
+                Other::Stacked(stack) => stack.base.table().estimated_bytes(),
+            },
         }
     }
 
     pub(crate) fn is_stacked(&self) -> bool {
-        matches!(self, Layered::Stacked(_))
+        self.stack().is_some()
+    }
+
+    fn stack(&self) -> Option<&Stack<K, N, V>> {
+        match self {
+            Layered::Small(_) => None,
+            Layered::Other(other) => match &**other {
+                Other::Owned(_) => None,
+                Other::Stacked(stack) => Some(stack),
+            },
+        }
     }
 
     /// Makes room for `additional` more entries, where the group is one table.
     pub(crate) fn reserve(&mut self, additional: usize) {
+        if let Layered::Small(entries) = self {
+            if entries.len() + additional <= SEGMENT_LOAD {
+                return entries.reserve(additional, table::hash_entry);
+            }
+            let table = Table::of(std::mem::take(entries));
+            *self = Layered::Other(Box::new(Other::Owned(table)));
+        }
+        if let Layered::Other(other) = self
+            && let Other::Owned(table) = &mut **other
+        {
+            table.reserve(additional);
+        }
+    }
+
+    /// What holds the entries of this hash, if no snapshot reads the group.
+    #[inline]
+    fn part(&self, hash: u64) -> Result<&Entries<K, N, V>, &Stack<K, N, V>> {
         match self {
-            Layered::Owned(table) => table.reserve(additional),
-            Layered::Stacked(_) => {}
+            Layered::Small(entries) => Ok(entries),
+            Layered::Other(other) => match &**other {
+                Other::Owned(table) => Ok(table.part(hash)),
+                Other::Stacked(stack) => Err(stack),
+            },
         }
     }
 
     #[inline]
     pub(crate) fn get(&self, probe: Probe<'_, K, N>) -> Option<&V> {
-        match self {
-            Layered::Owned(table) => table.get(probe),
-            Layered::Stacked(stack) => stack.get(probe),
+        match self.part(probe.hash) {
+            Ok(entries) => table::get(entries, probe),
+            Err(stack) => stack.get(probe),
         }
     }
 
     #[inline]
     pub(crate) fn put(&mut self, probe: Probe<'_, K, N>, value: V) {
         match self {
-            Layered::Owned(table) => {
-                table.put(probe, value);
+            Layered::Small(entries) => {
+                if table::put(entries, probe, value) == Difference::Inserted {
+                    self.grow();
+                }
             }
-            Layered::Stacked(stack) => stack.put(probe, value),
+            Layered::Other(other) => other.put(probe, value),
         }
     }
 
     #[inline]
     pub(crate) fn remove(&mut self, probe: Probe<'_, K, N>) {
         match self {
-            Layered::Owned(table) => {
-                table.remove(probe);
+            Layered::Small(entries) => {
+                table::remove(entries, probe);
             }
-            Layered::Stacked(stack) => stack.modify(probe, |_| Change::Remove),
+            Layered::Other(other) => other.modify(probe, |_| Change::Remove),
         }
     }
 
@@ -168,8 +224,12 @@ where
         change: impl FnOnce(Option<&mut V>) -> Change<V>,
     ) {
         match self {
-            Layered::Owned(table) => table.modify(probe, change),
-            Layered::Stacked(stack) => stack.modify(probe, change),
+            Layered::Small(entries) => {
+                if table::modify(entries, probe, change) == Difference::Inserted {
+                    self.grow();
+                }
+            }
+            Layered::Other(other) => other.modify(probe, change),
         }
     }
 
@@ -181,29 +241,45 @@ where
         change: impl FnOnce(&mut Option<V>),
     ) {
         match self {
-            Layered::Owned(table) => table.update_with(probe, change),
-            Layered::Stacked(stack) => stack.update_with(probe, change),
+            Layered::Small(entries) => {
+                if table::update_with(entries, probe, change) == Difference::Inserted {
+                    self.grow();
+                }
+            }
+            Layered::Other(other) => other.update_with(probe, change),
+        }
+    }
+
+    /// A small table has got one more entry: it becomes a large one when it is full.
+    #[inline(never)]
+    fn grow(&mut self) {
+        if let Layered::Small(entries) = self
+            && entries.len() > SEGMENT_LOAD
+        {
+            let table = Table::of(std::mem::take(entries));
+            *self = Layered::Other(Box::new(Other::Owned(table)));
         }
     }
 
     /// Calls `visit` for each visible entry, in no particular order.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&K, &N, &V)) {
+        let mut each = |entry: &Entry<K, N, V>| visit(&entry.key, &entry.namespace, &entry.value);
         match self {
-            Layered::Owned(table) => {
-                table
-                    .iter()
-                    .for_each(|e| visit(&e.key, &e.namespace, &e.value));
-            }
-            Layered::Stacked(stack) => {
-                let deltas: Vec<_> = stack.deltas().collect();
-                let visited = visit_layers(&deltas, stack.base.table(), |key, namespace, value| {
-                    visit(key, namespace, value);
-                    Ok::<(), std::convert::Infallible>(())
-                });
-                match visited {
-                    Ok(()) => {}
+            Layered::Small(entries) => entries.iter().for_each(each),
+            Layered::Other(other) => match &**other {
+                Other::Owned(table) => table.iter().for_each(&mut each),
+                Other::Stacked(stack) => {
+                    let deltas: Vec<_> = stack.deltas().collect();
+                    let base = stack.base.table();
+                    let visited = visit_layers(&deltas, base, |key, namespace, value| {
+                        visit(key, namespace, value);
+                        Ok::<(), std::convert::Infallible>(())
+                    });
+                    match visited {
+                        Ok(()) => {}
+                    }
                 }
-            }
+            },
         }
     }
 
@@ -215,30 +291,72 @@ where
             return None;
         }
         let stack = match std::mem::replace(self, Layered::new()) {
-            Layered::Owned(table) => Stack::on(table),
-            Layered::Stacked(stack) => *stack,
+            Layered::Small(entries) => Stack::on(Table::of(entries)),
+            Layered::Other(other) => match *other {
+                Other::Owned(table) => Stack::on(table),
+                Other::Stacked(stack) => stack,
+            },
         };
         let (stack, frozen) = stack.freeze();
-        *self = Layered::Stacked(Box::new(stack));
+        *self = Layered::Other(Box::new(Other::Stacked(stack)));
         Some(frozen)
     }
 
     /// Merges what no snapshot reads any more, at most `budget` entries, which it lowers.
     pub(crate) fn maintain(&mut self, budget: &mut usize) -> Progress {
-        let Layered::Stacked(stack) = self else {
+        let Layered::Other(other) = self else {
+            return Progress::Done;
+        };
+        let Other::Stacked(stack) = &mut **other else {
             return Progress::Done;
         };
         let progress = stack.maintain(budget);
         if progress == Progress::Done {
-            let Layered::Stacked(stack) = std::mem::replace(self, Layered::new()) else {
-                unreachable!("matched above");
-            };
-            match stack.base {
-                Base::Owned(table) => *self = Layered::Owned(table),
+            let base = std::mem::replace(&mut stack.base, Base::Owned(Table::new()));
+            match base {
+                Base::Owned(table) => *self = Layered::owned(table),
                 Base::Shared(_) => unreachable!("a merged group owns its table"),
             }
         }
         progress
+    }
+}
+
+// Out of line, so that the way of small groups is short.
+impl<K, N, V> Other<K, N, V>
+where
+    K: Hash + Eq + Clone,
+    N: Hash + Eq + Clone,
+    V: Clone,
+{
+    #[inline(never)]
+    fn put(&mut self, probe: Probe<'_, K, N>, value: V) {
+        match self {
+            Other::Owned(table) => {
+                table.put(probe, value);
+            }
+            Other::Stacked(stack) => stack.put(probe, value),
+        }
+    }
+
+    #[inline(never)]
+    fn modify(&mut self, probe: Probe<'_, K, N>, change: impl FnOnce(Option<&mut V>) -> Change<V>) {
+        match self {
+            Other::Owned(table) => {
+                table.modify(probe, change);
+            }
+            Other::Stacked(stack) => stack.modify(probe, change),
+        }
+    }
+
+    #[inline(never)]
+    fn update_with(&mut self, probe: Probe<'_, K, N>, change: impl FnOnce(&mut Option<V>)) {
+        match self {
+            Other::Owned(table) => {
+                table.update_with(probe, change);
+            }
+            Other::Stacked(stack) => stack.update_with(probe, change),
+        }
     }
 }
 
@@ -266,6 +384,7 @@ where
             .chain(self.shared.iter().rev().map(|delta| &**delta))
     }
 
+    #[inline(never)]
     fn get(&self, probe: Probe<'_, K, N>) -> Option<&V> {
         self.deltas()
             .find_map(|delta| delta.get(probe))
@@ -281,6 +400,7 @@ where
             .map_or_else(|| self.base.table().get(probe), Option::as_ref)
     }
 
+    #[inline(never)]
     fn put(&mut self, probe: Probe<'_, K, N>, value: V) {
         for delta in self.owned.iter_mut().rev() {
             if let Some(slot) = delta.get_mut(probe) {
@@ -290,7 +410,7 @@ where
             }
         }
         let existed = match &mut self.base {
-            Base::Owned(table) => table.put(probe, value),
+            Base::Owned(table) => table.put(probe, value) == Difference::None,
             Base::Shared(_) => {
                 let existed = self.get_below_owned(probe).is_some();
                 self.owned_delta().insert_new(probe, Some(value));
@@ -300,6 +420,7 @@ where
         self.len += usize::from(!existed);
     }
 
+    #[inline(never)]
     fn modify(&mut self, probe: Probe<'_, K, N>, change: impl FnOnce(Option<&mut V>) -> Change<V>) {
         for delta in self.owned.iter_mut().rev() {
             if let Some(slot) = delta.get_mut(probe) {
@@ -338,6 +459,7 @@ where
         }
     }
 
+    #[inline(never)]
     fn update_with(&mut self, probe: Probe<'_, K, N>, change: impl FnOnce(&mut Option<V>)) {
         for delta in self.owned.iter_mut().rev() {
             if let Some(slot) = delta.get_mut(probe) {
@@ -524,15 +646,10 @@ where
         mut visit: impl FnMut(&K, &N, &V) -> Result<(), E>,
     ) -> Result<(), E> {
         if self.deltas.is_empty() {
-            for Entry {
-                key,
-                namespace,
-                value,
-            } in self.base.iter()
-            {
-                visit(key, namespace, value)?;
-            }
-            return Ok(());
+            return self
+                .base
+                .iter()
+                .try_for_each(|entry| visit(&entry.key, &entry.namespace, &entry.value));
         }
         let newest_first: Vec<_> = self.deltas.iter().rev().map(|delta| &**delta).collect();
         visit_layers(&newest_first, &self.base, visit)
@@ -562,12 +679,13 @@ where
             }
         }
     }
-    for entry in base.iter() {
-        if !hidden_by(deltas, &entry.key, &entry.namespace) {
-            visit(&entry.key, &entry.namespace, &entry.value)?;
+    base.iter().try_for_each(|entry| {
+        if hidden_by(deltas, &entry.key, &entry.namespace) {
+            Ok(())
+        } else {
+            visit(&entry.key, &entry.namespace, &entry.value)
         }
-    }
-    Ok(())
+    })
 }
 
 #[cfg(test)]

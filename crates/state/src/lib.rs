@@ -7,6 +7,7 @@
 
 mod backend;
 mod broadcast_state;
+mod chunked;
 mod codec;
 mod delta;
 mod error;
@@ -24,6 +25,7 @@ mod operator_state;
 mod raw;
 mod reducing_state;
 mod registered;
+mod segmented;
 mod table;
 mod timers;
 mod value_state;

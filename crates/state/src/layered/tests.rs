@@ -172,9 +172,7 @@ fn layers_stay_few_while_one_snapshot_is_stuck_and_others_come_and_go() {
         );
         apply(&mut group, &mut model, &mut images, &Step::Drop(1));
         apply(&mut group, &mut model, &mut images, &Step::Maintain(100));
-        let Layered::Stacked(stack) = &group else {
-            panic!("an image lives")
-        };
+        let stack = group.stack().expect("an image lives");
         assert!(
             stack.deltas().count() <= 3,
             "{} layers",
@@ -187,4 +185,54 @@ fn layers_stay_few_while_one_snapshot_is_stuck_and_others_come_and_go() {
 #[test]
 fn an_entry_of_two_longs_takes_sixteen_bytes() {
     assert_eq!(size_of::<Entry<i64, VoidNamespace, i64>>(), 16);
+}
+
+#[test]
+fn a_small_group_lies_in_the_list_of_groups_itself() {
+    assert_eq!(size_of::<Group>(), 32);
+    assert_eq!(size_of::<Layered<i64, VoidNamespace, i64>>(), 32);
+}
+
+#[test]
+fn a_group_stays_what_it_is_while_it_grows_from_small_to_large_around_snapshots() {
+    let mut group = Layered::<i64, VoidNamespace, i64>::new();
+    let keys = 5 * SEGMENT_LOAD as i64;
+    let mut images = Vec::new();
+    for key in 0..keys {
+        group.put(Probe::of(&key, &VoidNamespace), key);
+        group.update_with(Probe::of(&(key / 2), &VoidNamespace), |value| {
+            *value = value.map(|value| value + 1_000_000);
+        });
+        if key % 9_000 == 8_999 {
+            images.push((group.freeze().expect("not empty"), group.len()));
+        }
+        if key % 20_000 == 19_999 {
+            images.clear();
+        }
+        group.maintain(&mut 1_000);
+    }
+    for (frozen, len) in images {
+        let mut found = 0;
+        let counted = frozen.try_for_each(|_, _, _| {
+            found += 1;
+            Ok::<(), ()>(())
+        });
+        assert_eq!((counted, found, frozen.len()), (Ok(()), len, len));
+    }
+    while group.maintain(&mut 1_000) != Progress::Done {}
+    assert!(matches!(&group, Layered::Other(other) if matches!(**other, Other::Owned(_))));
+    assert_eq!(group.len(), keys as usize);
+    for key in 0..keys {
+        let added = 1_000_000 * if key < keys / 2 { 2 } else { 0 };
+        let expected = key + added;
+        assert_eq!(
+            group.get(Probe::of(&key, &VoidNamespace)),
+            Some(&expected),
+            "{key}"
+        );
+    }
+    for key in 0..keys {
+        group.remove(Probe::of(&key, &VoidNamespace));
+    }
+    assert_eq!(group.len(), 0);
 }
