@@ -317,6 +317,20 @@ impl<'a> ByteReader<'a> {
     /// its partner, which no Rust text can hold.
     pub fn string_value(&mut self) -> Result<Option<String>, Error> {
         let start = self.offset();
+        match self.string_value_or_units()? {
+            None => Ok(None),
+            Some(Ok(text)) => Ok(Some(text)),
+            Some(Err(_)) => Err(lone_surrogate(start)),
+        }
+    }
+
+    /// As [`string_value`](Self::string_value), with the UTF-16 units of a text that Rust cannot
+    /// hold in place of an error.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, if lengths or units are out of range.
+    pub fn string_value_or_units(&mut self) -> Result<Option<Result<String, Vec<u16>>>, Error> {
         let Some(length) = self.string_length()? else {
             return Ok(None);
         };
@@ -324,13 +338,14 @@ impl<'a> ByteReader<'a> {
         let ahead = &self.rest()[..length];
         if ahead.is_ascii() {
             self.at += length;
-            return Ok(Some(ahead.iter().map(|byte| char::from(*byte)).collect()));
+            let text = str::from_utf8(ahead).expect("ASCII is UTF-8");
+            return Ok(Some(Ok(text.to_owned())));
         }
         let mut units = Vec::with_capacity(length);
         for _ in 0..length {
             units.push(self.string_unit()?);
         }
-        text_of(&units, start).map(Some)
+        Ok(Some(String::from_utf16(&units).map_err(|_| units)))
     }
 
     /// Passes over a text that Flink's string serializer wrote; null and lone surrogates included.
@@ -378,14 +393,16 @@ impl<'a> ByteReader<'a> {
             let byte = self.u8()?;
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                if let Ok(value) = u32::try_from(value) {
-                    return Ok(value);
+                // A last byte of zero says nothing: no writer puts it.
+                match u32::try_from(value) {
+                    Ok(value) if byte > 0 || shift == 0 => return Ok(value),
+                    Ok(_) | Err(_) => break,
                 }
-                break;
             }
         }
         self.at = before;
-        Err(self.corrupt("a number of at most 32 bits", "a longer one"))
+        let expected = "a number of at most 32 bits in as few bytes as it needs";
+        Err(self.corrupt(expected, "a longer one"))
     }
 }
 
@@ -406,11 +423,14 @@ fn modified_utf8_unit(bytes: &[u8]) -> Option<(u16, &[u8])> {
 }
 
 fn text_of(units: &[u16], offset: u64) -> Result<String, Error> {
-    String::from_utf16(units).map_err(|_| {
-        Error::unsupported(format!(
-            "the text at offset {offset} has a surrogate without its partner"
-        ))
-    })
+    String::from_utf16(units).map_err(|_| lone_surrogate(offset))
+}
+
+#[cold]
+fn lone_surrogate(offset: u64) -> Error {
+    Error::unsupported(format!(
+        "the text at offset {offset} has a surrogate without its partner"
+    ))
 }
 
 #[cfg(test)]

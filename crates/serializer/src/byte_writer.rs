@@ -141,6 +141,21 @@ pub trait ByteWriter {
         }
     }
 
+    /// Appends UTF-16 units, also such as are no text of Rust, as Flink's string serializer does.
+    ///
+    /// # Panics
+    ///
+    /// As [`put_string_value`](Self::put_string_value).
+    fn put_utf16_value(&mut self, units: &[u16]) {
+        put_varint(
+            self,
+            u32::try_from(units.len() + 1).expect("a text has less than 2^32 units"),
+        );
+        for unit in units {
+            put_varint(self, u32::from(*unit));
+        }
+    }
+
     /// Appends Flink's null for a text.
     fn put_null_string_value(&mut self) {
         self.put_u8(0);

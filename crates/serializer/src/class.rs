@@ -187,15 +187,28 @@ pub(crate) fn lookup(class: &str) -> Option<Class> {
 }
 
 fn simple(class: &str) -> Option<Layout> {
+    simple_entry(class).map(|(_, layout)| layout)
+}
+
+/// Returns the name of a serializer without parameters: "Long", "TimeWindow", "Tuple0".
+pub(crate) fn simple_name(class: &str) -> Option<&'static str> {
+    simple_entry(class).map(|(name, _)| name)
+}
+
+fn simple_entry(class: &str) -> Option<(&'static str, Layout)> {
     if let Some(name) = class.strip_prefix(WINDOWS) {
         return match name {
-            "TimeWindow$Serializer$TimeWindowSerializerSnapshot" => Some(Layout::Fixed(16)),
-            "GlobalWindow$Serializer$GlobalWindowSerializerSnapshot" => Some(Layout::Fixed(1)),
+            "TimeWindow$Serializer$TimeWindowSerializerSnapshot" => {
+                Some(("TimeWindow", Layout::Fixed(16)))
+            }
+            "GlobalWindow$Serializer$GlobalWindowSerializerSnapshot" => {
+                Some(("GlobalWindow", Layout::Fixed(1)))
+            }
             _ => None,
         };
     }
     if class.strip_prefix(RUNTIME) == Some("Tuple0SerializerSnapshot") {
-        return Some(Layout::Fixed(1));
+        return Some(("Tuple0", Layout::Fixed(1)));
     }
     let (outside, inside) = class.split_once('$')?;
     let (serializer, name) = (
@@ -209,7 +222,7 @@ fn simple(class: &str) -> Option<Layout> {
     SIMPLE
         .iter()
         .find(|known| known.0 == prefix && known.1 == name)
-        .map(|known| known.2)
+        .map(|known| (known.1, known.2))
 }
 
 impl Composite {

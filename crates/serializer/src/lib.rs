@@ -3,7 +3,7 @@
 //! Three things live here and nowhere else: how primitives lie in a stream ([`ByteReader`],
 //! [`ByteWriter`]), how a serializer describes itself ([`SerializerSnapshot`]), and which bytes a
 //! Rust value has ([`FlinkType`], [`FlinkKey`], [`Namespace`]). What a value of a known serializer
-//! looks like without its Rust type is in [`skip_value`].
+//! looks like without its Rust type is in [`skip_value`], and as a [`Value`] behind [`ValueCodec`].
 //!
 //! # Examples
 //!
@@ -33,6 +33,7 @@ mod snapshot;
 mod stream_record;
 mod timer;
 mod tuple;
+mod value;
 
 pub use byte_reader::ByteReader;
 pub use byte_writer::ByteWriter;
@@ -46,3 +47,7 @@ pub use skip::skip_value;
 pub use snapshot::{SerializerSnapshot, SnapshotBody};
 pub use stream_record::StreamRecord;
 pub use timer::TimerElement;
+pub use value::{
+    BigDecimal, BigInteger, EnumShape, LocalDate, LocalTime, PrimitiveArray, Record, RecordShape,
+    Subclass, Value, ValueCodec, WithTtl, decode_value, encode_value, hex, map_key,
+};

@@ -146,9 +146,7 @@ fn skip_row(
     fields: &[SerializerSnapshot],
     input: &mut ByteReader<'_>,
 ) -> Result<(), Error> {
-    let has_kind = matches!(&snapshot.body,
-        SnapshotBody::Composite { outer_version, outer, .. }
-            if *outer_version == 3 || outer.as_slice() == [1]);
+    let has_kind = snapshot.has_row_kind();
     let kind_bits = if has_kind { 2 } else { 0 };
     let mask = input.take((kind_bits + fields.len()).div_ceil(8))?;
     for (index, field) in fields.iter().enumerate() {

@@ -287,6 +287,13 @@ impl SerializerSnapshot {
         }
     }
 
+    /// Whether the rows of a row serializer begin with their kind.
+    pub(crate) fn has_row_kind(&self) -> bool {
+        matches!(&self.body,
+            SnapshotBody::Composite { outer_version, outer, .. }
+                if *outer_version == 3 || outer.as_slice() == [1])
+    }
+
     /// Appends the snapshot (not enclosed).
     ///
     /// # Errors
