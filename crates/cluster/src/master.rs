@@ -12,8 +12,10 @@ use std::time::Duration;
 use millpond_checkpoint::{
     Action, Coordinator, Event, Outcome, Restart, RestartConfig, RestartStrategy,
 };
-use millpond_job::dispatcher::{ExceptionEntry, Operation, OperationFailure, SavepointRequest};
-use millpond_job::gateway::Attempt;
+use millpond_job::dispatcher::{
+    CheckpointStatus, ExceptionEntry, Operation, OperationFailure, SavepointRequest,
+};
+use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, JobStatus, ToWorker};
 use millpond_operator::source::SourceCoordinator;
 use millpond_runtime::Program;
@@ -121,6 +123,8 @@ pub(crate) fn start(
     Ok((sender, thread))
 }
 
+                unreadable: None,
+                throughput: Throughput::default(),
 struct Master {
     program: Program,
     options: JobOptions,
@@ -147,6 +151,10 @@ impl Master {
     fn run(mut self, events: &Receiver<MasterEvent>) -> JobResult {
         loop {
             let now_ms = self.clock.now_ms();
+    /// The snapshot that an attempt could not be opened from as its state was damaged, though its
+    /// files had been found intact.
+    unreadable: Option<String>,
+    throughput: Throughput,
             self.tell(Event::Timer);
             self.proceed(now_ms);
             if let Phase::Ended(result) = &self.phase {
@@ -399,7 +407,15 @@ impl Master {
                         .insert((metrics.vertex.0, metrics.subtask), metrics);
                 }
             }
-            FromWorker::Failed { task, message, .. } => self.fail_attempt(task, message),
+            FromWorker::Failed {
+                task,
+                message,
+                kind,
+                ..
+            } => match self.is_final(kind) {
+                true => self.fail_for_good(task, message),
+                false => self.fail_attempt(task, message),
+            },
             FromWorker::Ended { .. } => {
                 self.ended.insert(process);
                 let all = self.ended.len() as u32 == self.processes.count();
@@ -541,6 +557,46 @@ impl Master {
         match action {
             Action::Send(message) => self.processes.send(&message),
             Action::Complete(completion) => {
+    /// Whether a failure ends the job whatever the restart strategy says.
+    fn is_final(&mut self, kind: FailureKind) -> bool {
+        match kind {
+            FailureKind::Retryable => false,
+            FailureKind::RefusedState => true,
+            FailureKind::DamagedState => {
+                let restored = self.view.lock().restored_from.clone();
+                let again = restored.is_some() && self.unreadable == restored;
+                self.unreadable = restored;
+                again
+            }
+        }
+    }
+
+    /// Fails the job for a reason that no other attempt can mend.
+    fn fail_for_good(&mut self, task: Option<String>, message: String) {
+        let text = match &task {
+            Some(task) => format!("{task}: {message}"),
+            None => message,
+        };
+        let failure = format!("The failure is not recoverable: {text}");
+        match &mut self.phase {
+            // Another process was faster, with what it saw of the same failure.
+            Phase::Ending { next, .. } if matches!(next, AfterEnd::Restart(_)) => {
+                *next = AfterEnd::Fail(failure);
+            }
+            Phase::Deploying | Phase::Running => {
+                self.tell(Event::AttemptFailed {
+                    reason: text.clone(),
+                });
+                self.end_attempt(AfterEnd::Fail(failure));
+            }
+            Phase::Waiting(_) | Phase::Ending { .. } | Phase::Ended(_) => return,
+        }
+        tracing::error!("attempt {} failed for good: {text}", self.attempt);
+        self.record_exception(task, &text);
+        let now_ms = self.clock.now_ms();
+        self.view.lock().enter(JobStatus::Failing, now_ms);
+    }
+
                 self.io
                     .complete(*completion, &self.program.graph, &self.coordinator_bytes);
             }

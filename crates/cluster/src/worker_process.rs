@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use millpond_job::FromWorker;
+use millpond_job::gateway::FailureKind;
 use millpond_runtime::barrier::Mode;
 use millpond_runtime::{AttemptHandle, AttemptOptions, Program, start_attempt};
 use millpond_types::SystemClock;
@@ -138,6 +139,7 @@ impl Worker {
                         message,
                     },
                     FromWorker::Ended { attempt, process },
+                        kind: FailureKind::Retryable,
                 ] {
                     // The master is gone: the next receive ends the process.
                     let _ = self.outgoing.send(message);

@@ -9,6 +9,8 @@ use std::str::FromStr;
 pub(crate) enum Failure {
     Panic,
     Error,
+    /// It cannot even be opened.
+    Open,
 }
 
 /// The key of the jobs that wrote the fixtures.
@@ -45,6 +47,8 @@ pub(crate) struct Arguments {
     pub(crate) counter_uid: String,
     /// There is one more stateful operator, with this uid.
     pub(crate) extra_uid: Option<String>,
+    /// There is one more operator without state, with this uid.
+    pub(crate) plain_uid: Option<String>,
     /// The function that fails, and at which record of input A.
     pub(crate) failure: Option<(Failure, i64)>,
     /// One file in here for each failure so far; as many as `failures` happen.
@@ -80,6 +84,7 @@ impl Arguments {
             None => None,
             Some("panic") => failure_at.map(|at| (Failure::Panic, at)),
             Some("error") => failure_at.map(|at| (Failure::Error, at)),
+            Some("open") => failure_at.map(|at| (Failure::Open, at)),
             Some(other) => return Err(format!("--failure is \"{other}\"")),
         };
         let parsed = Arguments {
@@ -97,6 +102,7 @@ impl Arguments {
             silent_b: take(&mut given, "--silent-b")?.unwrap_or(false),
             counter_uid: take(&mut given, "--counter-uid")?.unwrap_or_else(|| "counter".to_owned()),
             extra_uid: take(&mut given, "--extra-uid")?,
+            plain_uid: take(&mut given, "--plain-uid")?,
             failure,
             failure_log: take(&mut given, "--failure-log")?.unwrap_or_default(),
             failures: take(&mut given, "--failures")?.unwrap_or(u64::MAX),

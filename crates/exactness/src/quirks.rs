@@ -19,12 +19,18 @@ pub(crate) struct FailsAt {
 }
 
 impl FailsAt {
-    pub(crate) fn new(arguments: &Arguments) -> Self {
-        FailsAt {
+    pub(crate) fn open(arguments: &Arguments) -> FunctionResult<Self> {
+        let function = FailsAt {
             failure: arguments.failure,
             log: arguments.failure_log.clone(),
             failures: arguments.failures,
+        };
+        if let Some((Failure::Open, _)) = arguments.failure
+            && function.is_due()?
+        {
+            return Err(FunctionError::new("not open today"));
         }
+        Ok(function)
     }
 
     /// Whether a failure is due; counts it.
@@ -52,9 +58,11 @@ impl ProcessFunction for FailsAt {
         if let Some((failure, at)) = self.failure
             && event.input == Input::A
             && event.n == at
+            && failure != Failure::Open
             && self.is_due()?
         {
             match failure {
+                Failure::Open => {}
                 Failure::Panic => panic!("record {at} is not to my taste"),
                 Failure::Error => {
                     return Err(FunctionError::new(format!(

@@ -58,6 +58,9 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
             .name("extra");
         lines = lines.union(&extra);
     }
+    if let Some(uid) = &arguments.plain_uid {
+        lines = lines.map(|line| line).uid(uid).name("plain");
+    }
     let slow_sink_us = arguments.slow_sink_us;
     let encode = move |line: &String, bytes: &mut Vec<u8>| {
         pause(slow_sink_us);
@@ -79,7 +82,7 @@ fn input_a(env: &Environment, arguments: &Arguments) -> DataStream<Event> {
     let of_function = arguments.clone();
     env.add_source("numbers", move |context| Numbers::open(context, &of_source))
         .uid("source-a")
-        .process(move |_| Ok(FailsAt::new(&of_function)))
+        .process(move |_| FailsAt::open(&of_function))
         .name("fails")
         .assign_timestamps_and_watermarks(watermarks())
 }

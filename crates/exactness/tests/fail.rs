@@ -70,6 +70,39 @@ fn a_panic_in_a_worker_process_fails_the_job_with_message_and_place() {
 }
 
 #[test]
+fn a_function_that_cannot_be_opened_is_tried_again() {
+    let bench = bench("open").argument("--failures", 2);
+    let mut job = bench.start(&[]);
+    job.finish();
+    assert_eq!(failures(&bench), 2);
+    let wrong = difference(&expected(&WORKLOAD), &bench.published());
+    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+}
+
+#[test]
+fn checkpoints_that_never_complete_in_time_fail_the_job_by_the_usual_rules() {
+    let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--records-a", 1_000_000)
+        .argument("--records-b", 1_000_000)
+        // What is in flight takes seconds to be written.
+        .argument("--slow-sink-us", 1_000)
+        .option("execution.checkpointing.interval", "50 ms")
+        .option("execution.checkpointing.timeout", "100 ms")
+        .option("execution.checkpointing.tolerable-failed-checkpoints", 2);
+    let mut job = bench.start(&[("restart-strategy.fixed-delay.attempts", "1")]);
+    assert_eq!(job.wait().code(), Some(1), "{}", job.log());
+    let handshake = job.handshake().expect("it has run");
+    assert_eq!(handshake.status.as_deref(), Some("FAILED"));
+    let why = handshake.failure.expect("a reason");
+    assert!(
+        why.contains("Exceeded checkpoint tolerable failure threshold")
+            && why.contains("Checkpoint expired before completing"),
+        "{why}"
+    );
+    assert!(bench.snapshots().is_empty(), "none was complete");
+}
+
+#[test]
 fn without_restarts_the_first_error_is_the_last() {
     let bench = bench("error");
     let mut job = bench.start(&[("restart-strategy.type", "none")]);

@@ -165,6 +165,8 @@ pub enum FromWorker {
         task: Option<String>,
         /// What happened, for people.
         message: String,
+        /// Whether another attempt may help.
+        kind: FailureKind,
     },
     /// All subtasks of this process have ended, after completion or [`ToWorker::Cancel`].
     Ended {
@@ -180,6 +182,18 @@ pub enum FromWorker {
         /// One row per subtask.
         subtasks: Vec<SubtaskMetrics>,
     },
+}
+
+/// Whether another attempt may help against a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FailureKind {
+    /// It may.
+    Retryable,
+    /// It cannot: the restored state does not fit an operator, or an operator has no place for it.
+    RefusedState,
+    /// Restored state whose files are sound could not be read. Another attempt may find other
+    /// damage, and an older snapshot; from the same snapshot it will end likewise.
+    DamagedState,
 }
 
 /// Counters of one subtask since the attempt began.

@@ -102,7 +102,7 @@ impl OpenContext {
         if restored.allow_non_restored_state {
             return Ok(());
         }
-        Err(FunctionError::new(format!(
+        Err(FunctionError::refused_state(format!(
             "snapshot \"{}\" holds {lost} state for operator {} (\"{}\"), which has no {lost} state \
              any more; give the operator another uid, or pass --allowNonRestoredState to drop the state",
             restored.snapshot.directory, self.info.operator, self.info.name

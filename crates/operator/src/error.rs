@@ -3,11 +3,34 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use millpond_state::ErrorKind;
+
 /// An error that a user function returned; it fails the job with its message.
 ///
 /// Every error type converts into it by `?`. It is no [`std::error::Error`] itself, as that would
 /// forbid this conversion.
 pub struct FunctionError(Box<dyn StdError + Send + Sync>);
+
+/// What is wrong with state that an operator was to be opened with: no other try will mend it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateFault {
+    /// It does not fit the operator, or the operator has no place for it.
+    Refused,
+    /// Its bytes are damaged.
+    Damaged,
+}
+
+/// State of a snapshot that does not fit, in words.
+#[derive(Debug)]
+struct RefusedState(String);
+
+impl fmt::Display for RefusedState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for RefusedState {}
 
 /// What user functions return.
 pub type Result<T> = std::result::Result<T, FunctionError>;
@@ -16,6 +39,18 @@ impl FunctionError {
     /// Makes an error of a text.
     pub fn new(message: impl Into<String>) -> Self {
         FunctionError(message.into().into())
+    }
+
+    /// Refuses the state that an operator is restored from: it fails the job, however often that may
+    /// be started again.
+    pub fn refused_state(message: impl Into<String>) -> Self {
+        FunctionError(Box::new(RefusedState(message.into())))
+    }
+
+    /// What is wrong with restored state, if it or one of its causes says so.
+    pub fn state_fault(&self) -> Option<StateFault> {
+        let first: &(dyn StdError + 'static) = &*self.0;
+        std::iter::successors(Some(first), |error| (*error).source()).find_map(fault)
     }
 
     /// The text with those of all causes, joined by `: `.
@@ -34,6 +69,19 @@ impl FunctionError {
     }
 }
 
+fn fault(error: &(dyn StdError + 'static)) -> Option<StateFault> {
+    if error.is::<RefusedState>() {
+        return Some(StateFault::Refused);
+    }
+    match error.downcast_ref::<millpond_state::Error>()?.kind() {
+        ErrorKind::Incompatible { .. } | ErrorKind::Unsupported { .. } => Some(StateFault::Refused),
+        ErrorKind::Corrupt { .. } => Some(StateFault::Damaged),
+        ErrorKind::Registered { .. } | ErrorKind::Serializer { .. } | ErrorKind::Storage { .. } => {
+            None
+        }
+    }
+}
+
 impl<E: StdError + Send + Sync + 'static> From<E> for FunctionError {
     fn from(error: E) -> Self {
         FunctionError(Box::new(error))
@@ -49,5 +97,32 @@ impl fmt::Display for FunctionError {
 impl fmt::Debug for FunctionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refused_state_is_told_from_other_errors_below_whatever_is_wrapped_around_it() {
+        #[derive(Debug)]
+        struct Wrapped(RefusedState);
+        impl fmt::Display for Wrapped {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the operator cannot be opened")
+            }
+        }
+        impl StdError for Wrapped {
+            fn source(&self) -> Option<&(dyn StdError + 'static)> {
+                Some(&self.0)
+            }
+        }
+        let refused = FunctionError::refused_state("no place");
+        assert_eq!(refused.state_fault(), Some(StateFault::Refused));
+        let wrapped = FunctionError::from(Wrapped(RefusedState("no place".to_owned())));
+        assert_eq!(wrapped.state_fault(), Some(StateFault::Refused));
+        assert_eq!(wrapped.chain(), "the operator cannot be opened: no place");
+        assert_eq!(FunctionError::new("no place").state_fault(), None);
     }
 }

@@ -18,6 +18,6 @@ pub mod source;
 pub use batch::{AnyBatch, Batch, BatchCodec, Data};
 pub use context::{OpenContext, RestoredState, Restores, SnapshotContext, SubtaskInfo, Wake};
 pub use element::{Element, MAX_WATERMARK, NO_TIMESTAMP};
-pub use error::{FunctionError, Result};
+pub use error::{FunctionError, Result, StateFault};
 pub use operator::{Durable, Operator, OperatorFactory, OperatorSnapshot};
 pub use output::{Collector, Output, Port, SideTag};

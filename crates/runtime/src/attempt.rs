@@ -14,9 +14,9 @@ use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use millpond_job::gateway::Attempt;
+use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{ChainedOperator, FromWorker, JobVertex, ToWorker};
-use millpond_operator::{RestoredState, SubtaskInfo};
+use millpond_operator::{FunctionError, RestoredState, StateFault, SubtaskInfo};
 use millpond_types::{Clock, JobId, OperatorId};
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
@@ -189,6 +189,7 @@ pub fn start_attempt(
                             process,
                             task: None,
                             message,
+                            kind: FailureKind::Retryable,
                         });
                     }
                     control.cancel();
@@ -296,6 +297,15 @@ fn is_of_connection(panic: &str) -> bool {
     panic.contains("timely_communication")
 }
 
+/// Whether an operator that could not be restored can be by another attempt.
+fn kind_at_open(error: &FunctionError) -> FailureKind {
+    match error.state_fault() {
+        None => FailureKind::Retryable,
+        Some(StateFault::Refused) => FailureKind::RefusedState,
+        Some(StateFault::Damaged) => FailureKind::DamagedState,
+    }
+}
+
 /// The life of a worker thread.
 fn work(
     worker: &mut Worker,
@@ -305,7 +315,11 @@ fn work(
     starting: &AtomicU32,
 ) {
     if let Err((task, error)) = dataflow::build(worker, program, options, board) {
-        board.fail(Some(task), error.chain());
+        let kind = match options.restore.states.is_empty() {
+            true => FailureKind::Retryable,
+            false => kind_at_open(&error),
+        };
+        board.fail_as(kind, Some(task), error.chain());
     }
     let last = starting.fetch_sub(1, Ordering::SeqCst) == 1;
     if last && !board.control.is_cancelled() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use millpond_job::FromWorker;
+use millpond_job::gateway::FailureKind;
 use millpond_types::{CheckpointId, Clock};
 use timely::scheduling::Activator;
 
@@ -82,6 +83,11 @@ impl Board {
 
     /// Fails the attempt in this process.
     pub(crate) fn fail(&self, task: Option<String>, message: String) {
+        self.fail_as(FailureKind::Retryable, task, message);
+    }
+
+    /// Fails the attempt in this process; `kind` says whether another one may help.
+    pub(crate) fn fail_as(&self, kind: FailureKind, task: Option<String>, message: String) {
         if !self.control.is_cancelled() {
             let (attempt, process) = (self.control.attempt, self.process);
             self.send(FromWorker::Failed {
@@ -89,6 +95,7 @@ impl Board {
                 process,
                 task,
                 message,
+                kind,
             });
         }
         self.control.cancel();

@@ -122,9 +122,15 @@ impl<'scope> Builder<'_, 'scope> {
                 // The worker has ended: there is nothing left to wake.
                 let _ = waker.activate();
             });
-            Some(Rc::new(RefCell::new(
-                self.task(vertex, &inputs, &edges, wake)?,
-            )))
+            match self.task(vertex, &inputs, &edges, wake) {
+                Ok(task) => Some(Rc::new(RefCell::new(task))),
+                Err(error) => {
+                    // timely panics over an operator that is begun and not built, and that would be
+                    // told in place of the error.
+                    operator.build(|_| |_: &[MutableAntichain<Time>]| ());
+                    return Err(error);
+                }
+            }
         } else {
             None
         };

@@ -154,7 +154,7 @@ const WRITER_VERSION: i32 = 1;
 impl Ancestor {
     fn from_bytes(version: i32, bytes: &[u8]) -> Result<Self> {
         if version != WRITER_VERSION {
-            return Err(FunctionError::new(format!(
+            return Err(FunctionError::refused_state(format!(
                 "the state of a file writer in the snapshot has version {version}, expected \
                  {WRITER_VERSION}; it was written by a newer Millpond or another sink"
             )));

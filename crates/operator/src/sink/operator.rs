@@ -108,7 +108,7 @@ fn encode_committable(checkpoint: CheckpointId, committable: &[u8]) -> Vec<u8> {
 fn decode_committable(bytes: &[u8]) -> Result<(CheckpointId, Vec<u8>)> {
     let (version, bytes) = read_versioned(bytes)?;
     if version != COMMITTABLE_VERSION {
-        return Err(FunctionError::new(format!(
+        return Err(FunctionError::refused_state(format!(
             "a committable in streaming_committer_raw_states has version {version}, expected \
              {COMMITTABLE_VERSION}; it was written by another engine or a newer Millpond"
         )));
