@@ -21,5 +21,5 @@ mod worker_process;
 
 pub use local_dispatcher::{JobHandle, start_job};
 pub use master::JobResult;
-pub use options::{JobOptions, RestoreOptions};
+pub use options::{Heartbeat, JobOptions, RestoreOptions};
 pub use worker_process::{is_worker_process, run_worker_process};

@@ -83,7 +83,12 @@ pub(crate) fn start(
     clock: Arc<dyn Clock>,
 ) -> std::io::Result<(Sender<MasterEvent>, JoinHandle<JobResult>)> {
     let (sender, events) = channel();
-    let processes = Processes::new(options.processes, program.clone(), sender.clone())?;
+    let processes = Processes::new(
+        options.processes,
+        program.clone(),
+        sender.clone(),
+        options.heartbeat,
+    )?;
     let io = SnapshotIo::start(sender.clone(), options.name.clone(), options.job)?;
     let thread = std::thread::Builder::new()
         .name("job-master".to_owned())

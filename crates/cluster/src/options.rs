@@ -1,5 +1,7 @@
 //! How a job is run.
 
+use std::time::Duration;
+
 use millpond_checkpoint::{CoordinatorConfig, RestartConfig};
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
@@ -13,6 +15,8 @@ pub struct JobOptions {
     pub name: String,
     /// Worker processes; 1 is the process of the job master itself.
     pub processes: u32,
+    /// How worker processes say that they live; of no effect with one process.
+    pub heartbeat: Heartbeat,
     /// Whether a record counts exactly once, or at least once after a recovery.
     pub exactly_once: bool,
     /// How checkpoints are taken and kept.
@@ -28,6 +32,15 @@ pub struct JobOptions {
     pub checkpoint_config: CheckpointConfig,
     /// Options as configured, secrets hidden, for the REST API.
     pub configuration: Vec<(String, String)>,
+}
+
+/// How worker processes say that they live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// How often a process that has nothing else to say does so; more than 0.
+    pub interval: Duration,
+    /// For how long one may say nothing until it is lost; at least the interval.
+    pub timeout: Duration,
 }
 
 /// The snapshot that a job starts from.

@@ -28,7 +28,7 @@ pub(crate) enum ProcessMessage {
     },
     /// Of the attempt that runs.
     Worker(FromWorker),
-    /// Nothing has happened for a second.
+    /// There was nothing else to say for the interval of heartbeats.
     Alive,
 }
 

@@ -18,12 +18,10 @@ use millpond_types::config::WORKER_VARIABLE;
 
 use crate::deployment::Deployment;
 use crate::event::MasterEvent;
+use crate::options::Heartbeat;
 use crate::process::{MasterMessage, ProcessMessage};
 use crate::transport::{receive, send};
 use crate::worker_process::attempt_options;
-
-/// For how long a worker process may say nothing (Flink's `heartbeat.timeout`).
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(50);
 
 /// For how long the job master waits for a worker process to take a message.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,6 +47,7 @@ impl Processes {
         processes: u32,
         program: Program,
         events: Sender<MasterEvent>,
+        heartbeat: Heartbeat,
     ) -> std::io::Result<Self> {
         Ok(match processes {
             0 | 1 => Processes::Local(LocalProcess {
@@ -56,7 +55,7 @@ impl Processes {
                 events,
                 attempt: None,
             }),
-            _ => Processes::Children(Children::new(processes, events)?),
+            _ => Processes::Children(Children::new(processes, events, heartbeat)?),
         })
     }
 
@@ -100,7 +99,8 @@ impl Processes {
         }
     }
 
-    /// Forgets a process whose connection ended; returns false if it is an older one's.
+    /// Ends a process whose connection has ended, or that was silent for too long; returns false if
+    /// the connection is an older one's.
     pub(crate) fn forget(&mut self, process: u32, generation: u64) -> bool {
         match self {
             Processes::Local(_) => false,
@@ -170,18 +170,20 @@ pub(crate) struct Children {
     count: u32,
     address: String,
     token: String,
+    heartbeat: Heartbeat,
     children: BTreeMap<u32, Child>,
     connected: Arc<Mutex<BTreeMap<u32, Connected>>>,
 }
 
 impl Children {
-    fn new(count: u32, events: Sender<MasterEvent>) -> std::io::Result<Self> {
+    fn new(count: u32, events: Sender<MasterEvent>, heartbeat: Heartbeat) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?.to_string();
         let token = crate::random::hex(16);
         let connected = Arc::new(Mutex::default());
         let acceptor = Acceptor {
             token: token.clone(),
+            timeout: heartbeat.timeout,
             connected: Arc::clone(&connected),
             events,
         };
@@ -192,6 +194,7 @@ impl Children {
             count,
             address,
             token,
+            heartbeat,
             children: BTreeMap::new(),
             connected,
         })
@@ -209,7 +212,12 @@ impl Children {
             .args(std::env::args_os().skip(1))
             .env(
                 WORKER_VARIABLE,
-                format!("{}|{process}|{}", self.address, self.token),
+                format!(
+                    "{}|{process}|{}|{}",
+                    self.address,
+                    self.token,
+                    self.heartbeat.interval.as_millis()
+                ),
             )
             .stdin(Stdio::null())
             .spawn()
@@ -280,14 +288,14 @@ impl Children {
     }
 
     fn forget(&mut self, process: u32, generation: u64) -> bool {
-        let mut connected = self.connected();
-        let current = connected
+        let current = self
+            .connected()
             .get(&process)
             .is_some_and(|child| child.generation == generation);
         if current {
-            connected.remove(&process);
+            // One that only stood still must not wake up and go on.
+            self.kill(process);
         }
-        drop(connected);
         current
     }
 
@@ -312,6 +320,8 @@ impl Drop for Children {
 /// Takes the connections of child processes.
 struct Acceptor {
     token: String,
+    /// For how long a process may say nothing.
+    timeout: Duration,
     connected: Arc<Mutex<BTreeMap<u32, Connected>>>,
     events: Sender<MasterEvent>,
 }
@@ -324,9 +334,9 @@ impl Acceptor {
                 stream.set_nodelay(true)?;
                 stream.set_read_timeout(Some(Duration::from_secs(5)))?;
                 let hello = receive(&mut stream)?;
-                // Every process says something every second: one that is silent is lost.
-                stream.set_read_timeout(Some(SILENCE_TIMEOUT))?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
+                // Every process says something now and then: one that is silent is lost.
+                stream.set_read_timeout(Some(self.timeout))?;
+                stream.set_write_timeout(Some(WRITE_TIMEOUT.min(self.timeout)))?;
                 Ok(hello)
             };
             let hello = {

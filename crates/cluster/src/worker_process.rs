@@ -18,9 +18,6 @@ use crate::deployment::Deployment;
 use crate::process::{DataHello, MasterMessage, ProcessMessage};
 use crate::transport::{receive, send};
 
-/// How often a process says that it lives.
-const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
-
 /// How long processes wait for each other's data connections.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -37,12 +34,17 @@ pub fn is_worker_process() -> bool {
 pub fn run_worker_process(program: Program) -> Result<(), String> {
     let orders = std::env::var(WORKER_VARIABLE).map_err(|error| error.to_string())?;
     let mut parts = orders.split('|');
-    let (Some(address), Some(process), Some(token)) = (parts.next(), parts.next(), parts.next())
+    let (Some(address), Some(process), Some(token), Some(heartbeat_ms)) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(format!(
-            "{WORKER_VARIABLE} is \"{orders}\", expected address|process|token"
+            "{WORKER_VARIABLE} is \"{orders}\", expected \
+             address|process|token|heartbeat interval in ms"
         ));
     };
+    let heartbeat_ms: u64 = heartbeat_ms
+        .parse()
+        .map_err(|_| format!("\"{heartbeat_ms}\" is no interval in milliseconds"))?;
     let process: u32 = process
         .parse()
         .map_err(|_| format!("\"{process}\" is no process number"))?;
@@ -64,7 +66,7 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     send(&mut master, &hello).map_err(|error| error.to_string())?;
     let reader = master.try_clone().map_err(|error| error.to_string())?;
     let (outgoing, messages) = channel();
-    std::thread::spawn(move || forward(master, messages));
+    std::thread::spawn(move || forward(master, messages, Duration::from_millis(heartbeat_ms)));
     Worker {
         program,
         process,
@@ -78,9 +80,9 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
 }
 
 /// Carries messages to the master until it is gone.
-fn forward(mut master: TcpStream, messages: Receiver<FromWorker>) {
+fn forward(mut master: TcpStream, messages: Receiver<FromWorker>, heartbeat: Duration) {
     loop {
-        let message = match messages.recv_timeout(HEARTBEAT_INTERVAL) {
+        let message = match messages.recv_timeout(heartbeat) {
             Ok(message) => ProcessMessage::Worker(message),
             Err(RecvTimeoutError::Timeout) => ProcessMessage::Alive,
             Err(RecvTimeoutError::Disconnected) => return,
@@ -137,9 +139,9 @@ impl Worker {
                         process,
                         task: None,
                         message,
+                        kind: FailureKind::Retryable,
                     },
                     FromWorker::Ended { attempt, process },
-                        kind: FailureKind::Retryable,
                 ] {
                     // The master is gone: the next receive ends the process.
                     let _ = self.outgoing.send(message);

@@ -416,6 +416,18 @@ impl JobProcess {
         self.kill_only_master().expect_end();
     }
 
+    /// Kills the job master with SIGKILL and waits until all its workers have ended but one, which
+    /// stands still.
+    ///
+    /// # Panics
+    ///
+    /// If another worker is there after [`ORPHAN_LIMIT`].
+    pub fn kill_master_leaving(&mut self, zombie: u32) {
+        let mut orphans = self.kill_only_master();
+        orphans.pids.retain(|pid| *pid != zombie);
+        orphans.expect_end();
+    }
+
     /// Kills the job master with SIGKILL; its workers are to end by themselves.
     ///
     /// # Panics
@@ -628,8 +640,26 @@ pub fn kill_process(pid: u32) {
 ///
 /// If there is no command `kill`.
 pub fn pause_process(pid: u32, time: Duration) {
-    signal(pid, "-STOP");
+    stop_process(pid);
     std::thread::sleep(time);
+    continue_process(pid);
+}
+
+/// Lets a process of ours stand still.
+///
+/// # Panics
+///
+/// If there is no command `kill`.
+pub fn stop_process(pid: u32) {
+    signal(pid, "-STOP");
+}
+
+/// Lets a process of ours go on that stood still.
+///
+/// # Panics
+///
+/// If there is no command `kill`.
+pub fn continue_process(pid: u32) {
     signal(pid, "-CONT");
 }
 

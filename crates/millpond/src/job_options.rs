@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use millpond_checkpoint::{CoordinatorConfig, RestartConfig, Retention};
-use millpond_cluster::{JobOptions, RestoreOptions, random};
+use millpond_cluster::{Heartbeat, JobOptions, RestoreOptions, random};
 use millpond_fs::Location;
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
@@ -100,6 +100,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
             .get(&options::JOB_NAME)?
             .unwrap_or_else(|| name.to_owned()),
         processes: configuration.get(&options::CLUSTER_PROCESSES)?,
+        heartbeat: heartbeat(configuration)?,
         exactly_once,
         coordinator,
         restart: restart(configuration)?,
@@ -108,6 +109,23 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         checkpoint_config,
         configuration: configuration.shown(),
     })
+}
+
+fn heartbeat(configuration: &Configuration) -> std::result::Result<Heartbeat, ConfigError> {
+    let interval = configuration.get(&options::HEARTBEAT_INTERVAL)?;
+    let timeout = configuration.get(&options::HEARTBEAT_TIMEOUT)?;
+    if interval.is_zero() || timeout < interval {
+        return Err(ConfigError::new(
+            options::HEARTBEAT_TIMEOUT.key(),
+            format!("{} ms", ms(timeout)),
+            format!(
+                "expected at least {}, which is {} ms and may not be 0",
+                options::HEARTBEAT_INTERVAL.key(),
+                ms(interval)
+            ),
+        ));
+    }
+    Ok(Heartbeat { interval, timeout })
 }
 
 fn coordinator(

@@ -204,6 +204,11 @@ options! {
     /// The id of the job, 32 hex digits; not set: a random one.
     FIXED_JOB_ID: Option<String> = "$internal.pipeline.job-id", [];
 
+    /// How often a worker process says that it lives.
+    HEARTBEAT_INTERVAL: Duration = "heartbeat.interval", [], "10 s";
+    /// For how long a worker process may say nothing until it is lost.
+    HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout", [], "50 s";
+
     /// Number of worker processes; 1: workers are threads of the job master. Millpond's own.
     CLUSTER_PROCESSES: u32 = "cluster.processes", [], "1";
 }
