@@ -194,6 +194,11 @@ impl Coordinator {
             Event::MetadataWritten { checkpoint, result } => {
                 self.metadata_written(checkpoint, result)
             }
+            Event::Measured {
+                checkpoint,
+                records_per_second_before: before,
+                records_per_second_during: during,
+            } => self.statistics.measured(checkpoint, before, during),
             Event::Restored {
                 checkpoint,
                 directory,

@@ -48,6 +48,15 @@ pub enum Event {
         /// The text of the error, for people.
         result: Result<(), String>,
     },
+    /// How fast the job read before and during a snapshot that is complete, for the statistics.
+    Measured {
+        /// The snapshot.
+        checkpoint: CheckpointId,
+        /// Records per second of all sources before its trigger, if that is known.
+        records_per_second_before: Option<f64>,
+        /// Records per second of all sources from its trigger to its end.
+        records_per_second_during: f64,
+    },
     /// The attempt that is being deployed restores this snapshot.
     Restored {
         /// Its number.

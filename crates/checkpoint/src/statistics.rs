@@ -70,6 +70,8 @@ impl Statistics {
             discarded: false,
             failure_timestamp_ms: None,
             failure_message: None,
+            records_per_second_before: None,
+            records_per_second_during: None,
             vertices: vertices.collect(),
         };
         self.current.history.insert(0, record);
@@ -146,13 +148,18 @@ impl Statistics {
         self.trim();
     }
 
+    /// It is known how fast the job read before and during a snapshot.
+    pub(crate) fn measured(&mut self, checkpoint: CheckpointId, before: Option<f64>, during: f64) {
+        for record in self.records(checkpoint) {
+            record.records_per_second_before = before;
+            record.records_per_second_during = Some(during);
+        }
+    }
+
     /// A complete snapshot has been discarded.
     pub(crate) fn discarded(&mut self, checkpoint: CheckpointId) {
-        let current = &mut self.current;
-        let latest = [&mut current.latest_completed, &mut current.latest_savepoint];
-        let latest = latest.into_iter().filter_map(|record| record.as_mut());
-        for record in current.history.iter_mut().chain(latest) {
-            if record.id == checkpoint && record.status == CheckpointStatus::Completed {
+        for record in self.records(checkpoint) {
+            if record.status == CheckpointStatus::Completed {
                 record.discarded = true;
             }
         }
@@ -162,6 +169,15 @@ impl Statistics {
     pub(crate) fn restored(&mut self, restored: RestoredCheckpoint) {
         self.current.restored += 1;
         self.current.latest_restored = Some(restored);
+    }
+
+    /// All records of a checkpoint: in the history, and among the newest.
+    fn records(&mut self, checkpoint: CheckpointId) -> impl Iterator<Item = &mut CheckpointRecord> {
+        let current = &mut self.current;
+        let latest = [&mut current.latest_completed, &mut current.latest_savepoint];
+        let latest = latest.into_iter().filter_map(|record| record.as_mut());
+        let all = current.history.iter_mut().chain(latest);
+        all.filter(move |record| record.id == checkpoint)
     }
 
     fn record(&mut self, checkpoint: CheckpointId) -> Option<&mut CheckpointRecord> {

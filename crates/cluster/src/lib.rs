@@ -16,6 +16,7 @@ pub mod random;
 mod recovery;
 mod snapshot_io;
 mod transport;
+mod throughput;
 mod view;
 mod worker_process;
 

@@ -28,6 +28,7 @@ use crate::options::JobOptions;
 use crate::processes::{Processes, is_of};
 use crate::recovery::{Recovered, Recovery, RecoveryError};
 use crate::snapshot_io::{SnapshotIo, prepare_job_directory};
+use crate::throughput::{Impact, Throughput};
 use crate::view::View;
 
 /// How long a process may take to end an attempt before it is killed.
@@ -122,14 +123,14 @@ pub(crate) fn start(
                 ended: BTreeSet::new(),
                 coordinator_bytes: HashMap::new(),
                 recovery_retries: 0,
+                unreadable: None,
+                throughput: Throughput::default(),
             };
             master.run(&events)
         })?;
     Ok((sender, thread))
 }
 
-                unreadable: None,
-                throughput: Throughput::default(),
 struct Master {
     program: Program,
     options: JobOptions,
@@ -150,18 +151,19 @@ struct Master {
     /// What the enumerators of the sources have to be restored from.
     coordinator_bytes: HashMap<OperatorId, Vec<u8>>,
     recovery_retries: u32,
+    /// The snapshot that an attempt could not be opened from as its state was damaged, though its
+    /// files had been found intact.
+    unreadable: Option<String>,
+    throughput: Throughput,
 }
 
 impl Master {
     fn run(mut self, events: &Receiver<MasterEvent>) -> JobResult {
         loop {
             let now_ms = self.clock.now_ms();
-    /// The snapshot that an attempt could not be opened from as its state was damaged, though its
-    /// files had been found intact.
-    unreadable: Option<String>,
-    throughput: Throughput,
             self.tell(Event::Timer);
             self.proceed(now_ms);
+            self.measure(false);
             if let Phase::Ended(result) = &self.phase {
                 let result = result.clone();
                 self.publish();
@@ -242,6 +244,7 @@ impl Master {
     }
 
     fn end(&mut self, status: JobStatus, failure: Option<String>) {
+        self.measure(true);
         self.tell(Event::JobEnded { status });
         let now_ms = self.clock.now_ms();
         let runtime_ms = now_ms.saturating_sub(self.started_ms);
@@ -302,6 +305,7 @@ impl Master {
             view.restarts = self.attempt - 1;
             view.metrics.clear();
         }
+        self.throughput.reset();
         let splits = self.assign_splits(&recovered)?;
         let count = self.processes.count();
         let workers = self.program.graph.max_vertex_parallelism().div_ceil(count);
@@ -411,6 +415,9 @@ impl Master {
                     view.metrics
                         .insert((metrics.vertex.0, metrics.subtask), metrics);
                 }
+                let records = view.source_records();
+                drop(view);
+                self.throughput.sample(self.clock.now_ms(), records);
             }
             FromWorker::Failed {
                 task,
@@ -550,18 +557,6 @@ impl Master {
         }
     }
 
-    /// Tells the coordinator and carries out what it wants.
-    fn tell(&mut self, event: Event) {
-        let actions = self.coordinator.handle(self.clock.now_ms(), event);
-        for action in actions {
-            self.act(action);
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Send(message) => self.processes.send(&message),
-            Action::Complete(completion) => {
     /// Whether a failure ends the job whatever the restart strategy says.
     fn is_final(&mut self, kind: FailureKind) -> bool {
         match kind {
@@ -602,6 +597,18 @@ impl Master {
         self.view.lock().enter(JobStatus::Failing, now_ms);
     }
 
+    /// Tells the coordinator and carries out what it wants.
+    fn tell(&mut self, event: Event) {
+        let actions = self.coordinator.handle(self.clock.now_ms(), event);
+        for action in actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Send(message) => self.processes.send(&message),
+            Action::Complete(completion) => {
                 self.io
                     .complete(*completion, &self.program.graph, &self.coordinator_bytes);
             }
@@ -627,6 +634,57 @@ impl Master {
                 });
             }
         }
+    }
+
+    /// Tells how fast the job read before and during its snapshots; `finally` waits for no more.
+    fn measure(&mut self, finally: bool) {
+        let statistics = self.coordinator.statistics();
+        let latest = [
+            &statistics.latest_completed,
+            &statistics.latest_savepoint,
+            &statistics.latest_failed,
+        ];
+        for record in statistics
+            .history
+            .iter()
+            .rev()
+            .chain(latest.into_iter().flatten())
+        {
+            self.throughput
+                .began(record.id, record.trigger_timestamp_ms);
+            let ended_ms = record.trigger_timestamp_ms + record.end_to_end_duration_ms;
+            match record.status {
+                CheckpointStatus::InProgress => {}
+                CheckpointStatus::Completed => self.throughput.ended(record.id, ended_ms),
+                CheckpointStatus::Failed => self.throughput.failed(record.id),
+            }
+        }
+        for impact in self.throughput.measured(self.clock.now_ms(), finally) {
+            self.tell(Event::Measured {
+                checkpoint: impact.checkpoint,
+                records_per_second_before: impact.before,
+                records_per_second_during: impact.during,
+            });
+            self.log_impact(&impact);
+        }
+    }
+
+    fn log_impact(&self, impact: &Impact) {
+        let savepoint = &self.coordinator.statistics().latest_savepoint;
+        let Some(savepoint) = savepoint.as_ref().filter(|s| s.id == impact.checkpoint) else {
+            return;
+        };
+        let before = match impact.before {
+            Some(before) => format!("{before:.0} records/s before it"),
+            None => "nothing was read before it".to_owned(),
+        };
+        tracing::info!(
+            "savepoint {} \"{}\" is complete after {} ms: {before}, {:.0} records/s during it",
+            savepoint.id,
+            savepoint.external_path.as_deref().unwrap_or_default(),
+            savepoint.end_to_end_duration_ms,
+            impact.during
+        );
     }
 
     /// Lets others see the coordinator's statistics.

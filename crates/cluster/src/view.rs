@@ -149,6 +149,22 @@ impl State {
         }
     }
 
+    /// Records that all sources together have made in this attempt.
+    pub(crate) fn source_records(&self) -> u64 {
+        let sources = self
+            .graph
+            .vertices
+            .iter()
+            .filter(|vertex| vertex.is_source());
+        sources
+            .flat_map(|source| {
+                self.metrics
+                    .range((source.index.0, 0)..(source.index.0 + 1, 0))
+            })
+            .map(|(_, metrics)| metrics.records_in)
+            .sum()
+    }
+
     fn pending_records(&self, vertex: &JobVertex) -> Option<u64> {
         let subtasks = (0..vertex.parallelism).map(|subtask| {
             self.metrics

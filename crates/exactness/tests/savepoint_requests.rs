@@ -119,3 +119,46 @@ fn a_disposed_savepoint_is_gone_and_its_neighbour_restores() {
     job.finish();
     assert_exact(&bench);
 }
+
+#[test]
+fn rest_tells_how_fast_the_job_read_before_and_during_a_savepoint() {
+    let bench = bench();
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(5);
+    job.savepoint();
+    let savepoint = wait_for("the rates of the savepoint", || {
+        let savepoint = job.job("/checkpoints")["latest"]["savepoint"].clone();
+        savepoint["records_per_second_during"]
+            .is_number()
+            .then_some(savepoint)
+    });
+    let rate = |field: &str| savepoint[field].as_f64().expect("a number");
+    let before = rate("records_per_second_before");
+    // The job may read 12,000 records a second.
+    assert!(before > 100.0 && before < 50_000.0, "{savepoint}");
+    let expected = rate("records_per_second_during") / before;
+    let ratio = rate("records_per_second_ratio");
+    assert!((ratio - expected).abs() < 0.01, "{savepoint}");
+    let details = job.job(&format!("/checkpoints/details/{}", savepoint["id"]));
+    for field in [
+        "records_per_second_before",
+        "records_per_second_during",
+        "records_per_second_ratio",
+    ] {
+        assert_eq!(details[field], savepoint[field], "{field}");
+    }
+    assert!(
+        job.log().contains("records/s during it"),
+        "the log tells it:\n{}",
+        job.log()
+    );
+    let checkpoints = wait_for("the rates of checkpoints", || {
+        let history = job.job("/checkpoints")["history"].clone();
+        let known = |entry: &&Value| entry["records_per_second_during"].is_number();
+        let known = history.as_array()?.iter().filter(known).count();
+        (known > 1).then_some(known)
+    });
+    assert!(checkpoints > 1);
+    job.finish();
+    assert_exact(&bench);
+}

@@ -373,6 +373,10 @@ pub struct CheckpointRecord {
     pub failure_timestamp_ms: Option<u64>,
     /// Why it failed.
     pub failure_message: Option<String>,
+    /// Records per second that all sources together made in the 10 s before its trigger.
+    pub records_per_second_before: Option<f64>,
+    /// The same from its trigger to its end; known shortly behind it.
+    pub records_per_second_during: Option<f64>,
     /// By vertex.
     pub vertices: Vec<VertexCheckpoint>,
 }

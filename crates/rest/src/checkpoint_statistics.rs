@@ -71,7 +71,8 @@ impl From<RestoredCheckpoint> for Restored {
     }
 }
 
-/// A checkpoint or savepoint. `className` says which of the last fields are there.
+/// A checkpoint or savepoint. `className` says which of the last fields are there; those about
+/// records per second are Millpond's own, and there if they are known.
 #[derive(Serialize)]
 struct Checkpoint {
     #[serde(rename = "className")]
@@ -101,6 +102,13 @@ struct Checkpoint {
     failure_timestamp: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_per_second_before: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_per_second_during: Option<f64>,
+    /// During to before: 1 is no impact.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    records_per_second_ratio: Option<f64>,
 }
 
 /// One vertex's part.
@@ -125,6 +133,18 @@ fn status_name(status: CheckpointStatus) -> &'static str {
         CheckpointStatus::Completed => "COMPLETED",
         CheckpointStatus::Failed => "FAILED",
     }
+}
+
+fn rounded(number: f64, parts: f64) -> f64 {
+    (number * parts).round() / parts
+}
+
+/// The rate during a snapshot to that before it, if there was one.
+fn ratio(record: &CheckpointRecord) -> Option<f64> {
+    let before = record
+        .records_per_second_before
+        .filter(|rate| *rate > 0.0)?;
+    Some(record.records_per_second_during? / before)
 }
 
 fn persisted(record: &CheckpointRecord) -> u64 {
@@ -176,6 +196,9 @@ impl Checkpoint {
                     .unwrap_or(record.trigger_timestamp_ms)
             }),
             failure_message: record.failure_message.clone().filter(|_| failed),
+            records_per_second_before: record.records_per_second_before.map(|r| rounded(r, 10.0)),
+            records_per_second_during: record.records_per_second_during.map(|r| rounded(r, 10.0)),
+            records_per_second_ratio: ratio(record).map(|ratio| rounded(ratio, 1000.0)),
         }
     }
 

@@ -686,6 +686,8 @@ fn record(id: i64) -> CheckpointRecord {
         discarded: false,
         failure_timestamp_ms: None,
         failure_message: None,
+        records_per_second_before: None,
+        records_per_second_during: None,
         vertices: vec![VertexCheckpoint {
             id: OperatorId::of_uid("counter"),
             num_subtasks: 2,
@@ -720,6 +722,8 @@ fn the_statistics_of_checkpoints_are_flinks() {
             "p99": "NaN", "p999": "NaN"})
     );
     let savepoint = CheckpointRecord {
+        records_per_second_before: Some(12_000.04),
+        records_per_second_during: Some(9_000.0),
         is_savepoint: true,
         is_synchronous: true,
         external_path: Some("file:/savepoints/savepoint-1".to_owned()),
@@ -787,6 +791,10 @@ fn the_statistics_of_checkpoints_are_flinks() {
         "external_path": "file:/checkpoints/chk-7", "discarded": false});
     assert_eq!(statistics["latest"]["completed"], completed);
     assert_eq!(statistics["history"][0], completed);
+    let savepoint = &statistics["latest"]["savepoint"];
+    assert_eq!(savepoint["records_per_second_before"], 12_000.0);
+    assert_eq!(savepoint["records_per_second_during"], 9_000.0);
+    assert_eq!(savepoint["records_per_second_ratio"], 0.75);
     assert_eq!(
         statistics["latest"]["savepoint"]["savepointFormat"],
         "CANONICAL"
