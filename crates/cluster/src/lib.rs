@@ -6,6 +6,7 @@
 
 mod deployment;
 mod event;
+mod leftovers;
 mod local_dispatcher;
 mod master;
 mod options;
@@ -15,8 +16,8 @@ mod processes;
 pub mod random;
 mod recovery;
 mod snapshot_io;
-mod transport;
 mod throughput;
+mod transport;
 mod view;
 mod worker_process;
 

@@ -6,11 +6,13 @@ use millpond_checkpoint::{
     Coordinator, Event, RecoveryChoice, RestorePlan, RestoreRequest, StartedFrom, Verification,
     choose_recovery,
 };
+use millpond_fs::{Location, file_system_for};
 use millpond_job::JobGraph;
 use millpond_snapshot::{LoadedSnapshot, StreamHandle, Trailer};
 use millpond_types::OperatorId;
 
 use crate::deployment::RestoreFrom;
+use crate::leftovers::unfinished_beside;
 use crate::options::RestoreOptions;
 use crate::pointer;
 
@@ -74,7 +76,7 @@ impl Recovery {
             match choose_recovery(&candidates, &results, policy) {
                 RecoveryChoice::Empty => return Ok(Recovered::empty()),
                 RecoveryChoice::Verify(index) => {
-                    let (result, snapshot) = verify(&candidates[index].directory);
+                    let (result, snapshot) = verify_own(&candidates[index].directory);
                     results.push(result);
                     loaded.push(snapshot);
                 }
@@ -128,6 +130,14 @@ impl Recovery {
             (Verification::Intact, None) => unreachable!("what is intact was loaded"),
         };
         let directory = snapshot.directory.to_string();
+        let unfinished = unfinished_beside(&**snapshot.file_system(), &snapshot.directory);
+        if !unfinished.is_empty() {
+            tracing::warn!(
+                "beside \"{directory}\" lie unfinished checkpoints, left by a job that was killed or \
+                 written by one that runs: {}; nothing is deleted",
+                unfinished.join(", ")
+            );
+        }
         let checkpoint = snapshot.metadata.checkpoint_id;
         let trailer = snapshot.metadata.trailer.as_ref();
         let is_savepoint = trailer.is_none_or(|trailer| trailer.savepoint);
@@ -202,6 +212,30 @@ impl Recovered {
             warnings: Vec::new(),
         }
     }
+}
+
+/// As [`verify`], for a snapshot that this job itself has written or used.
+///
+/// Its directory may be missing because somebody has deleted it; if the directory around it cannot be
+/// listed either, the storage is gone, which says nothing about the snapshot.
+fn verify_own(directory: &str) -> (Verification, Option<LoadedSnapshot>) {
+    let (result, snapshot) = verify(directory);
+    match (result, storage_error(directory)) {
+        (Verification::Damaged(damage), Some(error)) => {
+            let damage = damage.join("; ");
+            (
+                Verification::Unreachable(format!("{error}: {damage}")),
+                None,
+            )
+        }
+        (result, _) => (result, snapshot),
+    }
+}
+
+/// Why the directory around a snapshot cannot be listed.
+fn storage_error(directory: &str) -> Option<millpond_fs::Error> {
+    let parent = Location::parse(directory).ok()?.parent()?;
+    file_system_for(&parent).ok()?.list(&parent).err()
 }
 
 /// Reads a snapshot's metadata and checks every file of it.

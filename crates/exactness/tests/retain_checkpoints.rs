@@ -78,3 +78,24 @@ fn a_failed_job_keeps_its_newest_checkpoints_unless_they_are_not_external() {
         assert_eq!(retained(&bench), kept, "{setting:?}");
     }
 }
+
+#[test]
+fn a_resumed_job_tells_of_unfinished_checkpoints_beside_its_snapshot_and_deletes_nothing() {
+    let bench = bench();
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(2);
+    job.kill_master();
+    let newest = bench.newest_snapshot().expect("a checkpoint");
+    let beside = newest.directory.parent().expect("the job's directory");
+    // As a kill leaves it: state, and metadata that was being written.
+    let unfinished = beside.join("chk-999999");
+    std::fs::create_dir(&unfinished).expect("a directory can be made");
+    for file in ["millpond-0", "._metadata.inprogress"] {
+        std::fs::write(unfinished.join(file), "cut").expect("a file can be written");
+    }
+    let mut job = bench.start(&[("execution.state-recovery.path", &newest.path())]);
+    job.finish();
+    assert!(job.log().contains("chk-999999"), "{}", job.log());
+    assert!(unfinished.join("millpond-0").exists(), "it is not its own");
+    assert!(newest.directory.join("_metadata").exists(), "nor is this");
+}

@@ -1,8 +1,9 @@
 //! Storage that fails for a while costs checkpoints, and neither state nor records.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use millpond_exactness::job_process::{Bench, JobProcess, wait_for};
+use millpond_exactness::job_process::{Bench, JobProcess, kill_process, wait_for};
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
 
@@ -164,4 +165,166 @@ fn a_stop_whose_savepoint_fails_leaves_the_job_running() {
         job.finish();
         assert_exact(&bench);
     }
+}
+
+/// A small file system in memory.
+struct SmallDisk {
+    directory: PathBuf,
+}
+
+impl SmallDisk {
+    /// `None` if this process may not mount one.
+    fn mount(directory: &Path) -> Option<Self> {
+        std::fs::create_dir_all(directory).expect("a directory can be made");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(directory)
+            .output();
+        mounted
+            .is_ok_and(|output| output.status.success())
+            .then(|| SmallDisk {
+                directory: directory.to_owned(),
+            })
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.directory.join("filler")
+    }
+
+    /// Writes until nothing more goes in.
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = std::fs::File::create(self.filler()).expect("a file can be made");
+        while file.write_all(&[0; 512]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        std::fs::remove_file(self.filler()).expect("the filler was there");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // If it stays, the directory cannot be removed, and the test is told.
+        let _ = Command::new("umount")
+            .arg("-l")
+            .arg(&self.directory)
+            .status();
+    }
+}
+
+/// Directories of unfinished checkpoints.
+fn unfinished(bench: &Bench) -> Vec<PathBuf> {
+    let jobs = std::fs::read_dir(bench.checkpoints()).expect("a directory");
+    let jobs = jobs
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
+    let checkpoints = jobs.flat_map(|job| std::fs::read_dir(job).expect("a directory"));
+    checkpoints
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| !path.join("_metadata").exists())
+        .collect()
+}
+
+#[test]
+fn a_full_disk_costs_checkpoints_and_nothing_else() {
+    for tolerable in ["0", "100000"] {
+        let bench = bench()
+            .argument("--rate", 500)
+            .option(
+                "execution.checkpointing.tolerable-failed-checkpoints",
+                tolerable,
+            )
+            .option("cluster.processes", 2);
+        let Some(disk) = SmallDisk::mount(&bench.checkpoints()) else {
+            eprintln!("skipped: this user may not mount a small file system");
+            return;
+        };
+        let mut job = bench.start(&[]);
+        job.wait_for_checkpoints(2);
+        disk.fill();
+        let before = failed_checkpoints(&job);
+        wait_for("checkpoints to be declined", || {
+            (failed_checkpoints(&job) >= before + 3).then_some(())
+        });
+        let reasons = job.job("/checkpoints")["latest"]["failed"]["failure_message"].to_string();
+        assert!(reasons.contains("No space left"), "{reasons}");
+        assert!(
+            bench.newest_snapshot().is_some(),
+            "the last complete checkpoint is still there"
+        );
+        disk.make_room();
+        let so_far = job.completed_checkpoints().expect("the job answers");
+        job.wait_for_checkpoints(so_far + 2);
+        // What failed has left nothing; one more may just be under way.
+        wait_for("the files of failed checkpoints to be gone", || {
+            (unfinished(&bench).len() <= 1).then_some(())
+        });
+        match tolerable {
+            "0" => assert!(failed_attempts(&job) > 0, "each failure is a restart"),
+            _ => assert_eq!(failed_attempts(&job), 0, "{}", job.log()),
+        }
+        kill_process(*job.workers().first().expect("a worker"));
+        job.finish();
+        assert_exact(&bench);
+        assert_eq!(unfinished(&bench), [] as [PathBuf; 0]);
+    }
+}
+
+/// The storage is away while a job wants to recover; `brings_back` ends that.
+fn recovers_when_storage_is_back(take_away: impl Fn(&Path), bring_back: impl Fn(&Path)) {
+    let bench = bench()
+        .option("cluster.processes", 2)
+        .option("execution.checkpointing.num-retained", 3)
+        .option(
+            "execution.checkpointing.tolerable-failed-checkpoints",
+            100_000,
+        );
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(4);
+    let directory = job_directory(&bench, &job);
+    take_away(&directory);
+    kill_process(*job.workers().first().expect("a worker"));
+    wait_for("a recovery that cannot reach its snapshot", || {
+        job.log().contains("trying again in").then_some(())
+    });
+    bring_back(&directory);
+    let newest = bench.newest_snapshot().expect("a checkpoint").checkpoint;
+    let restored = wait_for("a recovery", || {
+        job.job("/checkpoints")["latest"]["restored"]["id"].as_i64()
+    });
+    assert_eq!(restored, newest, "{}", job.log());
+    assert!(!job.log().contains("falling back"), "{}", job.log());
+    job.finish();
+    assert_exact(&bench);
+}
+
+#[test]
+fn a_recovery_waits_for_storage_that_has_been_taken_away() {
+    let aside = |directory: &Path| directory.with_extension("aside");
+    recovers_when_storage_is_back(
+        |directory| std::fs::rename(directory, aside(directory)).expect("it can be moved"),
+        |directory| {
+            // Meanwhile a checkpoint may have made the directory anew.
+            let _ = std::fs::remove_dir_all(directory);
+            std::fs::rename(aside(directory), directory).expect("it can be moved");
+        },
+    );
+}
+
+#[test]
+fn a_recovery_waits_for_storage_that_cannot_be_read() {
+    let aside = |directory: &Path| directory.with_extension("aside");
+    recovers_when_storage_is_back(
+        |directory| {
+            std::fs::rename(directory, aside(directory)).expect("it can be moved");
+            std::fs::write(directory, "in the way").expect("a file can be written");
+        },
+        |directory| {
+            std::fs::remove_file(directory).expect("it was in the way");
+            std::fs::rename(aside(directory), directory).expect("it can be moved");
+        },
+    );
 }
