@@ -6,7 +6,8 @@
 //! | file | what |
 //! | --- | --- |
 //! | `directory` | names, finding and loading a snapshot, checking all its files |
-//! | `metadata`, `handle`, `trailer` | `_metadata` |
+//! | `metadata`, `handle`, `properties`, `trailer` | `_metadata` |
+//! | `flink_release` | which versions of all this a release of Flink reads |
 //! | `state_stream` | a state on its way to a file, or into the metadata if it is small |
 //! | `keyed/` | the content of keyed state |
 //! | `operator_state` | the content of operator state |
@@ -18,10 +19,12 @@ mod checksum;
 mod compression;
 mod directory;
 mod error;
+mod flink_release;
 mod handle;
 mod keyed;
 mod metadata;
 mod operator_state;
+mod properties;
 mod source;
 mod state_meta;
 mod state_stream;
@@ -33,6 +36,7 @@ pub use directory::{
     metadata_location, savepoint_directory, state_file_name, write_metadata,
 };
 pub use error::{Error, ErrorKind};
+pub use flink_release::FlinkRelease;
 pub use handle::{
     ChangelogHandle, ChannelHandle, DistributionMode, IncrementalHandle, KeyGroupOffsets,
     KeyGroupsKind, KeyedHandle, MergedOperatorState, NamedStream, OperatorStateHandle,
@@ -45,6 +49,7 @@ pub use keyed::{
 };
 pub use metadata::{MasterState, Metadata, OperatorSnapshot, SubtaskSnapshot};
 pub use operator_state::{OperatorStateHeader, OperatorStateReader, OperatorStateWriter};
+pub use properties::CheckpointProperties;
 pub use source::StateSource;
 pub use state_meta::{KeyedStateType, StateKind, StateMeta};
 pub use state_stream::{StateStream, WrittenStream};

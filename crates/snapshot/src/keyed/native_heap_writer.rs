@@ -202,12 +202,12 @@ impl<W: Write> NativeHeapWriter<W> {
     ///
     /// # Errors
     ///
-    /// Io, if the writer behind fails.
+    /// Incompatible, if the state came before in this group; Io, if the writer behind fails.
     ///
     /// # Panics
     ///
-    /// If the group is not of this writer or comes after a later one, if there is no such state,
-    /// or if it came before in this group.
+    /// If the group is not of this writer or comes after a later one, or if there is no such
+    /// state.
     pub fn begin_state(&mut self, group: KeyGroup, state: usize) -> Result<(), Error> {
         let states = self.layouts.len();
         assert!(state < states, "state {state} of {states}");
@@ -228,11 +228,14 @@ impl<W: Write> NativeHeapWriter<W> {
         while self.offsets.len() <= position {
             self.next_group()?;
         }
-        assert!(
-            !self.begun[state],
-            "state {state} comes twice in key group {}",
-            group.0
-        );
+        if self.begun[state] {
+            let name = &self.layouts[state].name;
+            return Err(Error::incompatible(format!(
+                "state \"{name}\" lies in two parts in key group {}; write the canonical format \
+                 instead",
+                group.0
+            )));
+        }
         self.open_state(group, state);
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! `_metadata` that Flink wrote is read, and written again byte by byte.
 
 use crate::fixture::golden;
-use millpond_snapshot::{ErrorKind, KeyedHandle, Metadata, StreamHandle};
+use millpond_snapshot::{
+    CheckpointProperties, ErrorKind, KeyedFormat, KeyedHandle, Metadata, StreamHandle,
+};
 
 #[test]
 fn metadata_of_every_release_is_read_and_written_again_byte_by_byte() {
@@ -136,4 +138,26 @@ fn every_file_of_a_golden_snapshot_is_found_and_a_missing_or_short_one_is_named(
         );
     }
     assert!(with_files > 0);
+}
+
+#[test]
+fn the_properties_that_flink_wrote_are_those_that_millpond_writes() {
+    let mut seen = [0; 3];
+    for golden in golden() {
+        let metadata = Metadata::read(&golden.metadata_bytes()).expect("read before");
+        let Some(found) = metadata.properties else {
+            continue;
+        };
+        let (kind, properties) = match golden.name.as_str() {
+            name if name.contains("checkpoint") => (0, CheckpointProperties::RetainedCheckpoint),
+            name if name.contains("native") => {
+                (1, CheckpointProperties::Savepoint(KeyedFormat::NativeHeap))
+            }
+            _ => (2, CheckpointProperties::Savepoint(KeyedFormat::Canonical)),
+        };
+        let written = properties.to_bytes().expect("short names");
+        assert!(written == found, "{}: other properties", golden.name);
+        seen[kind] += 1;
+    }
+    assert!(seen.iter().all(|count| *count > 0), "{seen:?}");
 }
