@@ -1,0 +1,6 @@
+//! Snapshots that real Flink wrote (the golden ones of the crate `snapshot`), written again in
+//! every form, and read back equal.
+
+mod convert;
+mod fixture;
+mod rehash;
