@@ -29,6 +29,8 @@ pub struct CoordinatorConfig {
     pub checkpoints_after_tasks_finish: bool,
     /// State of at most this many bytes goes inline into the metadata.
     pub inline_threshold_bytes: u32,
+    /// The snapshot of an operator is given up when more bytes of its state change meanwhile.
+    pub changes_limit_bytes: u64,
     /// Milliseconds after which an epoch ends even without a snapshot, so that ticks begin anew
     /// before their counter is full.
     pub tick_reset_interval_ms: u64,
@@ -54,6 +56,7 @@ impl CoordinatorConfig {
             retention: Retention::Unset,
             checkpoints_after_tasks_finish: true,
             inline_threshold_bytes: 20 * 1024,
+            changes_limit_bytes: 1 << 30,
             tick_reset_interval_ms: 6 * 60 * 60 * 1000,
             history: 10,
             allow_fallback_past_committed_transactions: false,

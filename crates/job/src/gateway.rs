@@ -45,6 +45,8 @@ pub struct SnapshotOptions {
     pub directory: String,
     /// State of at most this many bytes goes inline into the metadata.
     pub inline_threshold_bytes: u32,
+    /// The snapshot of an operator is given up when more bytes of its state change meanwhile.
+    pub changes_limit_bytes: u64,
     /// Milliseconds since 1970 at which the master triggered it.
     pub triggered_at_ms: u64,
     /// Whether and how the job ends behind it.

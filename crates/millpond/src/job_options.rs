@@ -170,6 +170,7 @@ fn coordinator(
         .get(&options::DATA_INLINE_THRESHOLD)?
         .bytes()
         .min(1 << 20) as u32;
+    config.changes_limit_bytes = configuration.get(&options::HEAP_CHANGES_LIMIT)?.bytes();
     config.history = configuration.get(&options::WEB_CHECKPOINTS_HISTORY)? as usize;
     config.allow_fallback_past_committed_transactions =
         configuration.get(&options::ALLOW_FALLBACK_PAST_COMMITTED_TRANSACTIONS)?;

@@ -76,9 +76,10 @@ fn fault(error: &(dyn StdError + 'static)) -> Option<StateFault> {
     match error.downcast_ref::<millpond_state::Error>()?.kind() {
         ErrorKind::Incompatible { .. } | ErrorKind::Unsupported { .. } => Some(StateFault::Refused),
         ErrorKind::Corrupt { .. } => Some(StateFault::Damaged),
-        ErrorKind::Registered { .. } | ErrorKind::Serializer { .. } | ErrorKind::Storage { .. } => {
-            None
-        }
+        ErrorKind::Registered { .. }
+        | ErrorKind::Serializer { .. }
+        | ErrorKind::GivenUp { .. }
+        | ErrorKind::Storage { .. } => None,
     }
 }
 

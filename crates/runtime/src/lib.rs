@@ -15,6 +15,7 @@ mod control;
 mod dataflow;
 mod edge;
 mod gate;
+mod live_images;
 mod packet;
 mod panic;
 mod program;

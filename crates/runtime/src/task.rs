@@ -23,6 +23,7 @@ use crate::congestion::Backlog;
 use crate::control::Notice;
 use crate::edge::EdgeWriter;
 use crate::gate::{Change, Gates};
+use crate::live_images::LiveImages;
 use crate::packet::{Packet, Payload};
 use crate::snapshot_pool::SnapshotWork;
 use crate::time::{Time, epoch_of, last_of, pack, ticks};
@@ -116,6 +117,7 @@ pub(crate) struct Task {
     queue: VecDeque<Waiting>,
     stash: VecDeque<Waiting>,
     alignment: Alignment,
+    live_images: LiveImages,
     source: Option<SourceState>,
     /// The lowest time that it may send at now.
     capability: Time,
@@ -160,6 +162,7 @@ impl Task {
             queue: VecDeque::new(),
             stash: VecDeque::new(),
             alignment: parts.alignment,
+            live_images: LiveImages::default(),
             source,
             capability: 0,
             started: Instant::now(),
@@ -242,6 +245,7 @@ impl Task {
         let hold = self.hold(frontier);
         self.capability = hold.unwrap_or(self.capability);
         self.ended = hold.is_none();
+        self.live_images.limit_changes();
         Ok(Outcome {
             hold,
             again: if self.chain.maintain() {
@@ -475,6 +479,11 @@ impl Task {
             self.closing = Closing::Behind(options.id);
             self.board.last_snapshot.set(Some(options.id));
         }
+        for (_, operator) in &operators {
+            if let Some(keyed) = &operator.keyed {
+                self.live_images.add(options, keyed.handle());
+            }
+        }
         let metrics = AcknowledgeMetrics {
             start_delay_ms,
             alignment_duration_ns,
@@ -549,6 +558,7 @@ impl Task {
                 if self.closing == Closing::Behind(id) {
                     self.closing = Closing::No;
                 }
+                self.live_images.aborted(id);
                 self.chain.notify_aborted(id)
             }
         }

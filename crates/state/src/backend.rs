@@ -6,6 +6,7 @@
 
 use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
 use crate::hash;
+use crate::image::Image;
 use crate::key_context::KeyContext;
 use crate::keyed_table::KeyedTable;
 use crate::raw::{RawGroup, RawState};
@@ -342,8 +343,12 @@ impl<K: FlinkKey> KeyedBackend<K> {
             range: self.range,
             key_serializer: K::serializer_snapshot(),
             allocated_bytes: states.iter().map(Slot::allocated_bytes).sum(),
+            entries: states.iter().map(Slot::entries).sum(),
             metas: states.iter().map(meta).collect(),
-            states: states.iter().map(image).collect(),
+            image: Arc::new(Image::new(
+                states.iter().map(image).collect(),
+                self.context.changed().clone(),
+            )),
         }
     }
 
@@ -499,6 +504,15 @@ impl<K: FlinkKey> KeyedBackend<K> {
     /// The memory of all tables, in bytes; not what keys and values own elsewhere.
     pub fn allocated_bytes(&self) -> usize {
         self.states.borrow().iter().map(Slot::allocated_bytes).sum()
+    }
+
+    /// How many bytes the entries take that have changed since the oldest snapshot that is still
+    /// being written, and are not merged yet.
+    ///
+    /// A second version of them stands beside the first one. Not counted is what keys and values
+    /// own elsewhere, such as the text of a string.
+    pub fn changed_bytes(&self) -> usize {
+        self.context.changed().get()
     }
 
     /// Returns the keys that have a value in a registered state, once per namespace, unordered.

@@ -29,6 +29,10 @@ impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Delta<K, N, V> {
         }
     }
 
+    /// What one entry takes, in bytes; not what key and value own elsewhere.
+    pub(crate) const ENTRY_BYTES: usize =
+        size_of::<Entry<K, N, Option<V>>>() + 2 * size_of::<u32>();
+
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }

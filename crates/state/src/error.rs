@@ -39,6 +39,11 @@ pub enum ErrorKind {
         /// What the serializer said.
         reason: String,
     },
+    /// The snapshot was given up while it was being written: decline the checkpoint.
+    GivenUp {
+        /// Why.
+        reason: String,
+    },
     /// The snapshot could not be written or read: decline the checkpoint, or retry the restore.
     Storage {
         /// What was being written or read.
@@ -127,6 +132,7 @@ impl fmt::Display for Error {
             ErrorKind::Serializer { state, reason } => {
                 write!(f, "state \"{state}\" could not be serialized: {reason}")
             }
+            ErrorKind::GivenUp { reason } => write!(f, "the snapshot was given up: {reason}"),
             ErrorKind::Storage { what } => write!(f, "{what} failed"),
             ErrorKind::Unsupported { what } => write!(f, "not supported: {what}"),
         }

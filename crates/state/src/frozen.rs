@@ -1,33 +1,100 @@
 //! The image of an operator's keyed state, written in another thread than the one that goes on.
 
+use crate::image::{Image, ImageHandle};
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::SerializerSnapshot;
 use millpond_snapshot::{
-    CanonicalWriter, ChecksumWriter, KeyGroupOffsets, KeyGroupRecord, KeyedHeader, StateMeta,
-    StateRecord,
+    CanonicalWriter, ChecksumWriter, KeyGroupOffsets, KeyGroupRecord, KeyedHeader,
+    NativeHeapWriter, StateMeta, StateRecord, WrittenKeyed,
 };
-use millpond_types::KeyGroupRange;
+use millpond_types::{KeyGroup, KeyGroupRange};
 use std::fmt;
-use std::io::Write;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Tables of up to this many bytes are written at once: the stall is about a millisecond.
 const SMALL_BYTES: usize = 4 << 20;
 
+/// The format that keyed state is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyedFormat {
+    /// Flink's canonical format, which every state backend restores.
+    Canonical,
+    /// The native format of Flink's hashmap backend.
+    NativeHeap,
+}
+
 /// What states write their entries to.
-pub(crate) type StateWriter<'a> = CanonicalWriter<ChecksumWriter<&'a mut dyn Write>>;
+pub(crate) enum StateWriter<'a> {
+    Canonical(Box<CanonicalWriter<Out<'a>>>),
+    NativeHeap(Box<NativeHeapWriter<Out<'a>>>),
+}
 
-/// The image of one state with its types hidden.
-pub(crate) trait FrozenState: Send {
-    /// How many keys, or timers, are left to write.
-    fn entries(&self) -> usize;
+type Out<'a> = ChecksumWriter<UntilGivenUp<'a>>;
 
-    /// Writes the group at position `group` and lets go of it.
-    fn write_group(
+impl<'a> StateWriter<'a> {
+    fn begin_state(
         &mut self,
-        group: usize,
-        writer: &mut StateWriter<'_>,
-    ) -> std::result::Result<(), millpond_snapshot::Error>;
+        group: KeyGroup,
+        state: usize,
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        match self {
+            StateWriter::Canonical(writer) => writer.begin_state(group, state),
+            StateWriter::NativeHeap(writer) => writer.begin_state(group, state),
+        }
+    }
+
+    /// Adds an entry in canonical form. `key` appends key, namespace and user key.
+    #[inline]
+    pub(crate) fn entry(
+        &mut self,
+        key: impl FnOnce(&mut Vec<u8>),
+        value: impl FnOnce(&mut Vec<u8>),
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        match self {
+            StateWriter::Canonical(writer) => writer.entry(key, value),
+            StateWriter::NativeHeap(writer) => writer.entry(key, value),
+        }
+    }
+
+    /// Adds an entry whose canonical bytes are at hand.
+    pub(crate) fn raw_entry(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        match self {
+            StateWriter::Canonical(writer) => writer.raw_entry(key, value),
+            StateWriter::NativeHeap(writer) => writer.raw_entry(key, value),
+        }
+    }
+
+    fn finish(self) -> std::result::Result<WrittenKeyed<Out<'a>>, millpond_snapshot::Error> {
+        match self {
+            StateWriter::Canonical(writer) => writer.finish(),
+            StateWriter::NativeHeap(writer) => writer.finish(),
+        }
+    }
+}
+
+/// Refuses to write once the image is given up.
+pub(crate) struct UntilGivenUp<'a> {
+    out: &'a mut dyn Write,
+    image: &'a Image,
+}
+
+impl Write for UntilGivenUp<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.image.given_up() {
+            None => self.out.write(bytes),
+            Some(reason) => Err(io::Error::other(reason.to_owned())),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// The keyed state of one operator subtask at the moment of its freeze.
@@ -38,8 +105,9 @@ pub struct FrozenKeyedState {
     pub(crate) range: KeyGroupRange,
     pub(crate) key_serializer: SerializerSnapshot,
     pub(crate) metas: Vec<StateMeta>,
-    /// One per meta.
-    pub(crate) states: Vec<Box<dyn FrozenState>>,
+    /// One state per meta.
+    pub(crate) image: Arc<Image>,
+    pub(crate) entries: usize,
     pub(crate) allocated_bytes: usize,
 }
 
@@ -62,14 +130,14 @@ impl FrozenKeyedState {
         self.range
     }
 
-    /// How many entries there are: keys times namespaces, and timers. O(states times key groups).
+    /// How many entries there are: keys times namespaces, and timers.
     pub fn entries(&self) -> usize {
-        self.states.iter().map(|state| state.entries()).sum()
+        self.entries
     }
 
     /// Whether there is no state at all: no handle is needed then.
     pub fn is_empty(&self) -> bool {
-        self.entries() == 0
+        self.entries == 0
     }
 
     /// Whether there is so little state that its owner may write it at once, to memory.
@@ -79,16 +147,38 @@ impl FrozenKeyedState {
         self.allocated_bytes <= SMALL_BYTES
     }
 
+    /// Returns a hold on the image for who may want to give it up.
+    pub fn handle(&self) -> ImageHandle {
+        ImageHandle::of(&self.image)
+    }
+
     /// Writes the canonical format, and lets go of each key group as soon as it is written.
     ///
     /// # Errors
     ///
-    /// Serializer, if a value cannot be written; storage, if `out` fails. The checkpoint is to be
-    /// declined; the owner is not harmed.
+    /// As [`FrozenKeyedState::write_as`].
     pub fn write(self, out: &mut dyn Write) -> Result<WrittenKeyedState> {
+        self.write_as(KeyedFormat::Canonical, out)
+    }
+
+    /// Writes all state, and lets go of each key group as soon as it is written.
+    ///
+    /// # Errors
+    ///
+    /// Serializer, if a value cannot be written; storage, if `out` fails; given up, if the image
+    /// was given up. The checkpoint is to be declined; the owner is not harmed.
+    pub fn write_as(self, format: KeyedFormat, out: &mut dyn Write) -> Result<WrittenKeyedState> {
+        let image = Arc::clone(&self.image);
         let mut current = None;
         // A panic in a user's serializer is that value's error, not the end of the job.
-        let written = catch_unwind(AssertUnwindSafe(|| self.write_groups(out, &mut current)));
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            self.write_groups(format, out, &mut current)
+        }));
+        // What was let go looks as if it had been empty: it must not pass for a snapshot.
+        if let Some(reason) = image.given_up() {
+            let reason = reason.to_owned();
+            return Err(Error::new(ErrorKind::GivenUp { reason }));
+        }
         match written {
             Ok(Ok(written)) => Ok(written),
             Ok(Err(error)) => Err(storage_error(current, error)),
@@ -106,6 +196,7 @@ impl FrozenKeyedState {
 
     fn write_groups(
         self,
+        format: KeyedFormat,
         out: &mut dyn Write,
         current: &mut Option<String>,
     ) -> std::result::Result<WrittenKeyedState, millpond_snapshot::Error> {
@@ -114,7 +205,7 @@ impl FrozenKeyedState {
             range,
             key_serializer,
             metas,
-            mut states,
+            image,
             ..
         } = self;
         let header = KeyedHeader {
@@ -122,15 +213,27 @@ impl FrozenKeyedState {
             key_serializer,
             states: metas,
         };
-        let out = ChecksumWriter::new(out);
-        let mut writer = CanonicalWriter::new(out, &header, range, max_parallelism)?;
+        let image = &*image;
+        let out = ChecksumWriter::new(UntilGivenUp { out, image });
+        let mut writer = match format {
+            KeyedFormat::Canonical => {
+                let writer = CanonicalWriter::new(out, &header, range, max_parallelism)?;
+                StateWriter::Canonical(Box::new(writer))
+            }
+            KeyedFormat::NativeHeap => {
+                StateWriter::NativeHeap(Box::new(NativeHeapWriter::new(out, &header, range)?))
+            }
+        };
         for (position, group) in range.iter().enumerate() {
-            for (id, state) in states.iter_mut().enumerate() {
-                if current.as_ref() != Some(&header.states[id].name) {
-                    *current = Some(header.states[id].name.clone());
+            for (id, meta) in header.states.iter().enumerate() {
+                if current.as_ref() != Some(&meta.name) {
+                    *current = Some(meta.name.clone());
                 }
                 writer.begin_state(group, id)?;
-                state.write_group(position, &mut writer)?;
+                // Dropped when written, so that the owner can merge this group.
+                if let Some(entries) = image.take(id, position) {
+                    entries.write(&mut writer)?;
+                }
             }
         }
         let written = writer.finish()?;

@@ -1,6 +1,7 @@
 //! The current key of an operator: set once per record, read by all of its states.
 
 use crate::hash::{self, Probe};
+use crate::image::ChangedBytes;
 use std::cell::{Cell, RefCell};
 use std::hash::Hash;
 
@@ -11,6 +12,8 @@ pub(crate) struct KeyContext<K> {
     hash: Cell<u64>,
     /// The position of the key group in the operator's range.
     group: Cell<usize>,
+    /// Of all states together.
+    changed: ChangedBytes,
 }
 
 impl<K: Hash + Eq + Clone> KeyContext<K> {
@@ -19,7 +22,13 @@ impl<K: Hash + Eq + Clone> KeyContext<K> {
             key: RefCell::new(None),
             hash: Cell::new(0),
             group: Cell::new(0),
+            changed: ChangedBytes::default(),
         }
+    }
+
+    /// Where the tables count what has changed since a snapshot began.
+    pub(crate) fn changed(&self) -> &ChangedBytes {
+        &self.changed
     }
 
     /// Makes `key` the current one, in the key group at position `group`.

@@ -1,8 +1,9 @@
 //! One keyed state of one operator: a layered table per key group.
 
 use crate::codec::Codec;
-use crate::frozen::{FrozenState, StateWriter};
+use crate::frozen::StateWriter;
 use crate::hash;
+use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::KeyContext;
 use crate::layered::{FrozenGroup, Layered, Progress};
 use crate::registered::{RegisteredState, Touch};
@@ -162,7 +163,11 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
 
     fn freeze(&self) -> Box<dyn FrozenState> {
         let mut groups = self.groups.borrow_mut();
-        let frozen = groups.iter_mut().map(Layered::freeze).collect();
+        let changed = self.context.changed();
+        let frozen = groups
+            .iter_mut()
+            .map(|group| group.freeze(changed))
+            .collect();
         self.stacked
             .set(groups.iter().filter(|group| group.is_stacked()).count());
         // The writer goes upwards from the first group.
@@ -268,21 +273,24 @@ struct FrozenTable<K, N, C: Codec> {
 }
 
 impl<K: FlinkKey, N: Namespace, C: Codec> FrozenState for FrozenTable<K, N, C> {
-    fn entries(&self) -> usize {
-        self.groups.iter().flatten().map(FrozenGroup::len).sum()
+    fn take_group(&mut self, group: usize) -> Option<Box<dyn FrozenEntries>> {
+        let group = self.groups[group].take()?;
+        Some(Box::new(FrozenTableGroup::<K, N, C> { group }))
     }
+}
 
-    fn write_group(
-        &mut self,
-        group: usize,
+/// One key group of the image.
+struct FrozenTableGroup<K, N, C: Codec> {
+    group: FrozenGroup<K, N, C::Value>,
+}
+
+impl<K: FlinkKey, N: Namespace, C: Codec> FrozenEntries for FrozenTableGroup<K, N, C> {
+    fn write(
+        &self,
         writer: &mut StateWriter<'_>,
     ) -> std::result::Result<(), millpond_snapshot::Error> {
-        // Taken, so that the owner can merge as soon as this group is written.
-        let Some(frozen) = self.groups[group].take() else {
-            return Ok(());
-        };
         if is_ambiguous::<K, N>() {
-            frozen.try_for_each(|key, namespace, value| {
+            self.group.try_for_each(|key, namespace, value| {
                 let head = |out: &mut Vec<u8>| {
                     put_with_length(key, out);
                     put_with_length(namespace, out);
@@ -290,7 +298,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> FrozenState for FrozenTable<K, N, C> {
                 C::write(value, head, writer)
             })
         } else {
-            frozen.try_for_each(|key, namespace, value| {
+            self.group.try_for_each(|key, namespace, value| {
                 let head = |out: &mut Vec<u8>| {
                     key.write(out);
                     namespace.write(out);

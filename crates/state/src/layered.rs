@@ -23,6 +23,7 @@
 
 use crate::delta::Delta;
 use crate::hash::Probe;
+use crate::image::ChangedBytes;
 use crate::table::{self, Change, Difference, Entries, Entry, SEGMENT_LOAD, Table};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -54,6 +55,8 @@ pub(crate) struct Stack<K, N, V> {
     owned: Vec<Delta<K, N, V>>,
     /// Visible keys over all layers.
     len: usize,
+    /// Counts what the deltas take.
+    changed: ChangedBytes,
 }
 
 #[derive(Debug)]
@@ -77,7 +80,6 @@ pub(crate) struct FrozenGroup<K, N, V> {
     // Dropped before the base: the owner looks at the base first.
     deltas: Vec<Arc<Delta<K, N, V>>>,
     base: Arc<Table<K, N, V>>,
-    len: usize,
 }
 
 /// What a call of [`Layered::maintain`] left behind.
@@ -286,14 +288,14 @@ where
     /// Returns the image of the group as it is now, or `None` when it is empty.
     ///
     /// Copies no entry.
-    pub(crate) fn freeze(&mut self) -> Option<FrozenGroup<K, N, V>> {
+    pub(crate) fn freeze(&mut self, changed: &ChangedBytes) -> Option<FrozenGroup<K, N, V>> {
         if self.len() == 0 && !self.is_stacked() {
             return None;
         }
         let stack = match std::mem::replace(self, Layered::new()) {
-            Layered::Small(entries) => Stack::on(Table::of(entries)),
+            Layered::Small(entries) => Stack::on(Table::of(entries), changed),
             Layered::Other(other) => match *other {
-                Other::Owned(table) => Stack::on(table),
+                Other::Owned(table) => Stack::on(table, changed),
                 Other::Stacked(stack) => stack,
             },
         };
@@ -366,13 +368,14 @@ where
     N: Hash + Eq + Clone,
     V: Clone,
 {
-    fn on(table: Table<K, N, V>) -> Self {
+    fn on(table: Table<K, N, V>, changed: &ChangedBytes) -> Self {
         let len = table.len();
         Stack {
             base: Base::Owned(table),
             shared: Vec::new(),
             owned: Vec::new(),
             len,
+            changed: changed.clone(),
         }
     }
 
@@ -413,7 +416,7 @@ where
             Base::Owned(table) => table.put(probe, value) == Difference::None,
             Base::Shared(_) => {
                 let existed = self.get_below_owned(probe).is_some();
-                self.owned_delta().insert_new(probe, Some(value));
+                self.insert_change(probe, Some(value));
                 existed
             }
         };
@@ -452,7 +455,7 @@ where
                 }
                 let after = value.is_some();
                 if before || after {
-                    self.owned_delta().insert_new(probe, value);
+                    self.insert_change(probe, value);
                 }
                 self.count(before, after);
             }
@@ -482,18 +485,21 @@ where
                 change(&mut value);
                 let after = value.is_some();
                 if before || after {
-                    self.owned_delta().insert_new(probe, value);
+                    self.insert_change(probe, value);
                 }
                 self.count(before, after);
             }
         }
     }
 
-    /// The delta for keys that no owned layer knows: the oldest, for nothing above shadows them.
-    fn owned_delta(&mut self) -> &mut Delta<K, N, V> {
-        self.owned
-            .first_mut()
+    /// Adds a change of a key that no owned layer knows.
+    fn insert_change(&mut self, probe: Probe<'_, K, N>, value: Option<V>) {
+        // To the oldest: nothing above it shadows the key.
+        let delta = self.owned.first_mut();
+        delta
             .expect("a shared base has an owned delta above it")
+            .insert_new(probe, value);
+        self.changed.add(Delta::<K, N, V>::ENTRY_BYTES);
     }
 
     fn count(&mut self, before: bool, after: bool) {
@@ -506,6 +512,7 @@ where
             mut shared,
             owned,
             len,
+            changed,
         } = self;
         let base = match base {
             Base::Shared(table) => table,
@@ -520,7 +527,6 @@ where
         let frozen = FrozenGroup {
             deltas: shared.clone(),
             base: Arc::clone(&base),
-            len,
         };
         let owned = vec![Delta::new()];
         (
@@ -529,6 +535,7 @@ where
                 shared,
                 owned,
                 len,
+                changed,
             },
             frozen,
         )
@@ -542,7 +549,10 @@ where
                     let Some(delta) = self.owned.first_mut() else {
                         return Progress::Done;
                     };
-                    if !merge_into_table(delta, table, budget) {
+                    let merged = merge_into_table(delta, table, budget);
+                    self.changed
+                        .subtract(merged * Delta::<K, N, V>::ENTRY_BYTES);
+                    if !delta.is_empty() {
                         return Progress::More;
                     }
                     self.owned.remove(0);
@@ -551,7 +561,10 @@ where
                     let [older, newer, ..] = &mut self.owned[..] else {
                         return Progress::Waiting;
                     };
-                    if !merge_into_delta(newer, older, budget) {
+                    let merged = merge_into_delta(newer, older, budget);
+                    self.changed
+                        .subtract(merged * Delta::<K, N, V>::ENTRY_BYTES);
+                    if !newer.is_empty() {
                         return Progress::More;
                     }
                     self.owned.remove(1);
@@ -580,53 +593,57 @@ where
     }
 }
 
-/// Merges from the end; returns whether the delta is empty now.
+/// Merges from the end; returns how many entries the deltas have lost.
 fn merge_into_table<K, N, V>(
     delta: &mut Delta<K, N, V>,
     table: &mut Table<K, N, V>,
     budget: &mut usize,
-) -> bool
+) -> usize
 where
     K: Hash + Eq + Clone,
     N: Hash + Eq + Clone,
     V: Clone,
 {
-    while *budget > 0 {
-        let Some(entry) = delta.pop() else {
-            return true;
-        };
+    let mut merged = 0;
+    while *budget > 0
+        && let Some(entry) = delta.pop()
+    {
         *budget -= 1;
+        merged += 1;
         let probe = Probe::of(&entry.key, &entry.namespace);
         match entry.value {
             Some(value) => table.put(probe, value),
             None => table.remove(probe),
         };
     }
-    delta.is_empty()
+    merged
 }
 
-/// Merges `newer` into `older` from the end; returns whether `newer` is empty now.
+/// Merges `newer` into `older` from the end; returns how many entries the deltas have lost.
 fn merge_into_delta<K, N, V>(
     newer: &mut Delta<K, N, V>,
     older: &mut Delta<K, N, V>,
     budget: &mut usize,
-) -> bool
+) -> usize
 where
     K: Hash + Eq + Clone,
     N: Hash + Eq + Clone,
 {
-    while *budget > 0 {
-        let Some(entry) = newer.pop() else {
-            return true;
-        };
+    let mut merged = 0;
+    while *budget > 0
+        && let Some(entry) = newer.pop()
+    {
         *budget -= 1;
         let probe = Probe::of(&entry.key, &entry.namespace);
         match older.get_mut(probe) {
-            Some(slot) => *slot = entry.value,
+            Some(slot) => {
+                *slot = entry.value;
+                merged += 1;
+            }
             None => older.insert_new(probe, entry.value),
         }
     }
-    newer.is_empty()
+    merged
 }
 
 impl<K, N, V> FrozenGroup<K, N, V>
@@ -635,11 +652,6 @@ where
     N: Hash + Eq + Clone,
     V: Clone,
 {
-    /// How many entries the image holds.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Calls `visit` for each entry of the image until it fails.
     pub(crate) fn try_for_each<E>(
         &self,

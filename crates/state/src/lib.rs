@@ -13,6 +13,7 @@ mod delta;
 mod error;
 mod frozen;
 mod hash;
+mod image;
 mod key_context;
 mod keyed_table;
 mod layered;
@@ -33,7 +34,8 @@ mod value_state;
 pub use backend::KeyedBackend;
 pub use broadcast_state::{BroadcastState, ReadOnlyBroadcastState};
 pub use error::{Error, ErrorKind, Result};
-pub use frozen::{FrozenKeyedState, WrittenKeyedState};
+pub use frozen::{FrozenKeyedState, KeyedFormat, WrittenKeyedState};
+pub use image::ImageHandle;
 pub use list_state::ListState;
 pub use map_state::MapState;
 pub use operator_state::{

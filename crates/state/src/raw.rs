@@ -2,7 +2,8 @@
 //!
 //! It is decoded once the job registers a state of its name, and written again as it is until then.
 
-use crate::frozen::{FrozenState, StateWriter};
+use crate::frozen::StateWriter;
+use crate::image::{FrozenEntries, FrozenState};
 use millpond_serializer::{ByteReader, ByteWriter};
 use millpond_snapshot::{Error, StateMeta};
 use std::sync::Arc;
@@ -100,18 +101,14 @@ struct FrozenRaw {
 }
 
 impl FrozenState for FrozenRaw {
-    fn entries(&self) -> usize {
-        self.groups
-            .iter()
-            .flatten()
-            .map(|group| group.entries)
-            .sum()
+    fn take_group(&mut self, group: usize) -> Option<Box<dyn FrozenEntries>> {
+        let raw = self.groups[group].take()?;
+        Some(Box::new(raw))
     }
+}
 
-    fn write_group(&mut self, group: usize, writer: &mut StateWriter<'_>) -> Result<(), Error> {
-        match self.groups[group].take() {
-            Some(raw) => raw.try_for_each(|key, value| writer.raw_entry(key, value)),
-            None => Ok(()),
-        }
+impl FrozenEntries for Arc<RawGroup> {
+    fn write(&self, writer: &mut StateWriter<'_>) -> Result<(), Error> {
+        self.try_for_each(|key, value| writer.raw_entry(key, value))
     }
 }

@@ -1,6 +1,6 @@
 //! What the backend needs of a state that the job has registered, whatever its types.
 
-use crate::frozen::FrozenState;
+use crate::image::FrozenState;
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::{ByteReader, Compatibility, SerializerSnapshot};
 use millpond_snapshot::{StateKind, StateMeta};

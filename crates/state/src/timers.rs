@@ -4,8 +4,9 @@
 //! namespace): registering it again changes nothing. The earliest time over all groups is known at
 //! any moment, so a watermark for which nothing is due costs one comparison.
 
-use crate::frozen::{FrozenState, StateWriter};
+use crate::frozen::StateWriter;
 use crate::hash;
+use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::KeyContext;
 use crate::minimum::Minimum;
 use crate::registered::{RegisteredState, Touch};
@@ -363,17 +364,20 @@ struct FrozenTimers<K, N> {
 }
 
 impl<K: FlinkKey, N: Namespace> FrozenState for FrozenTimers<K, N> {
-    fn entries(&self) -> usize {
-        self.groups.iter().flatten().map(OrdSet::len).sum()
+    fn take_group(&mut self, group: usize) -> Option<Box<dyn FrozenEntries>> {
+        let timers = self.groups[group].take()?;
+        Some(Box::new(FrozenTimersOfGroup(timers)))
     }
+}
 
-    fn write_group(
-        &mut self,
-        group: usize,
+struct FrozenTimersOfGroup<K, N>(OrdSet<TimerElement<K, N>>);
+
+impl<K: FlinkKey, N: Namespace> FrozenEntries for FrozenTimersOfGroup<K, N> {
+    fn write(
+        &self,
         writer: &mut StateWriter<'_>,
     ) -> std::result::Result<(), millpond_snapshot::Error> {
-        let timers = self.groups[group].take().unwrap_or_default();
-        timers
+        self.0
             .iter()
             .try_for_each(|timer| writer.entry(|out| timer.write(out), |_| {}))
     }

@@ -88,6 +88,7 @@ fn completion(acknowledgements: Vec<SubtaskAcknowledgement>) -> Completion {
             is_savepoint: true,
             directory: "file:/s".to_owned(),
             inline_threshold_bytes: 0,
+            changes_limit_bytes: u64::MAX,
             triggered_at_ms: 0,
             stop: None,
         },

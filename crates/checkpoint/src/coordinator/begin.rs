@@ -112,6 +112,7 @@ impl Coordinator {
             is_savepoint: matches!(origin, Origin::Savepoint(..)),
             directory,
             inline_threshold_bytes: self.config.inline_threshold_bytes,
+            changes_limit_bytes: self.config.changes_limit_bytes,
             triggered_at_ms: self.now_ms,
             stop,
         };

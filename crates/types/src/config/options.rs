@@ -109,6 +109,9 @@ options! {
 
     /// Where working state lives: hashmap or rocksdb.
     STATE_BACKEND: StateBackendType = "state.backend.type", ["state.backend"], "hashmap";
+    /// How many bytes of the state of one operator subtask may change in memory while a snapshot
+    /// of it is written. Beyond that the snapshot is declined. Millpond's own.
+    HEAP_CHANGES_LIMIT: MemorySize = "state.backend.heap.snapshot-changes-limit", [], "1 gb";
 
     /// When a failed job is started again: none, fixed-delay, failure-rate or exponential-delay.
     /// Not set: none without checkpoints, exponential-delay with them.
