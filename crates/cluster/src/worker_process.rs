@@ -4,7 +4,7 @@
 
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use millpond_job::FromWorker;
@@ -65,6 +65,8 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     };
     send(&mut master, &hello).map_err(|error| error.to_string())?;
     let reader = master.try_clone().map_err(|error| error.to_string())?;
+    let (orders, incoming) = channel();
+    std::thread::spawn(move || listen(reader, &orders));
     let (outgoing, messages) = channel();
     std::thread::spawn(move || forward(master, messages, Duration::from_millis(heartbeat_ms)));
     Worker {
@@ -75,8 +77,19 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
         outgoing,
         attempt: None,
     }
-    .serve(reader);
+    .serve(&incoming);
     Ok(())
+}
+
+/// Hears the master until the connection ends, then ends the process at once, whatever it is doing:
+/// nothing that it could still do would count.
+fn listen(mut master: TcpStream, orders: &Sender<MasterMessage>) {
+    while let Ok(Some(message)) = receive::<MasterMessage>(&mut master) {
+        if orders.send(message).is_err() {
+            break;
+        }
+    }
+    std::process::exit(0);
 }
 
 /// Carries messages to the master until it is gone.
@@ -99,23 +112,21 @@ struct Worker {
     process: u32,
     token: String,
     listener: TcpListener,
-    outgoing: std::sync::mpsc::Sender<FromWorker>,
+    outgoing: Sender<FromWorker>,
     attempt: Option<AttemptHandle>,
 }
 
 impl Worker {
-    /// Obeys until the connection ends, then ends the process at once: nothing that it could still
-    /// do would count.
-    fn serve(mut self, mut master: TcpStream) {
-        loop {
-            match receive::<MasterMessage>(&mut master) {
-                Ok(Some(MasterMessage::Deploy(deployment))) => self.deploy(*deployment),
-                Ok(Some(MasterMessage::Worker(message))) => {
+    /// Obeys until the process ends.
+    fn serve(mut self, orders: &Receiver<MasterMessage>) {
+        for message in orders {
+            match message {
+                MasterMessage::Deploy(deployment) => self.deploy(*deployment),
+                MasterMessage::Worker(message) => {
                     if let Some(attempt) = &self.attempt {
                         attempt.deliver(message);
                     }
                 }
-                Ok(None) | Err(_) => std::process::exit(0),
             }
         }
     }
