@@ -273,6 +273,25 @@ fn a_full_disk_costs_checkpoints_and_nothing_else() {
     }
 }
 
+#[test]
+fn a_full_disk_of_the_sink_restarts_the_job_until_there_is_room() {
+    let bench = bench().argument("--rate", 500);
+    let Some(disk) = SmallDisk::mount(&bench.out()) else {
+        eprintln!("skipped: this user may not mount a small file system");
+        return;
+    };
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(2);
+    disk.fill();
+    wait_for("attempts to fail", || {
+        (failed_attempts(&job) >= 2).then_some(())
+    });
+    assert!(job.log().contains("No space left"), "{}", job.log());
+    disk.make_room();
+    job.finish();
+    assert_exact(&bench);
+}
+
 /// The storage is away while a job wants to recover; `brings_back` ends that.
 fn recovers_when_storage_is_back(take_away: impl Fn(&Path), bring_back: impl Fn(&Path)) {
     let bench = bench()

@@ -13,6 +13,7 @@ mod chain;
 mod congestion;
 mod control;
 mod dataflow;
+mod durables;
 mod edge;
 mod gate;
 mod live_images;

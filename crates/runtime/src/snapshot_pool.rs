@@ -9,7 +9,7 @@ use millpond_fs::{Durability, FileSystem, Location, file_system_for};
 use millpond_job::acknowledgement::{
     AcknowledgeMetrics, OperatorAcknowledgement, SubtaskAcknowledgement,
 };
-use millpond_job::gateway::Attempt;
+use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
 use millpond_operator::{FunctionError, OperatorSnapshot};
 use millpond_snapshot::{
@@ -18,6 +18,8 @@ use millpond_snapshot::{
 };
 use millpond_types::OperatorId;
 
+use crate::durables::Durables;
+
 /// Bytes gathered before they go to the file.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
 
@@ -25,8 +27,13 @@ const WRITE_BUFFER_BYTES: usize = 1 << 20;
 pub(crate) struct SnapshotWork {
     pub(crate) attempt: Attempt,
     pub(crate) options: SnapshotOptions,
+    pub(crate) process: u32,
+    /// Name and subtask for people: `counter (1/2)`.
+    pub(crate) task: String,
     pub(crate) vertex: VertexIndex,
     pub(crate) subtask: u32,
+    /// What is to be durable before the snapshot counts.
+    pub(crate) durables: Arc<Durables>,
     pub(crate) operators: Vec<(OperatorId, OperatorSnapshot)>,
     pub(crate) metrics: AcknowledgeMetrics,
     pub(crate) to_master: Sender<FromWorker>,
@@ -72,7 +79,22 @@ impl SnapshotWork {
         let (attempt, checkpoint) = (self.attempt, self.options.id);
         let (vertex, subtask) = (self.vertex, self.subtask);
         let to_master = self.to_master.clone();
-        let written = crate::panic::contain(|| self.write());
+        let settled = crate::panic::contain(|| self.durables.settle());
+        let synced = match settled.map(|settled| settled.map_err(|error| error.chain())) {
+            Ok(Ok(synced)) => synced,
+            Ok(Err(message)) | Err(message) => {
+                // The master is gone: nobody is left to be told.
+                let _ = to_master.send(FromWorker::Failed {
+                    attempt,
+                    process: self.process,
+                    task: Some(self.task),
+                    message,
+                    kind: FailureKind::Retryable,
+                });
+                return;
+            }
+        };
+        let written = crate::panic::contain(|| self.write(synced));
         let message = match written {
             Ok(Ok(acknowledgement)) => FromWorker::Acknowledge {
                 attempt,
@@ -98,8 +120,9 @@ impl SnapshotWork {
         let _ = to_master.send(message);
     }
 
-    fn write(self) -> Result<SubtaskAcknowledgement, FunctionError> {
-        let begin = Instant::now();
+    /// Writes the part; `synced` is the time that went into fsyncs before.
+    fn write(self, mut synced: Duration) -> Result<SubtaskAcknowledgement, FunctionError> {
+        let (begin, settled) = (Instant::now(), synced);
         let directory = Location::parse(&self.options.directory)?;
         let writer = StateWriter {
             fs: file_system_for(&directory)?,
@@ -108,13 +131,12 @@ impl SnapshotWork {
             attempt: self.attempt,
             subtask: self.subtask,
         };
-        let mut synced = Duration::ZERO;
         let mut operators = Vec::new();
         for (operator, snapshot) in self.operators {
             operators.push(writer.operator(operator, snapshot, &mut synced)?);
         }
         let mut metrics = self.metrics;
-        metrics.async_duration_ms = begin.elapsed().as_millis() as u64;
+        metrics.async_duration_ms = (settled + begin.elapsed()).as_millis() as u64;
         metrics.fsync_duration_ms = synced.as_millis() as u64;
         Ok(SubtaskAcknowledgement {
             vertex: self.vertex,
@@ -141,11 +163,6 @@ impl StateWriter {
         snapshot: OperatorSnapshot,
         synced: &mut Duration,
     ) -> Result<OperatorAcknowledgement, FunctionError> {
-        for durable in snapshot.durable {
-            let begin = Instant::now();
-            durable()?;
-            *synced += begin.elapsed();
-        }
         let mut state = SubtaskSnapshot {
             finished: snapshot.finished,
             ..SubtaskSnapshot::default()

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millpond_job::acknowledgement::AcknowledgeMetrics;
@@ -21,6 +22,7 @@ use crate::board::Board;
 use crate::chain::{Chain, Step};
 use crate::congestion::Backlog;
 use crate::control::Notice;
+use crate::durables::Durables;
 use crate::edge::EdgeWriter;
 use crate::gate::{Change, Gates};
 use crate::live_images::LiveImages;
@@ -124,6 +126,7 @@ pub(crate) struct Task {
     started: Instant,
     records_in: u64,
     closing: Closing,
+    durables: Arc<Durables>,
     ended: bool,
 }
 
@@ -168,6 +171,7 @@ impl Task {
             started: Instant::now(),
             records_in: 0,
             closing: Closing::No,
+            durables: Arc::default(),
             ended: false,
         }
     }
@@ -473,7 +477,10 @@ impl Task {
             id: options.id,
             is_savepoint: options.is_savepoint,
         };
-        let operators = self.chain.snapshot(context)?;
+        let mut operators = self.chain.snapshot(context)?;
+        for (_, snapshot) in &mut operators {
+            self.durables.add(snapshot.durable.drain(..));
+        }
         // One that was given up before this task came to it is none to wait for.
         if options.stop.is_some() && self.board.newest_aborted.get() < options.id {
             self.closing = Closing::Behind(options.id);
@@ -493,6 +500,9 @@ impl Task {
         self.board.pool.submit(SnapshotWork {
             attempt: self.board.control.attempt,
             options: options.clone(),
+            process: self.board.process,
+            task: self.name.clone(),
+            durables: Arc::clone(&self.durables),
             vertex: self.vertex,
             subtask: self.subtask,
             operators,

@@ -56,7 +56,8 @@ pub trait Sink: Send + Sync + 'static {
 pub struct Prepared {
     /// Transactions to be committed, each as bytes that the committer understands.
     pub committables: Vec<Vec<u8>>,
-    /// To be done in the background before the snapshot counts.
+    /// To be done in the background before this or any later snapshot counts; a failure fails the
+    /// attempt.
     pub durable: Vec<Durable>,
 }
 
