@@ -123,6 +123,7 @@ pub(crate) fn start(
                 ended: BTreeSet::new(),
                 coordinator_bytes: HashMap::new(),
                 recovery_retries: 0,
+                restored: None,
                 unreadable: None,
                 throughput: Throughput::default(),
             };
@@ -151,9 +152,11 @@ struct Master {
     /// What the enumerators of the sources have to be restored from.
     coordinator_bytes: HashMap<OperatorId, Vec<u8>>,
     recovery_retries: u32,
-    /// The snapshot that an attempt could not be opened from as its state was damaged, though its
-    /// files had been found intact.
-    unreadable: Option<String>,
+    /// Directory of the snapshot that the attempt was restored from.
+    restored: Option<String>,
+    /// The attempt that could not be opened as state was damaged though its files had been found
+    /// intact, and its snapshot.
+    unreadable: Option<(Attempt, String)>,
     throughput: Throughput,
 }
 
@@ -310,6 +313,10 @@ impl Master {
         let count = self.processes.count();
         let workers = self.program.graph.max_vertex_parallelism().div_ceil(count);
         let restored = recovered.event;
+        self.restored = match &restored {
+            Some(Event::Restored { directory, .. }) => Some(directory.clone()),
+            _ => None,
+        };
         self.view.lock().restored_from =
             recovered.restore.as_ref().map(|from| from.pointer.clone());
         let deployment = Deployment {
@@ -563,9 +570,15 @@ impl Master {
             FailureKind::Retryable => false,
             FailureKind::RefusedState => true,
             FailureKind::DamagedState => {
-                let restored = self.view.lock().restored_from.clone();
-                let again = restored.is_some() && self.unreadable == restored;
-                self.unreadable = restored;
+                let Some(restored) = self.restored.clone() else {
+                    return false;
+                };
+                // Several processes may tell of the same attempt.
+                let before = self.unreadable.as_ref();
+                let again = before.is_some_and(|(attempt, snapshot)| {
+                    *attempt < self.attempt && *snapshot == restored
+                });
+                self.unreadable = Some((self.attempt, restored));
                 again
             }
         }

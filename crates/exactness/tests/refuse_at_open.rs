@@ -108,13 +108,16 @@ fn with_damaged_state(fixture: &Path, directory: &Path) -> String {
     fs.create_dir_all(&location)
         .expect("a directory can be made");
     write_metadata(&*fs, &location, &metadata).expect("metadata can be written");
-    location.to_string()
+    directory.display().to_string()
 }
 
 #[test]
 fn damaged_state_that_no_checksum_tells_of_is_tried_once_more_and_then_refused() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/golden");
-    let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job")).argument("--job", "fixture");
+    let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--job", "fixture")
+        .option("parallelism.default", 2)
+        .option("cluster.processes", 2);
     let fixture = golden.join("2.3.0/count-stringkey-hashmap-canonical");
     let damaged = with_damaged_state(&fixture, &bench.directory().join("damaged"));
     let mut job = bench.start(&[("execution.state-recovery.path", &damaged)]);
