@@ -13,12 +13,14 @@ pub(crate) enum MasterEvent {
         /// What it says.
         message: FromWorker,
     },
-    /// The connection to a worker process has ended.
+    /// The connection to a worker process has ended, or it was silent for too long.
     ProcessLost {
         /// The process.
         process: u32,
         /// Which of its connections.
         generation: u64,
+        /// What it has done, for people: "died".
+        what: String,
     },
     /// The metadata of a checkpoint is written, or cannot be.
     MetadataWritten {

@@ -393,11 +393,12 @@ impl Master {
             MasterEvent::ProcessLost {
                 process,
                 generation,
+                what,
             } => {
                 let lost = self.processes.forget(process, generation);
                 // Between two attempts the next deployment starts it again.
                 if lost && matches!(self.phase, Phase::Deploying | Phase::Running) {
-                    self.fail_attempt(None, format!("worker process {process} died"));
+                    self.fail_attempt(None, format!("worker process {process} {what}"));
                 }
             }
             MasterEvent::MetadataWritten { checkpoint, result } => {

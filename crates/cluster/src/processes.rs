@@ -371,13 +371,14 @@ impl Acceptor {
                 },
             );
             drop(connected);
-            let events = self.events.clone();
+            let (events, timeout) = (self.events.clone(), self.timeout);
             std::thread::spawn(move || {
-                loop {
+                let what = loop {
                     let message = match receive(&mut reader) {
                         Ok(Some(ProcessMessage::Worker(message))) => message,
                         Ok(Some(ProcessMessage::Alive)) => continue,
-                        Ok(Some(ProcessMessage::Hello { .. }) | None) | Err(_) => break,
+                        Ok(Some(ProcessMessage::Hello { .. }) | None) => break "died".to_owned(),
+                        Err(error) => break lost(&error, timeout),
                     };
                     if events
                         .send(MasterEvent::Worker { process, message })
@@ -385,14 +386,28 @@ impl Acceptor {
                     {
                         return;
                     }
-                }
+                };
                 // The master is gone, or hears that the process is.
                 let _ = events.send(MasterEvent::ProcessLost {
                     process,
                     generation,
+                    what,
                 });
             });
         }
+    }
+}
+
+/// What a process has done whose connection gave this error.
+fn lost(error: &std::io::Error, timeout: Duration) -> String {
+    // What a read says when its time is up depends on the system.
+    let timed_out = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut];
+    match timed_out.contains(&error.kind()) {
+        true => format!(
+            "said nothing for {} ms (heartbeat.timeout)",
+            timeout.as_millis()
+        ),
+        false => "died".to_owned(),
     }
 }
 

@@ -47,7 +47,12 @@ fn a_worker_that_is_silent_for_longer_than_the_timeout_is_replaced() {
     // It is gone for good: there is nobody to wake up.
     continue_process(silent);
     job.finish();
-    assert!(job.log().contains("worker process"), "{}", job.log());
+    assert!(
+        job.log()
+            .contains("said nothing for 3000 ms (heartbeat.timeout)"),
+        "{}",
+        job.log()
+    );
     assert_exact(&bench);
 }
 
