@@ -3,7 +3,8 @@
 //!
 //! One file per action; this one only finds the action. Answers go to standard output, failures of
 //! an action to standard error; a mistake in the arguments is told on standard output, as in Flink.
-//! The exit code is 0, or 1 for every failure; `run` hands on that of the program.
+//! The exit code is 0, or 1 for every failure; `run` hands on that of the program, and `state` has
+//! codes of its own.
 
 mod arguments;
 mod cancel;
@@ -17,6 +18,7 @@ mod program;
 mod rest_client;
 mod run;
 mod savepoint;
+mod state;
 mod stop;
 
 use std::process::ExitCode;
@@ -66,6 +68,11 @@ const ACTIONS: &[Action] = &[
         name: "checkpoint",
         about: "triggers a checkpoint of a running job",
         run: checkpoint::run,
+    },
+    Action {
+        name: "state",
+        about: "looks into savepoints and retained checkpoints, of Flink too",
+        run: state::run,
     },
     Action {
         name: "demo",

@@ -1,7 +1,14 @@
-//! Snapshots as data: read, converted, rehashed, edited, and made from rows.
+//! Snapshots as data: listed, read, converted, rehashed, edited, and made from rows, without the
+//! program that made them.
 //!
 //! | file | what |
 //! | --- | --- |
+//! | `open_snapshot`, `path_map` | opening a savepoint or a retained checkpoint, moved or not |
+//! | `operator` | its operators, and where their state lies |
+//! | `entry_codec` | entries of keyed state as rows of values |
+//! | `scan` | reading key groups and files on several threads, in order, in bounded memory |
+//! | `operator_state`, `source_state`, `channel_state` | what is not keyed |
+//! | `listing` | what there is, in numbers |
 //! | `convert` | the same state for another release, in another format, for other subtasks |
 //! | `rehash` | the same state with another maximum parallelism |
 //! | `rewrite` | what all of these share |
@@ -10,21 +17,58 @@
 //! | `operator_input` | lists and broadcast maps on their way |
 //! | `parallel` | the same work on all cores |
 //!
-//! Keyed state streams: what is in memory does not grow with the snapshot, but for one key group
-//! where the native format of the heap backend is read or written. A new snapshot is never made
-//! in the place of an old one.
+//! Keyed state streams: what is in memory does not grow with the snapshot, but for one value, and
+//! one key group where the native format of the heap backend is read or written. A new snapshot
+//! is never made in the place of an old one.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use millpond_state_processor::{OpenSnapshot, PathMap};
+//!
+//! let snapshot = OpenSnapshot::open("/data/savepoints/savepoint-1", &PathMap::default())?;
+//! let counter = snapshot.find_operator("counter")?;
+//! counter.for_each_row(Some("count"), |state, row| {
+//!     println!("{}: {:?}", state.name, row.key);
+//!     Ok(())
+//! })?;
+//! # Ok::<(), millpond_state_processor::Error>(())
+//! ```
 
+mod channel_state;
 mod convert;
+mod entry_codec;
 mod entry_writer;
+mod error;
 mod keyed_input;
+mod listing;
+mod open_snapshot;
+mod operator;
 mod operator_input;
+mod operator_state;
 mod parallel;
+mod path_map;
 mod rehash;
 mod rewrite;
+mod scan;
 mod snapshot_writer;
 mod sorter;
+mod source_state;
 
+pub use channel_state::{Channel, ChannelDirection};
 pub use convert::{ConvertOptions, convert};
+pub use entry_codec::{Content, EntryCodec, KeyedState, Row, StateType};
+pub use error::{Error, ErrorKind};
+pub use listing::{
+    Counting, Listing, OperatorListing, OperatorStateListing, SourceListing, StateListing,
+    TimerListing, list,
+};
+pub use open_snapshot::{OpenSnapshot, Writer};
+pub use operator::{KeyedPart, Operator, Unreadable};
+pub use operator_state::{OperatorStateContent, OperatorStateMode};
+pub use path_map::PathMap;
 pub use rehash::{RehashOptions, rehash};
 pub use rewrite::Target;
+pub use scan::{Piece, Progress, Threads, scan};
 pub use snapshot_writer::SnapshotWriter;
+pub use source_state::{SimpleVersioned, coordinator_state};

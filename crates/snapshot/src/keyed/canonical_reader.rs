@@ -158,6 +158,16 @@ impl CanonicalReader {
         &self.header
     }
 
+    /// Where the next entry lies in the stream: exactly, unless its key group is compressed.
+    pub fn offset(&self) -> u64 {
+        self.window.offset()
+    }
+
+    /// What the stream is called in errors.
+    pub fn source_name(&self) -> &str {
+        self.source.name()
+    }
+
     /// Returns the next entry, or `None` after the last.
     ///
     /// # Errors

@@ -88,6 +88,22 @@ impl KeyedReader {
         }
     }
 
+    /// Where the next entry lies in the stream: exactly, unless its key group is compressed.
+    pub fn offset(&self) -> u64 {
+        match self {
+            KeyedReader::Canonical(reader) => reader.offset(),
+            KeyedReader::NativeHeap(reader) => reader.offset(),
+        }
+    }
+
+    /// What the stream is called in errors.
+    pub fn source_name(&self) -> &str {
+        match self {
+            KeyedReader::Canonical(reader) => reader.source_name(),
+            KeyedReader::NativeHeap(reader) => reader.source_name(),
+        }
+    }
+
     /// Returns the next entry, or `None` after the last.
     ///
     /// # Errors

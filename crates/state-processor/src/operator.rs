@@ -1,0 +1,320 @@
+//! An operator of a snapshot, and where its keyed state lies.
+
+use millpond_snapshot::{
+    KeyGroupsKind, KeyedHandle, KeyedHeader, KeyedReader, OperatorRecord, OperatorSnapshot,
+    StreamHandle,
+};
+use millpond_types::{KeyGroup, KeyGroupRange, OperatorId};
+use serde::Serialize;
+
+use crate::{EntryCodec, Error, KeyedState, OpenSnapshot, Piece, Row};
+
+/// An operator of a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub struct Operator<'a> {
+    snapshot: &'a OpenSnapshot,
+    state: &'a OperatorSnapshot,
+}
+
+/// The keyed state of one subtask.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyedPart<'a> {
+    operator: Operator<'a>,
+    subtask: u32,
+    handle: &'a KeyedHandle,
+}
+
+/// State that Millpond cannot read, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// The subtask.
+    pub subtask: u32,
+    /// What it is: "keyed state in files of a RocksDB".
+    pub what: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+impl<'a> Operator<'a> {
+    pub(crate) fn new(snapshot: &'a OpenSnapshot, state: &'a OperatorSnapshot) -> Self {
+        Operator { snapshot, state }
+    }
+
+    /// The snapshot.
+    pub fn snapshot(&self) -> &'a OpenSnapshot {
+        self.snapshot
+    }
+
+    /// What the metadata says of the operator.
+    pub fn metadata(&self) -> &'a OperatorSnapshot {
+        self.state
+    }
+
+    /// The id.
+    pub fn id(&self) -> OperatorId {
+        self.state.id
+    }
+
+    /// What Millpond added.
+    pub fn record(&self) -> Option<&'a OperatorRecord> {
+        let trailer = self.snapshot.trailer()?;
+        trailer.operator(self.state.id)
+    }
+
+    /// The uid, if the snapshot holds it: Flink's do since 2.0.
+    pub fn uid(&self) -> Option<&'a str> {
+        let of_record = || self.record().and_then(|record| record.uid.as_deref());
+        self.state.uid.as_deref().or_else(of_record)
+    }
+
+    /// The name, if the snapshot holds it: Flink's do since 2.0.
+    pub fn name(&self) -> Option<&'a str> {
+        let of_record = || self.record().map(|record| record.name.as_str());
+        self.state
+            .name
+            .as_deref()
+            .or_else(of_record)
+            .filter(|name| !name.is_empty())
+    }
+
+    /// The operator for people: uid, else name, and the id.
+    pub fn label(&self) -> String {
+        match (self.uid(), self.name()) {
+            (Some(uid), _) => format!("\"{uid}\" ({})", self.id()),
+            (None, Some(name)) => format!("\"{name}\" ({})", self.id()),
+            (None, None) => self.id().to_string(),
+        }
+    }
+
+    /// Whether there is no state.
+    pub fn is_empty(&self) -> bool {
+        self.state.is_empty()
+    }
+
+    /// The keyed state, by subtask.
+    pub fn keyed_parts(&self) -> impl Iterator<Item = KeyedPart<'a>> {
+        let operator = *self;
+        self.state
+            .subtasks
+            .iter()
+            .filter_map(move |(index, subtask)| {
+                Some(KeyedPart {
+                    operator,
+                    subtask: *index,
+                    handle: subtask.managed_keyed.as_ref()?,
+                })
+            })
+    }
+
+    /// Returns the keyed states and timer queues, in the order of the headers; each name once.
+    ///
+    /// # Errors
+    ///
+    /// Snapshot: a header cannot be read.
+    pub fn keyed_states(&self) -> Result<Vec<KeyedState>, Error> {
+        let mut states: Vec<KeyedState> = Vec::new();
+        for part in self.keyed_parts() {
+            let Some(header) = part.header()? else {
+                continue;
+            };
+            for state in KeyedState::all_of(&header)? {
+                if !states.iter().any(|known| known.name == state.name) {
+                    states.push(state);
+                }
+            }
+        }
+        Ok(states)
+    }
+
+    /// What of the keyed state cannot be read.
+    pub fn unreadable(&self) -> Vec<Unreadable> {
+        self.keyed_parts()
+            .filter_map(|part| {
+                let what = part.unreadable_because()?;
+                let mut bytes = 0;
+                part.handle.streams(&mut |stream| bytes += stream.size());
+                Some(Unreadable {
+                    subtask: part.subtask,
+                    what: what.to_owned(),
+                    bytes,
+                })
+            })
+            .collect()
+    }
+
+    /// Calls `visit` for every row of keyed state, or of the one state named; map entries come one
+    /// by one, those of one key together.
+    ///
+    /// On one thread, in the order of the files. For more, see [`scan`](crate::scan).
+    ///
+    /// # Errors
+    ///
+    /// Snapshot: state is damaged or cannot be read; else what `visit` returns.
+    pub fn for_each_row(
+        &self,
+        state: Option<&str>,
+        mut visit: impl FnMut(&KeyedState, Row) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for part in self.keyed_parts() {
+            let Some(mut reader) = part.open(None)? else {
+                continue;
+            };
+            let codecs = EntryCodec::all_of(reader.header())?;
+            while let Some(entry) = reader.next_entry()? {
+                let codec = &codecs[entry.state];
+                if state.is_none_or(|state| state == codec.state().name) {
+                    visit(codec.state(), codec.decode(&entry)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> KeyedPart<'a> {
+    /// The operator.
+    pub fn operator(&self) -> Operator<'a> {
+        self.operator
+    }
+
+    /// The subtask, from 0.
+    pub fn subtask(&self) -> u32 {
+        self.subtask
+    }
+
+    /// Where the state lies.
+    pub fn handle(&self) -> &'a KeyedHandle {
+        self.handle
+    }
+
+    /// The key groups.
+    pub fn key_groups(&self) -> Option<KeyGroupRange> {
+        self.handle.key_groups()
+    }
+
+    /// Bytes on the disk.
+    pub fn bytes(&self) -> u64 {
+        let mut bytes = 0;
+        self.handle.streams(&mut |stream| bytes += stream.size());
+        bytes
+    }
+
+    /// Why the state cannot be read; `None` if it can.
+    pub fn unreadable_because(&self) -> Option<&'static str> {
+        match self.handle {
+            KeyedHandle::KeyGroups { .. } => None,
+            KeyedHandle::Incremental(_) => Some(
+                "keyed state in files of a RocksDB (native format or incremental checkpoint), \
+                 which Millpond cannot read yet; take a canonical savepoint instead",
+            ),
+            KeyedHandle::Changelog(_)
+            | KeyedHandle::InMemoryChanges { .. }
+            | KeyedHandle::ChangeFiles { .. } => Some(
+                "keyed state with a changelog, which Millpond cannot read; take a canonical \
+                 savepoint instead",
+            ),
+        }
+    }
+
+    /// The format, in words.
+    pub fn format(&self) -> &'static str {
+        match self.handle {
+            KeyedHandle::KeyGroups { kind, .. } => match kind {
+                KeyGroupsKind::Savepoint => "canonical",
+                KeyGroupsKind::V1 | KeyGroupsKind::V2 { .. } => "native heap",
+            },
+            KeyedHandle::Incremental(_) => "RocksDB",
+            KeyedHandle::Changelog(_)
+            | KeyedHandle::InMemoryChanges { .. }
+            | KeyedHandle::ChangeFiles { .. } => "changelog",
+        }
+    }
+
+    /// Opens the key groups of `wanted`, or all; `None` if the part has none of them.
+    ///
+    /// # Errors
+    ///
+    /// Snapshot: not covered, damaged, or not to be read.
+    pub fn open(&self, wanted: Option<KeyGroupRange>) -> Result<Option<KeyedReader>, Error> {
+        let loaded = self.operator.snapshot.loaded();
+        if let Some(what) = self.unreadable_because() {
+            let error = millpond_snapshot::Error::unsupported(what);
+            return Err(error.in_file(&loaded.metadata_file).into());
+        }
+        let Some(wanted) = wanted.or_else(|| self.key_groups()) else {
+            return Ok(None);
+        };
+        let max_parallelism = self.operator.state.max_parallelism;
+        Ok(loaded.open_keyed(self.handle, wanted, max_parallelism)?)
+    }
+
+    /// Returns the header: also of files of a RocksDB, whose entries cannot be read.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); `None` if there is no header to be read.
+    pub fn header(&self) -> Result<Option<KeyedHeader>, Error> {
+        let loaded = self.operator.snapshot.loaded();
+        match self.handle {
+            KeyedHandle::KeyGroups { .. } => {
+                Ok(self.open(None)?.map(|reader| reader.header().clone()))
+            }
+            KeyedHandle::Incremental(handle) => {
+                let source = loaded.open(&handle.meta)?;
+                let bytes = source.read_all()?;
+                let mut input = millpond_serializer::ByteReader::new(&bytes);
+                let header = KeyedHeader::read(&mut input);
+                Ok(Some(header.map_err(|error| error.in_file(source.name()))?))
+            }
+            KeyedHandle::Changelog(_)
+            | KeyedHandle::InMemoryChanges { .. }
+            | KeyedHandle::ChangeFiles { .. } => Ok(None),
+        }
+    }
+
+    /// Cuts the part into pieces of whole key groups, about `piece_bytes` each.
+    ///
+    /// A part that cannot be read is one piece: opening it says why.
+    pub fn pieces(&self, piece_bytes: u64) -> Vec<Piece<'a>> {
+        let whole = |range| vec![Piece::new(*self, range, self.bytes())];
+        let (KeyedHandle::KeyGroups { groups, stream, .. }, Some(range)) =
+            (self.handle, self.key_groups())
+        else {
+            return self.key_groups().map(whole).unwrap_or_default();
+        };
+        let mut sizes = sizes_of(&groups.offsets, stream);
+        sizes.truncate(range.len());
+        let mut pieces = Vec::new();
+        let (mut first, mut bytes) = (range.first(), 0);
+        for (group, size) in range.iter().zip(sizes) {
+            bytes += size;
+            if bytes >= piece_bytes || group == range.last() {
+                let range = KeyGroupRange::new(first, group);
+                pieces.push(Piece::new(*self, range, bytes));
+                (first, bytes) = (KeyGroup(group.0.saturating_add(1)), 0);
+            }
+        }
+        pieces
+    }
+}
+
+/// The bytes of each key group, as far as the offsets tell; 0 for those that are empty or wrong.
+pub(crate) fn sizes_of(offsets: &[i64], stream: &StreamHandle) -> Vec<u64> {
+    let end = stream.size();
+    let mut starts: Vec<u64> = offsets
+        .iter()
+        .filter_map(|offset| u64::try_from(*offset).ok())
+        .filter(|offset| (1..end).contains(offset))
+        .collect();
+    starts.sort_unstable();
+    let size = |offset: i64| {
+        let start = u64::try_from(offset).ok().filter(|start| *start > 0)?;
+        let behind = starts.partition_point(|other| *other <= start);
+        let next = starts.get(behind).copied().unwrap_or(end);
+        Some(next.saturating_sub(start))
+    };
+    offsets
+        .iter()
+        .map(|offset| size(*offset).unwrap_or(0))
+        .collect()
+}
