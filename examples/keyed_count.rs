@@ -80,7 +80,7 @@ struct Numbers<T> {
 
 impl<T: Data> Numbers<T> {
     fn open(
-        context: &mut SourceFunctionContext<'_>,
+        context: &mut FunctionOpenContext<'_>,
         arguments: &Arguments,
         record: fn(u64, u64) -> T,
     ) -> FunctionResult<Self> {

@@ -240,7 +240,7 @@ struct Lists {
 }
 
 impl Lists {
-    fn open(context: &mut ProcessOpenContext<'_>) -> FunctionResult<Self> {
+    fn open(context: &mut FunctionOpenContext<'_>) -> FunctionResult<Self> {
         let mut pairs = context.union_list_state("pairs")?;
         // A union list is the sum of what its subtasks hold.
         if context.info().subtask != 0 {

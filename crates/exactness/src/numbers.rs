@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use millpond::prelude::{
-    Collector, FunctionResult, InputStatus, OperatorListState, SourceFunction,
-    SourceFunctionContext,
+    Collector, FunctionOpenContext, FunctionResult, InputStatus, OperatorListState, SourceFunction,
 };
 use millpond::types::Clock;
 use millpond_exactness::workload::{Event, Input, SPLITS, event};
@@ -29,7 +28,7 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     pub(crate) fn open(
-        context: &mut SourceFunctionContext<'_>,
+        context: &mut FunctionOpenContext<'_>,
         arguments: &Arguments,
     ) -> FunctionResult<Self> {
         let offsets = context.operator_list_state::<i64>("offsets")?;

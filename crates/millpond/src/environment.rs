@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millpond_job::NodeKind;
+use millpond_operator::functions::FunctionOpenContext;
 use millpond_operator::source::{
-    Source, SourceFunction, SourceFunctionContext, SourceFunctionOperator, SourceReaderOperator,
-    source_coordinator,
+    Source, SourceFunction, SourceFunctionOperator, SourceReaderOperator, source_coordinator,
 };
 use millpond_operator::{Data, OperatorFactory, Result as FunctionResult};
 use millpond_types::config::{CONFIGURATION_VARIABLE, Configuration, options};
@@ -174,7 +174,7 @@ impl Environment {
     pub fn add_source<F: SourceFunction>(
         &self,
         name: &str,
-        open: impl Fn(&mut SourceFunctionContext<'_>) -> FunctionResult<F> + Send + Sync + 'static,
+        open: impl Fn(&mut FunctionOpenContext<'_>) -> FunctionResult<F> + Send + Sync + 'static,
     ) -> DataStream<F::Out> {
         let open = Arc::new(open);
         let operator: OperatorFactory =

@@ -46,6 +46,7 @@
 //! ```
 
 mod config_file;
+mod connected;
 mod environment;
 mod error;
 mod execute;
@@ -54,12 +55,18 @@ mod job_options;
 mod plan;
 pub mod prelude;
 mod stream;
+mod windowed;
 
+pub use connected::{
+    BroadcastConnectedStream, BroadcastStream, Connect, ConnectedStreams,
+    KeyedBroadcastConnectedStream, KeyedConnectedStreams,
+};
 pub use environment::Environment;
 pub use error::{Error, Result};
 pub use execute::JobResult;
 pub use job_client::JobClient;
-pub use stream::{DataStream, DataStreamSink, KeyedStream, WindowedStream};
+pub use stream::{DataStream, DataStreamSink, KeyedStream};
+pub use windowed::{EvictingWindowedStream, WindowedStream};
 
 pub use millpond_connectors as connectors;
 pub use millpond_operator as operator;

@@ -4,11 +4,30 @@ pub use std::time::Duration;
 
 pub use crate::{DataStream, Environment, KeyedStream};
 pub use millpond_connectors::{DiscardSink, FileSink, FileSource, GeneratorSource, PrintSink};
-pub use millpond_operator::functions::{
-    KeyedContext, KeyedOpenContext, KeyedProcessFunction, ProcessContext, ProcessFunction,
-    ProcessOpenContext, TumblingEventTimeWindows, WatermarkStrategy,
+pub use millpond_operator::functions::broadcast::{
+    BroadcastContext, BroadcastProcessFunction, KeyedBroadcastContext,
+    KeyedBroadcastProcessFunction, KeyedReadOnlyContext, MapStateDescriptor, ReadOnlyContext,
 };
-pub use millpond_operator::source::{InputStatus, SourceFunction, SourceFunctionContext};
+pub use millpond_operator::functions::co::{CoProcessFunction, KeyedCoProcessFunction};
+pub use millpond_operator::functions::window::trigger::{
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, EventTimeTrigger,
+    NeverTrigger, ProcessingTimeTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
+};
+pub use millpond_operator::functions::window::{
+    CountEvictor, EventTimeSessionWindows, Evictor, GlobalWindows, PerWindow,
+    ProcessWindowFunction, ProcessingTimeSessionWindows, SlidingEventTimeWindows,
+    SlidingProcessingTimeWindows, TimeEvictor, TumblingEventTimeWindows,
+    TumblingProcessingTimeWindows, Window, WindowAssigner, WindowContext, WindowOpenContext,
+    WindowStates,
+};
+pub use millpond_operator::functions::{
+    FunctionOpenContext, KeyedContext, KeyedOpenContext, KeyedProcessFunction, ProcessContext,
+    ProcessFunction, TimeDomain, WatermarkStrategy,
+};
+pub use millpond_operator::source::{InputStatus, SourceFunction};
 pub use millpond_operator::{Collector, FunctionError, Result as FunctionResult, SideTag};
-pub use millpond_serializer::{FlinkKey, FlinkType, TimeWindow};
-pub use millpond_state::{ListState, MapState, OperatorListState, ReducingState, ValueState};
+pub use millpond_serializer::{FlinkKey, FlinkType, GlobalWindow, TimeWindow};
+pub use millpond_state::{
+    AggregateFunction, BroadcastState, ListState, MapState, OperatorListState,
+    ReadOnlyBroadcastState, ReducingState, ValueState,
+};

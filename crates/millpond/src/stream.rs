@@ -5,23 +5,29 @@ use std::sync::Arc;
 
 use millpond_connectors::PrintSink;
 use millpond_job::{ChainingStrategy, NodeId, NodeKind, Partitioner};
+use millpond_operator::functions::broadcast::MapStateDescriptor;
+use millpond_operator::functions::window::trigger::{CountTrigger, PurgingTrigger};
+use millpond_operator::functions::window::{CountEvictor, GlobalWindows, WindowAssigner};
 use millpond_operator::functions::{
-    FilterOperator, FlatMapOperator, KeyedOpenContext, KeyedProcessFunction, KeyedProcessOperator,
-    MapOperator, ProcessFunction, ProcessOpenContext, ProcessOperator, RunningReduce,
-    TumblingEventTimeWindows, WatermarkStrategy, WatermarksOperator, WindowReduceOperator,
+    FilterOperator, FlatMapOperator, FunctionOpenContext, KeyedOpenContext, KeyedProcessFunction,
+    KeyedProcessOperator, MapOperator, ProcessFunction, ProcessOperator, RunningReduce,
+    WatermarkStrategy, WatermarksOperator,
 };
 use millpond_operator::partition::{
-    ByKey, ByReference, ByValue, KeySelector, PartitionFactory, RoundRobin, ToAll, ToSubtask,
+    ByKey, ByReference, ByValue, KeySelector, NullByteKey, PartitionFactory, RoundRobin, ToAll,
+    ToSubtask,
 };
 use millpond_operator::sink::{Sink, SinkOperator};
 use millpond_operator::{
     BatchCodec, Data, Operator, OperatorFactory, Result as FunctionResult, SideTag,
 };
-use millpond_serializer::{FlinkKey, FlinkType, TimeWindow};
+use millpond_serializer::{FlinkKey, FlinkType};
 use millpond_types::OperatorId;
 
+use crate::connected::{BroadcastStream, Connect};
 use crate::environment::Environment;
 use crate::plan::{NewNode, Upstream};
+use crate::windowed::{EvictingWindowedStream, WindowedStream};
 
 /// A stream of records of one type.
 ///
@@ -69,12 +75,33 @@ impl<T: Data> DataStream<T> {
     }
 
     /// Adds an operator behind this stream.
-    fn transform<Out: Data>(&self, name: &str, operator: OperatorFactory) -> DataStream<Out> {
+    pub(crate) fn transform<Out: Data>(
+        &self,
+        name: &str,
+        operator: OperatorFactory,
+    ) -> DataStream<Out> {
         let node = self.add(name, NodeKind::Operator, operator);
         DataStream::of_node(self.env.clone(), node, None)
     }
 
     fn add(&self, name: &str, kind: NodeKind, operator: OperatorFactory) -> NodeId {
+        self.add_behind(name, kind, operator, self.inputs(0).collect())
+    }
+
+    /// The edges out of this stream into logical input `input` of an operator.
+    pub(crate) fn inputs(&self, input: usize) -> impl Iterator<Item = (usize, Upstream)> {
+        let upstreams = self.upstreams.iter();
+        upstreams.map(move |upstream| (input, upstream.clone()))
+    }
+
+    /// Adds an operator behind `inputs`.
+    pub(crate) fn add_behind(
+        &self,
+        name: &str,
+        kind: NodeKind,
+        operator: OperatorFactory,
+        inputs: Vec<(usize, Upstream)>,
+    ) -> NodeId {
         let new = NewNode {
             name: name.to_owned(),
             kind,
@@ -82,15 +109,14 @@ impl<T: Data> DataStream<T> {
             operator,
             coordinator: None,
         };
-        let inputs = self
-            .upstreams
-            .iter()
-            .map(|upstream| (0, upstream.clone()))
-            .collect();
         self.env
             .plan()
             .borrow_mut()
             .add(new, self.env.max_parallelism(), inputs)
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.env
     }
 
     /// One record in, one out.
@@ -132,7 +158,7 @@ impl<T: Data> DataStream<T> {
     /// User code with operator state; `open` makes it, once per subtask.
     pub fn process<F>(
         &self,
-        open: impl Fn(&mut ProcessOpenContext<'_>) -> FunctionResult<F> + Send + Sync + 'static,
+        open: impl Fn(&mut FunctionOpenContext<'_>) -> FunctionResult<F> + Send + Sync + 'static,
     ) -> DataStream<F::Out>
     where
         F: ProcessFunction<In = T>,
@@ -188,6 +214,14 @@ impl<T: Data> DataStream<T> {
         KeyedStream { stream, selector }
     }
 
+    /// Cuts all records into windows, in one subtask: there is no key to divide them by.
+    pub fn window_all<A: WindowAssigner<T>>(
+        &self,
+        assigner: A,
+    ) -> WindowedStream<T, NullByteKey, A, A::DefaultTrigger> {
+        self.keyed(NullByteKey).window(assigner).non_parallel()
+    }
+
     fn partitioned(&self, partitioner: Partitioner, partition: PartitionFactory) -> DataStream<T> {
         let mut stream = self.clone();
         for upstream in &mut stream.upstreams {
@@ -219,6 +253,21 @@ impl<T: Data> DataStream<T> {
     /// Subtask i to subtask i of the next operator, which must have the same parallelism.
     pub fn forward(&self) -> DataStream<T> {
         self.partitioned(Partitioner::Forward, to_one(|sender| sender))
+    }
+
+    /// Sends every record to every subtask of the next operator, which keeps what they make known
+    /// in the broadcast state of `descriptor`; see [`DataStream::connect`].
+    pub fn broadcast_with<K: FlinkType + Ord, V: FlinkType>(
+        &self,
+        descriptor: &MapStateDescriptor<K, V>,
+    ) -> BroadcastStream<T> {
+        BroadcastStream::new(self, descriptor)
+    }
+
+    /// Has the next operator hear another stream as well, of records of another type: one without
+    /// keys as this one, or one that is broadcast.
+    pub fn connect<Other: Connect<Self>>(&self, other: &Other) -> Other::Connected {
+        other.connect_to(self)
     }
 
     /// The records of both streams, in no order between them.
@@ -254,7 +303,9 @@ impl<T: Data> DataStream<T> {
     }
 }
 
-fn factory<O: Operator + 'static>(make: impl Fn() -> O + Send + Sync + 'static) -> OperatorFactory {
+pub(crate) fn factory<O: Operator + 'static>(
+    make: impl Fn() -> O + Send + Sync + 'static,
+) -> OperatorFactory {
     Arc::new(move || Box::new(make()))
 }
 
@@ -351,42 +402,45 @@ impl<T: Data, S: KeySelector<T>> KeyedStream<T, S> {
         stream.name("Keyed Reduce")
     }
 
-    /// Cuts the stream into windows of event time.
-    pub fn window(&self, windows: TumblingEventTimeWindows) -> WindowedStream<T, S> {
-        WindowedStream {
-            stream: self.stream.clone(),
-            selector: Arc::clone(&self.selector),
-            windows,
-        }
-    }
-}
-
-/// A keyed stream cut into windows.
-pub struct WindowedStream<T, S> {
-    stream: DataStream<T>,
-    selector: Arc<S>,
-    windows: TumblingEventTimeWindows,
-}
-
-impl<T: Data + FlinkType, S: KeySelector<T>> WindowedStream<T, S> {
-    /// Emits for every key and window what its records have been reduced to.
-    pub fn reduce(&self, reduce: impl Fn(&T, &T) -> T + Send + Sync + 'static) -> DataStream<T> {
-        self.reduce_with(reduce, |_, _, value| value)
+    /// Has the next operator hear another stream as well, of records of another type: one with the
+    /// same keys, or one that is broadcast.
+    pub fn connect<Other: Connect<Self>>(&self, other: &Other) -> Other::Connected {
+        other.connect_to(self)
     }
 
-    /// As [`WindowedStream::reduce`]; `emit` makes the result of key, window and reduced value.
-    pub fn reduce_with<Out: Data>(
+    pub(crate) fn partitioned(&self) -> &DataStream<T> {
+        &self.stream
+    }
+
+    pub(crate) fn selector(&self) -> &Arc<S> {
+        &self.selector
+    }
+
+    /// Cuts the records of each key into windows.
+    pub fn window<A: WindowAssigner<T>>(
         &self,
-        reduce: impl Fn(&T, &T) -> T + Send + Sync + 'static,
-        emit: impl Fn(&S::Key, TimeWindow, T) -> Out + Send + Sync + 'static,
-    ) -> DataStream<Out> {
-        let (reduce, emit) = (Arc::new(reduce), Arc::new(emit));
-        let (selector, windows) = (Arc::clone(&self.selector), self.windows);
-        let make = move || {
-            let (selector, reduce) = (Arc::clone(&selector), Arc::clone(&reduce));
-            WindowReduceOperator::new(selector, windows, reduce, Arc::clone(&emit))
-        };
-        self.stream
-            .transform("TumblingEventTimeWindows", factory(make))
+        assigner: A,
+    ) -> WindowedStream<T, S, A, A::DefaultTrigger> {
+        WindowedStream::new(self.stream.clone(), Arc::clone(&self.selector), assigner)
+    }
+
+    /// Cuts the records of each key into windows of `size` records.
+    pub fn count_window(
+        &self,
+        size: u32,
+    ) -> WindowedStream<T, S, GlobalWindows, PurgingTrigger<CountTrigger>> {
+        self.window(GlobalWindows::create())
+            .trigger(PurgingTrigger::of(CountTrigger::of(size)))
+    }
+
+    /// Takes the last `size` records of a key, whenever `slide` more have come.
+    pub fn count_window_sliding(
+        &self,
+        size: u32,
+        slide: u32,
+    ) -> EvictingWindowedStream<T, S, GlobalWindows, CountTrigger, CountEvictor> {
+        self.window(GlobalWindows::create())
+            .trigger(CountTrigger::of(slide))
+            .evictor(CountEvictor::of(size))
     }
 }

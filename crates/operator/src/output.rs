@@ -44,6 +44,12 @@ impl<T> SideTag<T> {
     }
 }
 
+impl<T> Clone for SideTag<T> {
+    fn clone(&self) -> Self {
+        SideTag::new(self.name)
+    }
+}
+
 /// The elements that an operator has made and that have not been carried on.
 #[derive(Default)]
 pub struct Output {

@@ -47,6 +47,18 @@ where
     }
 }
 
+/// Gives all records the same key, byte 0, as Flink does for windows over a whole stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NullByteKey;
+
+impl<T> KeySelector<T> for NullByteKey {
+    type Key = i8;
+
+    fn key<'a>(&self, _record: &'a T) -> Cow<'a, i8> {
+        Cow::Owned(0)
+    }
+}
+
 /// Takes batches ready to be sent: the receiving subtask and the records.
 pub type Sender<'a> = &'a mut dyn FnMut(u32, Box<dyn AnyBatch>);
 

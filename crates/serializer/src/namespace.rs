@@ -38,7 +38,7 @@ impl FlinkType for VoidNamespace {
 impl Namespace for VoidNamespace {}
 
 /// A window from `start` (included) to `end` (not included), both in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimeWindow {
     /// The first millisecond of the window.
     pub start: i64,

@@ -5,6 +5,7 @@
 //! snapshot is taken while records go on: [`KeyedBackend::freeze`] shares the tables in O(key
 //! groups), another thread writes them.
 
+mod aggregate_function;
 mod backend;
 mod broadcast_state;
 mod chunked;
@@ -31,6 +32,7 @@ mod table;
 mod timers;
 mod value_state;
 
+pub use aggregate_function::AggregateFunction;
 pub use backend::KeyedBackend;
 pub use broadcast_state::{BroadcastState, ReadOnlyBroadcastState};
 pub use error::{Error, ErrorKind, Result};

@@ -1,20 +1,23 @@
 //! Keyed process functions: user code with state and timers of the current key.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use millpond_serializer::{FlinkKey, FlinkType, VoidNamespace};
 use millpond_state::{
-    KeyedBackend, ListState, MapState, OperatorListState, OperatorStateBackend, ReducingState,
-    TimerHandle, TimerService, ValueState,
+    KeyedBackend, ListState, MapState, ReducingState, Timer, TimerHandle, ValueState,
 };
-use millpond_types::{CheckpointId, Clock, KeyGroup};
+use millpond_types::CheckpointId;
 
-use crate::batch::{Batch, Data, downcast};
-use crate::context::{OpenContext, SnapshotContext, SubtaskInfo};
+use crate::batch::{Data, downcast};
+use crate::context::{OpenContext, SnapshotContext};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::Result;
-use crate::functions::restore::{restore_keyed, restore_operator};
+use crate::functions::hooks::checkpoint_hooks;
+use crate::functions::keyed_core::{KeyedCore, TimeDomain};
+use crate::functions::open::FunctionOpenContext;
+use crate::functions::process::ProcessContext;
+use crate::functions::rows::Rows;
 use crate::operator::{Operator, OperatorSnapshot};
 use crate::output::{Collector, Output};
 use crate::partition::KeySelector;
@@ -56,42 +59,30 @@ pub trait KeyedProcessFunction: 'static {
         Ok(())
     }
 
-    /// A snapshot is about to be taken: bring operator state up to date.
-    ///
-    /// # Errors
-    ///
-    /// As [`KeyedProcessFunction::process_element`].
-    fn snapshot_state(&mut self, _checkpoint: CheckpointId) -> Result<()> {
-        Ok(())
-    }
-
-    /// A checkpoint is complete. Best effort: it may be skipped.
-    ///
-    /// # Errors
-    ///
-    /// As [`KeyedProcessFunction::process_element`].
-    fn notify_checkpoint_complete(&mut self, _checkpoint: CheckpointId) -> Result<()> {
-        Ok(())
-    }
+    checkpoint_hooks!();
 }
 
-/// Where a keyed function registers its state.
+/// Where a keyed function registers its state; also all that [`FunctionOpenContext`] is.
 pub struct KeyedOpenContext<'a, K: FlinkKey> {
-    info: &'a SubtaskInfo,
+    function: FunctionOpenContext<'a>,
     keyed: &'a KeyedBackend<K>,
-    operator: &'a OperatorStateBackend,
-    restored_checkpoint: Option<CheckpointId>,
 }
 
-impl<K: FlinkKey> KeyedOpenContext<'_, K> {
-    /// Which subtask this is.
-    pub fn info(&self) -> &SubtaskInfo {
-        self.info
+impl<'a, K: FlinkKey> Deref for KeyedOpenContext<'a, K> {
+    type Target = FunctionOpenContext<'a>;
+
+    fn deref(&self) -> &FunctionOpenContext<'a> {
+        &self.function
+    }
+}
+
+impl<'a, K: FlinkKey> KeyedOpenContext<'a, K> {
+    pub(crate) fn new(function: FunctionOpenContext<'a>, keyed: &'a KeyedBackend<K>) -> Self {
+        KeyedOpenContext { function, keyed }
     }
 
-    /// The snapshot that was restored, if one was.
-    pub fn restored_checkpoint(&self) -> Option<CheckpointId> {
-        self.restored_checkpoint
+    pub(crate) fn backend(&self) -> &'a KeyedBackend<K> {
+        self.keyed
     }
 
     /// One value per key.
@@ -136,36 +127,53 @@ impl<K: FlinkKey> KeyedOpenContext<'_, K> {
     ) -> Result<ReducingState<V>> {
         Ok(self.keyed.reducing_state(name, reduce)?)
     }
-
-    /// A list of the subtask whose elements are dealt out on restore.
-    ///
-    /// # Errors
-    ///
-    /// As [`KeyedOpenContext::value_state`].
-    pub fn operator_list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        Ok(self.operator.list_state(name)?)
-    }
-
-    /// A list of the subtask that every subtask gets whole on restore.
-    ///
-    /// # Errors
-    ///
-    /// As [`KeyedOpenContext::value_state`].
-    pub fn union_list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        Ok(self.operator.union_list_state(name)?)
-    }
 }
 
-/// What a keyed function may ask and do while it processes a record or timer.
+/// What a keyed function may ask and do while it processes a record or timer; also all that
+/// [`ProcessContext`] is.
 pub struct KeyedContext<'a, K: FlinkKey> {
+    process: ProcessContext<'a>,
     keyed: &'a KeyedBackend<K>,
     timers: &'a TimerHandle<VoidNamespace>,
-    clock: &'a dyn Clock,
-    timestamp: i64,
-    watermark: i64,
+    time_domain: Option<TimeDomain>,
 }
 
-impl<K: FlinkKey> KeyedContext<'_, K> {
+impl<'a, K: FlinkKey> Deref for KeyedContext<'a, K> {
+    type Target = ProcessContext<'a>;
+
+    fn deref(&self) -> &ProcessContext<'a> {
+        &self.process
+    }
+}
+
+impl<'a, K: FlinkKey> KeyedContext<'a, K> {
+    /// The context of records; [`KeyedContext::set_timestamp`] tells of which one.
+    pub(crate) fn of_records(core: &'a KeyedCore<K, VoidNamespace>) -> Self {
+        KeyedContext {
+            process: ProcessContext::new(&*core.clock, NO_TIMESTAMP, core.watermark),
+            keyed: &core.keyed,
+            timers: &core.handle,
+            time_domain: None,
+        }
+    }
+
+    /// The context of a timer.
+    pub(crate) fn of_timer(
+        core: &'a KeyedCore<K, VoidNamespace>,
+        timestamp: i64,
+        domain: TimeDomain,
+    ) -> Self {
+        let mut context = KeyedContext::of_records(core);
+        context.set_timestamp(timestamp);
+        context.time_domain = Some(domain);
+        context
+    }
+
+    #[inline]
+    pub(crate) fn set_timestamp(&mut self, timestamp: i64) {
+        self.process.set_timestamp(timestamp);
+    }
+
     /// The key of the record or timer.
     ///
     /// # Panics
@@ -177,19 +185,9 @@ impl<K: FlinkKey> KeyedContext<'_, K> {
             .expect("functions are called with a current key")
     }
 
-    /// The timestamp of the record or timer in milliseconds, if it has one.
-    pub fn timestamp(&self) -> Option<i64> {
-        (self.timestamp != NO_TIMESTAMP).then_some(self.timestamp)
-    }
-
-    /// The watermark in milliseconds; `i64::MIN` before the first.
-    pub fn current_watermark(&self) -> i64 {
-        self.watermark
-    }
-
-    /// The time of the machine in milliseconds since 1970.
-    pub fn current_processing_time(&self) -> i64 {
-        self.clock.now_ms() as i64
+    /// Which clock the timer goes by that has fired; `None` while a record is processed.
+    pub fn time_domain(&self) -> Option<TimeDomain> {
+        self.time_domain
     }
 
     /// Fires once the watermark reaches `timestamp`. One timer per key and timestamp.
@@ -215,62 +213,13 @@ impl<K: FlinkKey> KeyedContext<'_, K> {
     }
 }
 
-/// How many timers fire before other tasks have their turn.
-pub(crate) const TIMERS_PER_SLICE: usize = 1024;
-
-/// What is being fired.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Firing {
-    Nothing,
-    /// Event-time timers up to this watermark, which is then passed on.
-    Event(i64),
-    /// Processing-time timers up to this time.
-    Processing(i64),
-}
-
-struct Opened<F: KeyedProcessFunction> {
-    function: F,
-    keyed: KeyedBackend<F::Key>,
-    operator: OperatorStateBackend,
-    timers: TimerService<F::Key, VoidNamespace>,
-    handle: TimerHandle<VoidNamespace>,
-    clock: Arc<dyn Clock>,
-    max_parallelism: u32,
-}
-
 /// Runs a [`KeyedProcessFunction`].
 pub struct KeyedProcessOperator<F: KeyedProcessFunction, S, O> {
     open: Arc<O>,
     selector: Arc<S>,
-    opened: Option<Opened<F>>,
+    opened: Option<(KeyedCore<F::Key, VoidNamespace>, F)>,
     collector: Collector<F::Out>,
     waiting: Rows<F::In>,
-    firing: Firing,
-    watermark: i64,
-}
-
-/// The rest of a batch.
-struct Rows<T> {
-    rows: std::vec::IntoIter<T>,
-    key_groups: Vec<u16>,
-    timestamps: Vec<i64>,
-    next: usize,
-}
-
-impl<T> Rows<T> {
-    fn new(batch: Batch<T>) -> Self {
-        let Batch {
-            rows,
-            timestamps,
-            key_groups,
-        } = batch;
-        Rows {
-            rows: rows.into_iter(),
-            key_groups,
-            timestamps,
-            next: 0,
-        }
-    }
 }
 
 impl<F, S, O> KeyedProcessOperator<F, S, O>
@@ -286,118 +235,25 @@ where
             selector,
             opened: None,
             collector: Collector::default(),
-            waiting: Rows::new(Batch::default()),
-            firing: Firing::Nothing,
-            watermark: i64::MIN,
+            waiting: Rows::default(),
         }
     }
 
-    fn opened(&mut self) -> &mut Opened<F> {
+    fn opened(&mut self) -> &mut (KeyedCore<F::Key, VoidNamespace>, F) {
         self.opened.as_mut().expect("an operator is opened first")
     }
 
-    /// Has the state of a whole batch on its way to the caches before the first record needs it.
-    fn prefetch(&mut self, batch: &Batch<F::In>) {
-        let Some(opened) = &self.opened else { return };
-        if batch.key_groups.len() != batch.rows.len() {
-            return;
-        }
-        let keys: Vec<Cow<'_, F::Key>> = batch
-            .rows
-            .iter()
-            .map(|row| self.selector.key(row))
-            .collect();
-        let groups = batch.key_groups.iter().map(|group| KeyGroup(*group));
-        std::hint::black_box(
-            opened
-                .keyed
-                .prefetch(keys.iter().map(|key| &**key).zip(groups)),
-        );
-    }
-
     fn process_waiting(&mut self) -> Result<()> {
-        let Opened {
-            function,
-            keyed,
-            handle,
-            clock,
-            max_parallelism,
-            ..
-        } = self.opened.as_mut().expect("an operator is opened first");
-        let waiting = &mut self.waiting;
-        let has_timestamps = !waiting.timestamps.is_empty();
-        let mut context = KeyedContext {
-            keyed,
-            timers: handle,
-            clock: &**clock,
-            timestamp: NO_TIMESTAMP,
-            watermark: self.watermark,
-        };
+        let (core, function) = self.opened.as_mut().expect("an operator is opened first");
+        let mut context = KeyedContext::of_records(core);
         while !self.collector.is_full() {
-            let Some(row) = waiting.rows.next() else {
+            let Some(row) = self.waiting.next() else {
                 break;
             };
-            {
-                let key = self.selector.key(&row);
-                let group = match waiting.key_groups.get(waiting.next) {
-                    Some(group) => KeyGroup(*group),
-                    None => KeyGroup::of_hash(key.hash_code(), *max_parallelism),
-                };
-                keyed.set_current_key(&key, group);
-            }
-            if has_timestamps {
-                context.timestamp = waiting.timestamps[waiting.next];
-                self.collector.set_timestamp(context.timestamp);
-            }
-            waiting.next += 1;
-            function.process_element(row, &mut context, &mut self.collector)?;
-        }
-        if !has_timestamps {
-            self.collector.set_timestamp(NO_TIMESTAMP);
-        }
-        Ok(())
-    }
-
-    fn fire(&mut self, output: &mut Output) -> Result<()> {
-        let firing = self.firing;
-        // Timers may emit nothing: their number is bounded too.
-        for _ in 0..TIMERS_PER_SLICE {
-            if self.collector.is_full() {
-                break;
-            }
-            let watermark = self.watermark;
-            let opened = self.opened.as_mut().expect("an operator is opened first");
-            let timer = match firing {
-                Firing::Nothing => None,
-                Firing::Event(watermark) => opened.timers.pop_event_timer(watermark),
-                Firing::Processing(now) => opened.timers.pop_processing_timer(now),
-            };
-            let Some(timer) = timer else {
-                self.firing = Firing::Nothing;
-                break;
-            };
-            opened
-                .keyed
-                .set_current_key(&timer.key, opened.keyed.key_group(&timer.key));
-            let timestamp = match firing {
-                Firing::Event(_) => timer.timestamp,
-                Firing::Nothing | Firing::Processing(_) => NO_TIMESTAMP,
-            };
-            self.collector.set_timestamp(timestamp);
-            let mut context = KeyedContext {
-                keyed: &opened.keyed,
-                timers: &opened.handle,
-                clock: &*opened.clock,
-                timestamp,
-                watermark,
-            };
-            opened
-                .function
-                .on_timer(timer.timestamp, &mut context, &mut self.collector)?;
-        }
-        self.collector.flush(output);
-        if let (Firing::Event(watermark), Firing::Nothing) = (firing, self.firing) {
-            output.watermark(watermark);
+            core.set_key(&self.selector.key(&row.value), row.key_group);
+            context.set_timestamp(row.timestamp);
+            self.collector.set_timestamp(row.timestamp);
+            function.process_element(row.value, &mut context, &mut self.collector)?;
         }
         Ok(())
     }
@@ -410,33 +266,8 @@ where
     O: Fn(&mut KeyedOpenContext<'_, F::Key>) -> Result<F>,
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
-        let info = context.info;
-        let keyed = KeyedBackend::new(info.max_parallelism, info.key_groups());
-        let operator = OperatorStateBackend::new();
-        if let Some(restored) = &context.restored {
-            restore_keyed(&keyed, restored)?;
-            restore_operator(&operator, restored)?;
-        }
-        let mut open = KeyedOpenContext {
-            info: &info,
-            keyed: &keyed,
-            operator: &operator,
-            restored_checkpoint: context
-                .restored
-                .as_ref()
-                .map(|restored| restored.checkpoint),
-        };
-        let function = (self.open)(&mut open)?;
-        let timers = keyed.timers("user-timers")?;
-        self.opened = Some(Opened {
-            function,
-            handle: timers.handle(),
-            timers,
-            keyed,
-            operator,
-            clock: context.clock,
-            max_parallelism: info.max_parallelism,
-        });
+        let opened = KeyedCore::open(&context, "user-timers", |open| (self.open)(open))?;
+        self.opened = Some(opened);
         Ok(())
     }
 
@@ -444,13 +275,14 @@ where
         match element {
             Element::Records(batch) => {
                 let batch = downcast(batch);
-                self.prefetch(&batch);
+                if let Some((core, _)) = &self.opened {
+                    core.prefetch(&batch, &*self.selector);
+                }
                 self.waiting = Rows::new(batch);
                 self.resume(output)
             }
             Element::Watermark(watermark) => {
-                self.watermark = watermark;
-                self.firing = Firing::Event(watermark);
+                self.opened().0.advance_watermark(watermark);
                 self.resume(output)
             }
             Element::Idle(_) | Element::EndOfData => Ok(()),
@@ -458,47 +290,56 @@ where
     }
 
     fn is_paused(&self) -> bool {
-        self.waiting.rows.len() > 0 || self.firing != Firing::Nothing
+        let firing = self
+            .opened
+            .as_ref()
+            .is_some_and(|(core, _)| core.is_firing());
+        !self.waiting.is_empty() || firing
     }
 
     fn resume(&mut self, output: &mut Output) -> Result<()> {
-        if self.waiting.rows.len() > 0 {
+        if !self.waiting.is_empty() {
             self.process_waiting()?;
             self.collector.flush(output);
             return Ok(());
         }
-        self.fire(output)
+        let (core, function) = self.opened.as_mut().expect("an operator is opened first");
+        let on_timer = |core: &KeyedCore<F::Key, VoidNamespace>,
+                        timer: Timer<F::Key>,
+                        domain: TimeDomain,
+                        out: &mut Collector<F::Out>| {
+            let mut context = KeyedContext::of_timer(core, timer.timestamp, domain);
+            function.on_timer(timer.timestamp, &mut context, out)
+        };
+        core.fire(&mut self.collector, output, on_timer)
     }
 
     fn next_processing_time(&self) -> Option<u64> {
-        let next = self.opened.as_ref()?.timers.next_processing_time()?;
-        Some(next.max(0) as u64)
+        self.opened.as_ref()?.0.next_processing_time()
     }
 
     fn on_processing_time(&mut self, now_ms: u64, output: &mut Output) -> Result<()> {
-        self.firing = Firing::Processing(now_ms as i64);
+        self.opened().0.advance_processing_time(now_ms);
         self.resume(output)
     }
 
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {
-        let opened = self.opened();
-        opened.function.snapshot_state(context.id)?;
-        Ok(OperatorSnapshot {
-            keyed: Some(opened.keyed.freeze()),
-            operator: Some(opened.operator.freeze()),
-            ..OperatorSnapshot::default()
-        })
+        let (core, function) = self.opened();
+        function.snapshot_state(context.id)?;
+        Ok(core.snapshot())
     }
 
     fn notify_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {
-        self.opened()
-            .function
-            .notify_checkpoint_complete(checkpoint)
+        self.opened().1.notify_checkpoint_complete(checkpoint)
+    }
+
+    fn notify_aborted(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        self.opened().1.notify_checkpoint_aborted(checkpoint)
     }
 
     fn maintain(&mut self) -> bool {
         self.opened
             .as_ref()
-            .is_some_and(|opened| opened.keyed.maintain())
+            .is_some_and(|(core, _)| core.keyed.maintain())
     }
 }

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use millpond_serializer::FlinkType;
-use millpond_state::{OperatorListState, OperatorStateBackend};
+use millpond_state::OperatorStateBackend;
 use millpond_types::{CheckpointId, Clock};
 
-use crate::batch::{Batch, Data, downcast};
-use crate::context::{OpenContext, Restores, SnapshotContext, SubtaskInfo};
+use crate::batch::{Data, downcast};
+use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::Result;
+use crate::functions::hooks::checkpoint_hooks;
+use crate::functions::open::FunctionOpenContext;
 use crate::functions::restore::restore_operator;
+use crate::functions::rows::Rows;
 use crate::operator::{Operator, OperatorSnapshot};
 use crate::output::{Collector, Output};
 
@@ -42,34 +44,31 @@ pub trait ProcessFunction: 'static {
         Ok(())
     }
 
-    /// A snapshot is about to be taken: bring operator state up to date.
-    ///
-    /// # Errors
-    ///
-    /// As [`ProcessFunction::process_element`].
-    fn snapshot_state(&mut self, _checkpoint: CheckpointId) -> Result<()> {
-        Ok(())
-    }
-
-    /// A checkpoint is complete. Best effort: it may be skipped.
-    ///
-    /// # Errors
-    ///
-    /// As [`ProcessFunction::process_element`].
-    fn notify_checkpoint_complete(&mut self, _checkpoint: CheckpointId) -> Result<()> {
-        Ok(())
-    }
+    checkpoint_hooks!();
 }
 
-/// What a process function may ask about the record.
+/// What a function may ask about the record or timer that it processes.
 pub struct ProcessContext<'a> {
     clock: &'a dyn Clock,
     timestamp: i64,
     watermark: i64,
 }
 
-impl ProcessContext<'_> {
-    /// The timestamp of the record in milliseconds, if it has one.
+impl<'a> ProcessContext<'a> {
+    pub(crate) fn new(clock: &'a dyn Clock, timestamp: i64, watermark: i64) -> Self {
+        ProcessContext {
+            clock,
+            timestamp,
+            watermark,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn set_timestamp(&mut self, timestamp: i64) {
+        self.timestamp = timestamp;
+    }
+
+    /// The timestamp of the record or timer in milliseconds, if it has one.
     pub fn timestamp(&self) -> Option<i64> {
         (self.timestamp != NO_TIMESTAMP).then_some(self.timestamp)
     }
@@ -85,55 +84,6 @@ impl ProcessContext<'_> {
     }
 }
 
-/// Where a function without keys registers its state.
-pub struct ProcessOpenContext<'a> {
-    info: &'a SubtaskInfo,
-    operator: &'a OperatorStateBackend,
-    restored_checkpoint: Option<CheckpointId>,
-}
-
-impl<'a> ProcessOpenContext<'a> {
-    pub(crate) fn new(
-        info: &'a SubtaskInfo,
-        operator: &'a OperatorStateBackend,
-        restored_checkpoint: Option<CheckpointId>,
-    ) -> Self {
-        ProcessOpenContext {
-            info,
-            operator,
-            restored_checkpoint,
-        }
-    }
-
-    /// Which subtask this is.
-    pub fn info(&self) -> &SubtaskInfo {
-        self.info
-    }
-
-    /// The snapshot that was restored, if one was.
-    pub fn restored_checkpoint(&self) -> Option<CheckpointId> {
-        self.restored_checkpoint
-    }
-
-    /// A list of the subtask whose elements are dealt out on restore.
-    ///
-    /// # Errors
-    ///
-    /// The name is taken, or restored state of this name has another type.
-    pub fn operator_list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        Ok(self.operator.list_state(name)?)
-    }
-
-    /// A list of the subtask that every subtask gets whole on restore.
-    ///
-    /// # Errors
-    ///
-    /// As [`ProcessOpenContext::operator_list_state`].
-    pub fn union_list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        Ok(self.operator.union_list_state(name)?)
-    }
-}
-
 struct Opened<F> {
     function: F,
     operator: OperatorStateBackend,
@@ -145,15 +95,14 @@ pub struct ProcessOperator<F: ProcessFunction, O> {
     open: Arc<O>,
     opened: Option<Opened<F>>,
     collector: Collector<F::Out>,
-    rows: std::vec::IntoIter<F::In>,
-    timestamps: std::vec::IntoIter<i64>,
+    waiting: Rows<F::In>,
     watermark: i64,
 }
 
 impl<F, O> ProcessOperator<F, O>
 where
     F: ProcessFunction,
-    O: Fn(&mut ProcessOpenContext<'_>) -> Result<F>,
+    O: Fn(&mut FunctionOpenContext<'_>) -> Result<F>,
 {
     /// Runs the function that `open` makes.
     pub fn new(open: Arc<O>) -> Self {
@@ -161,8 +110,7 @@ where
             open,
             opened: None,
             collector: Collector::default(),
-            rows: Vec::new().into_iter(),
-            timestamps: Vec::new().into_iter(),
+            waiting: Rows::default(),
             watermark: i64::MIN,
         }
     }
@@ -175,7 +123,7 @@ where
 impl<F, O> Operator for ProcessOperator<F, O>
 where
     F: ProcessFunction,
-    O: Fn(&mut ProcessOpenContext<'_>) -> Result<F>,
+    O: Fn(&mut FunctionOpenContext<'_>) -> Result<F>,
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
         context.check_restored(Restores::OperatorState)?;
@@ -183,12 +131,7 @@ where
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;
         }
-        let restored_checkpoint = context
-            .restored
-            .as_ref()
-            .map(|restored| restored.checkpoint);
-        let mut open = ProcessOpenContext::new(&context.info, &operator, restored_checkpoint);
-        let function = (self.open)(&mut open)?;
+        let function = (self.open)(&mut FunctionOpenContext::new(&context, &operator))?;
         self.opened = Some(Opened {
             function,
             operator,
@@ -200,11 +143,7 @@ where
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
         match element {
             Element::Records(batch) => {
-                let Batch {
-                    rows, timestamps, ..
-                } = downcast::<F::In>(batch);
-                self.rows = rows.into_iter();
-                self.timestamps = timestamps.into_iter();
+                self.waiting = Rows::new(downcast(batch));
                 self.resume(output)
             }
             Element::Watermark(watermark) => {
@@ -217,23 +156,21 @@ where
     }
 
     fn is_paused(&self) -> bool {
-        self.rows.len() > 0
+        !self.waiting.is_empty()
     }
 
     fn resume(&mut self, output: &mut Output) -> Result<()> {
         let opened = self.opened.as_mut().expect("an operator is opened first");
-        let mut context = ProcessContext {
-            clock: &*opened.clock,
-            timestamp: NO_TIMESTAMP,
-            watermark: self.watermark,
-        };
+        let mut context = ProcessContext::new(&*opened.clock, NO_TIMESTAMP, self.watermark);
         while !self.collector.is_full() {
-            let Some(row) = self.rows.next() else { break };
-            context.timestamp = self.timestamps.next().unwrap_or(NO_TIMESTAMP);
-            self.collector.set_timestamp(context.timestamp);
+            let Some(row) = self.waiting.next() else {
+                break;
+            };
+            context.set_timestamp(row.timestamp);
+            self.collector.set_timestamp(row.timestamp);
             opened
                 .function
-                .process_element(row, &context, &mut self.collector)?;
+                .process_element(row.value, &context, &mut self.collector)?;
         }
         self.collector.flush(output);
         Ok(())
@@ -260,5 +197,8 @@ where
         self.opened()
             .function
             .notify_checkpoint_complete(checkpoint)
+    }
+    fn notify_aborted(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        self.opened().function.notify_checkpoint_aborted(checkpoint)
     }
 }

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use millpond_serializer::FlinkType;
-use millpond_state::{OperatorListState, OperatorStateBackend};
-use millpond_types::{CheckpointId, Clock};
+use millpond_state::OperatorStateBackend;
+use millpond_types::CheckpointId;
 
 use crate::batch::Data;
-use crate::context::{OpenContext, Restores, SnapshotContext, SubtaskInfo};
+use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::Element;
 use crate::error::Result;
+use crate::functions::FunctionOpenContext;
+use crate::functions::hooks::checkpoint_listener;
 use crate::functions::restore::restore_operator;
 use crate::operator::{Operator, OperatorSnapshot};
 use crate::output::{Collector, Output};
@@ -34,6 +35,8 @@ pub trait SourceFunction: 'static {
     /// As [`SourceFunction::poll_next`].
     fn snapshot_state(&mut self, checkpoint: CheckpointId) -> Result<()>;
 
+    checkpoint_listener!();
+
     /// How many records it could emit and has not, if it knows (Flink's `pendingRecords`).
     fn pending_records(&self) -> Option<u64> {
         None
@@ -42,49 +45,6 @@ pub trait SourceFunction: 'static {
     /// The positions for people, one line per split.
     fn positions(&self) -> Vec<String> {
         Vec::new()
-    }
-}
-
-/// Where a source function registers its state.
-pub struct SourceFunctionContext<'a> {
-    info: &'a SubtaskInfo,
-    operator: &'a OperatorStateBackend,
-    clock: &'a Arc<dyn Clock>,
-    restored_checkpoint: Option<CheckpointId>,
-}
-
-impl SourceFunctionContext<'_> {
-    /// Which subtask this is.
-    pub fn info(&self) -> &SubtaskInfo {
-        self.info
-    }
-
-    /// The clock.
-    pub fn clock(&self) -> Arc<dyn Clock> {
-        Arc::clone(self.clock)
-    }
-
-    /// The snapshot that was restored, if one was.
-    pub fn restored_checkpoint(&self) -> Option<CheckpointId> {
-        self.restored_checkpoint
-    }
-
-    /// A list of the subtask whose elements are dealt out on restore.
-    ///
-    /// # Errors
-    ///
-    /// The name is taken, or restored state of this name has another type.
-    pub fn operator_list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        Ok(self.operator.list_state(name)?)
-    }
-
-    /// A list of the subtask that every subtask gets whole on restore.
-    ///
-    /// # Errors
-    ///
-    /// As [`SourceFunctionContext::operator_list_state`].
-    pub fn union_list_state<T: FlinkType>(&self, name: &str) -> Result<OperatorListState<T>> {
-        Ok(self.operator.union_list_state(name)?)
     }
 }
 
@@ -98,7 +58,7 @@ pub struct SourceFunctionOperator<F: SourceFunction, O> {
 impl<F, O> SourceFunctionOperator<F, O>
 where
     F: SourceFunction,
-    O: Fn(&mut SourceFunctionContext<'_>) -> Result<F>,
+    O: Fn(&mut FunctionOpenContext<'_>) -> Result<F>,
 {
     /// Runs the function that `open` makes.
     pub fn new(open: Arc<O>) -> Self {
@@ -113,7 +73,7 @@ where
 impl<F, O> Operator for SourceFunctionOperator<F, O>
 where
     F: SourceFunction,
-    O: Fn(&mut SourceFunctionContext<'_>) -> Result<F>,
+    O: Fn(&mut FunctionOpenContext<'_>) -> Result<F>,
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
         context.check_restored(Restores::OperatorState)?;
@@ -121,16 +81,7 @@ where
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;
         }
-        let mut open = SourceFunctionContext {
-            info: &context.info,
-            operator: &operator,
-            clock: &context.clock,
-            restored_checkpoint: context
-                .restored
-                .as_ref()
-                .map(|restored| restored.checkpoint),
-        };
-        let function = (self.open)(&mut open)?;
+        let function = (self.open)(&mut FunctionOpenContext::new(&context, &operator))?;
         self.opened = Some((function, operator));
         Ok(())
     }
@@ -160,5 +111,14 @@ where
             positions: function.positions(),
             ..OperatorSnapshot::default()
         })
+    }
+    fn notify_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        let (function, _) = self.opened.as_mut().expect("an operator is opened first");
+        function.notify_checkpoint_complete(checkpoint)
+    }
+
+    fn notify_aborted(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        let (function, _) = self.opened.as_mut().expect("an operator is opened first");
+        function.notify_checkpoint_aborted(checkpoint)
     }
 }

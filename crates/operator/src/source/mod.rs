@@ -8,7 +8,7 @@
 mod function;
 mod reader;
 
-pub use function::{SourceFunction, SourceFunctionContext, SourceFunctionOperator};
+pub use function::{SourceFunction, SourceFunctionOperator};
 pub use reader::{
     Boundedness, ReaderContext, Source, SourceCoordinator, SourceCoordinatorFactory, SourceReader,
     SourceReaderOperator, SourceSplit, SplitEnumerator, source_coordinator,

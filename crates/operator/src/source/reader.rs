@@ -121,6 +121,15 @@ pub trait SourceReader<T, S> {
     fn notify_checkpoint_complete(&mut self, _checkpoint: CheckpointId) -> Result<()> {
         Ok(())
     }
+
+    /// A checkpoint will never be complete. Best effort: it may be skipped.
+    ///
+    /// # Errors
+    ///
+    /// As [`SourceReader::poll_next`].
+    fn notify_checkpoint_aborted(&mut self, _checkpoint: CheckpointId) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A source.
@@ -336,5 +345,8 @@ impl<S: Source> Operator for SourceReaderOperator<S> {
 
     fn notify_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {
         self.opened().reader.notify_checkpoint_complete(checkpoint)
+    }
+    fn notify_aborted(&mut self, checkpoint: CheckpointId) -> Result<()> {
+        self.opened().reader.notify_checkpoint_aborted(checkpoint)
     }
 }
