@@ -151,6 +151,7 @@ fn subtask_record(index: u32, part: Option<&OperatorAcknowledgement>) -> Subtask
         return SubtaskRecord {
             index,
             pending_transactions: false,
+            ended: false,
             positions: Vec::new(),
             states: Vec::new(),
         };
@@ -158,6 +159,7 @@ fn subtask_record(index: u32, part: Option<&OperatorAcknowledgement>) -> Subtask
     SubtaskRecord {
         index,
         pending_transactions: part.pending_transactions,
+        ended: part.ended,
         positions: part.positions.clone(),
         states: part.states.clone(),
     }

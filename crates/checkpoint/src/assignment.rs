@@ -31,6 +31,9 @@ pub struct OperatorRestore {
     pub coordinator: Option<Vec<u8>>,
     /// All subtasks of the operator had finished: it has nothing to do any more.
     pub finished: bool,
+    /// The end of the input had been processed by those whose state this is: by this subtask if the
+    /// parallelism is that of the snapshot, else by all.
+    pub ended: bool,
 }
 
 impl OperatorRestore {
@@ -39,6 +42,7 @@ impl OperatorRestore {
         *self
             == OperatorRestore {
                 finished: self.finished,
+                ended: self.ended,
                 ..OperatorRestore::default()
             }
     }
@@ -95,7 +99,9 @@ impl RestorePlan {
             for operator in &vertex.operators {
                 if let Some(snapshot) = metadata.operator(operator.id) {
                     warnings.extend(check_kinds(snapshot, &operator.name, request)?);
-                    operators.insert(operator.id, assign(snapshot, vertex.parallelism, max));
+                    let mut subtasks = assign(snapshot, vertex.parallelism, max);
+                    mark_ended(&mut subtasks, ended(metadata, snapshot));
+                    operators.insert(operator.id, subtasks);
                 }
             }
         }
@@ -399,9 +405,37 @@ fn assign(
             operator,
             coordinator: coordinator.clone(),
             finished: snapshot.finished,
+            ended: false,
         }
     });
     subtasks.collect()
+}
+
+/// Which subtasks of an operator had processed the end of their input, by their index. Snapshots of
+/// Flink do not say so.
+fn ended(metadata: &Metadata, snapshot: &OperatorSnapshot) -> Vec<bool> {
+    let mut ended = vec![false; snapshot.parallelism as usize];
+    let trailer = metadata.trailer.as_ref();
+    let record = trailer.and_then(|trailer| trailer.operator(snapshot.id));
+    for subtask in record.iter().flat_map(|record| &record.subtasks) {
+        if let Some(ended) = ended.get_mut(subtask.index as usize) {
+            *ended = subtask.ended;
+        }
+    }
+    ended
+}
+
+/// Hands the marks on. After rescaling a subtask has the state of several others, so a mark counts
+/// only if all had it.
+fn mark_ended(subtasks: &mut [OperatorRestore], ended: Vec<bool>) {
+    if subtasks.len() == ended.len() {
+        for (subtask, ended) in subtasks.iter_mut().zip(ended) {
+            subtask.ended = ended;
+        }
+    } else {
+        let all = !ended.is_empty() && ended.iter().all(|ended| *ended);
+        subtasks.iter_mut().for_each(|subtask| subtask.ended = all);
+    }
 }
 
 #[cfg(test)]

@@ -647,6 +647,7 @@ impl World {
                 states: Vec::new(),
                 positions: Vec::new(),
                 pending_transactions: vertex == 1 && self.commits,
+                ended: false,
             }],
             metrics: Default::default(),
         }

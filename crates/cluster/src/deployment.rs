@@ -88,6 +88,7 @@ impl Deployment {
                         keyed: state.keyed.clone(),
                         operator: state.operator.clone(),
                         finished: state.finished,
+                        ended: state.ended,
                         allow_non_restored_state: from.allow_non_restored_state,
                     };
                     restore.states.insert((operator.id, subtask), restored);

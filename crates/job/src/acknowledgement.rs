@@ -22,6 +22,8 @@ pub struct OperatorAcknowledgement {
     /// Whether an exactly-once sink has transactions in this snapshot that are still to be
     /// committed.
     pub pending_transactions: bool,
+    /// Whether the end of its input has been processed, and with it the user's `finish`.
+    pub ended: bool,
 }
 
 /// One subtask's whole part of a checkpoint.

@@ -48,6 +48,9 @@ pub struct RestoredState {
     pub operator: Vec<OperatorStateHandle>,
     /// The operator had ended in the snapshot: a source has nothing to read any more.
     pub finished: bool,
+    /// The end of its input had been processed: [`Operator::finish`](crate::Operator::finish) has
+    /// been called.
+    pub ended: bool,
     /// Whether state that the operator has no place for may be dropped.
     pub allow_non_restored_state: bool,
 }

@@ -88,6 +88,16 @@ pub trait Operator {
         Ok(())
     }
 
+    /// All inputs have ended, as they had in the snapshot that it was restored from, and no record
+    /// has come since: what [`Operator::finish`] emitted then must not be emitted once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Operator::process`].
+    fn finish_again(&mut self, _output: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
     /// Freezes its state; what takes time happens in the image, on another thread.
     ///
     /// # Errors
@@ -135,6 +145,8 @@ pub struct OperatorSnapshot {
     pub pending_transactions: bool,
     /// The operator had ended in the snapshot that it was restored from, and says so again.
     pub finished: bool,
+    /// The end of its input has been processed: [`Operator::finish`] was called.
+    pub ended: bool,
     /// To be done in the background before the snapshot counts.
     pub durable: Vec<Durable>,
 }

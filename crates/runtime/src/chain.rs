@@ -18,6 +18,9 @@ pub(crate) struct Link {
     pub(crate) routes: Vec<Route>,
     /// It had ended in the snapshot that it was restored from.
     pub(crate) had_ended: bool,
+    /// The end of its input was processed before the snapshot that it was restored from, and no
+    /// record has come since: it is not to be finished once more.
+    pub(crate) had_finished: bool,
     inbox: VecDeque<(usize, Element)>,
     ended: bool,
 }
@@ -30,6 +33,7 @@ impl Link {
             operator,
             routes,
             had_ended: false,
+            had_finished: false,
             inbox: VecDeque::new(),
             ended: false,
         }
@@ -113,13 +117,21 @@ impl Chain {
         } else if let Some((input, element)) = link.inbox.pop_front() {
             match element {
                 Element::Records(_) | Element::Watermark(_) => {
+                    if matches!(element, Element::Records(_)) {
+                        // There is more input than there was: its end is another one.
+                        link.had_finished = false;
+                    }
                     link.operator.process(input, element, &mut self.output)?;
                 }
                 Element::Idle(_) => self.output.push(Port::Main, element),
                 Element::EndOfData => {
                     if !link.ended {
                         link.ended = true;
-                        link.operator.finish(&mut self.output)?;
+                        if link.had_finished {
+                            link.operator.finish_again(&mut self.output)?;
+                        } else {
+                            link.operator.finish(&mut self.output)?;
+                        }
                         self.output.push(Port::Main, Element::EndOfData);
                     }
                 }
@@ -195,6 +207,7 @@ impl Chain {
         let freeze = |link: &mut Link| {
             let mut snapshot = link.operator.snapshot(context)?;
             snapshot.finished = link.had_ended;
+            snapshot.ended = link.ended || link.had_finished;
             Ok((link.id, snapshot))
         };
         self.links.iter_mut().map(freeze).collect()

@@ -185,7 +185,10 @@ impl<'scope> Builder<'_, 'scope> {
                 self.routes(vertex, position, edges),
             );
             let restored = self.options.restore.state(operator.id, self.worker);
-            link.had_ended = restored.as_ref().is_some_and(|restored| restored.finished);
+            if let Some(restored) = &restored {
+                link.had_ended = restored.finished;
+                link.had_finished = restored.finished || restored.ended;
+            }
             let context = OpenContext {
                 info: self.options.subtask_info(vertex, operator, self.worker),
                 restored,

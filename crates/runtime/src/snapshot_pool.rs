@@ -212,6 +212,7 @@ impl StateWriter {
             states,
             positions: snapshot.positions,
             pending_transactions: snapshot.pending_transactions,
+            ended: snapshot.ended,
         })
     }
 

@@ -24,6 +24,7 @@
 //! | operators | i32 n: 16 bytes id, TEXT name, bool and TEXT uid, i32 n subtasks |
 //! | subtask | i32 index, bool pending transactions, i32 n TEXT positions, i32 n states |
 //! | state | TEXT name, i32 n: i32 key group, i64 entries, i64 bytes |
+//! | since version 2: subtasks that have processed the end of their input | i32 n: i32 position of the operator in the list above, i32 position of the subtask in the operator's list |
 //!
 //! How a lost trailer is found: bytes behind the metadata that begin like a trailer but do not
 //! end like one are damage. A file cut exactly between metadata and trailer looks like one that
@@ -45,7 +46,9 @@ use crate::{Error, Metadata, StreamHandle};
 
 const HEAD: [u8; 8] = *b"\x89MPTRL\r\n";
 const TAIL: [u8; 8] = *b"\x89MPEND\r\n";
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
+/// The first version.
+const FIRST_VERSION: i32 = 1;
 /// Fields 1 to 4 and the length of field 5.
 const BEFORE_CONTENT: usize = 8 + 4 + 8 + 8 + 4;
 /// Fields 6 to 8.
@@ -104,6 +107,9 @@ pub struct SubtaskRecord {
     pub index: u32,
     /// Whether an exactly-once sink has transactions in here that are still to be committed.
     pub pending_transactions: bool,
+    /// Whether it has processed the end of its input, and so called the user's `finish`. Never set
+    /// in trailers of version 1.
+    pub ended: bool,
     /// The positions of a source in words, one per split.
     pub positions: Vec<String>,
     /// How much each state holds.
@@ -188,9 +194,51 @@ impl Trailer {
                 .iter()
                 .for_each(|subtask| subtask.write(out));
         }
+        self.write_ended(out);
     }
 
-    fn read_content(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+    /// What version 2 appends.
+    fn write_ended(&self, out: &mut Vec<u8>) {
+        let ended = self.operators.iter().zip(0..).flat_map(|(operator, at)| {
+            let subtasks = operator.subtasks.iter().zip(0..);
+            let ended = subtasks.filter(|(subtask, _)| subtask.ended);
+            ended.map(move |(_, subtask)| (at, subtask))
+        });
+        let ended: Vec<(i32, i32)> = ended.collect();
+        out.put_count(ended.len());
+        for (operator, subtask) in ended {
+            out.put_i32(operator);
+            out.put_i32(subtask);
+        }
+    }
+
+    fn read_ended(&mut self, input: &mut ByteReader<'_>) -> Result<(), Error> {
+        let at = input.offset();
+        let ended = read_list(input, 8, |input| Ok((input.i32()?, input.i32()?)))?;
+        for (operator, subtask) in ended {
+            let found = usize::try_from(operator)
+                .ok()
+                .and_then(|operator| self.operators.get_mut(operator))
+                .zip(usize::try_from(subtask).ok())
+                .and_then(|(operator, subtask)| operator.subtasks.get_mut(subtask));
+            let Some(found) = found else {
+                let none = format!("subtask {subtask} of operator {operator}");
+                return Err(Error::corrupt(at, "a subtask in the trailer", none));
+            };
+            found.ended = true;
+        }
+        Ok(())
+    }
+
+    fn read_content(input: &mut ByteReader<'_>, version: i32) -> Result<Self, Error> {
+        let mut trailer = Self::read_first_content(input)?;
+        if version > FIRST_VERSION {
+            trailer.read_ended(input)?;
+        }
+        Ok(trailer)
+    }
+
+    fn read_first_content(input: &mut ByteReader<'_>) -> Result<Self, Error> {
         Ok(Trailer {
             millpond_version: text(input)?,
             job_id: JobId(id(input)?),
@@ -240,6 +288,7 @@ impl SubtaskRecord {
         Ok(SubtaskRecord {
             index: input.count(0)? as u32,
             pending_transactions: input.bool()?,
+            ended: false,
             positions: read_list(input, 4, text)?,
             states: read_list(input, 8, |input| {
                 Ok(StateRecord {
@@ -314,7 +363,7 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(&[u8], Option<Trailer>), Error> {
     let stated = ByteReader::at_offset(&whole[summed..], at).i64()? as u64;
     check_sum("trailer", start as u64, stated, checksum(&whole[..summed]))?;
     let version = input.i32()?;
-    if version < VERSION {
+    if version < FIRST_VERSION {
         let found = version.to_string();
         return Err(Error::corrupt(
             start as u64 + 8,
@@ -336,7 +385,8 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(&[u8], Option<Trailer>), Error> {
     let length = input.length()?;
     let offset = input.offset();
     // What later versions append to the content is left unread.
-    let trailer = Trailer::read_content(&mut ByteReader::at_offset(input.take(length)?, offset))?;
+    let mut content = ByteReader::at_offset(input.take(length)?, offset);
+    let trailer = Trailer::read_content(&mut content, version)?;
     Ok((body, Some(trailer)))
 }
 

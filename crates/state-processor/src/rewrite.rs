@@ -104,6 +104,9 @@ impl NewOperator {
             .subtasks
             .iter()
             .any(|subtask| subtask.pending_transactions);
+        // One mark does not say whose state it is; that of all does.
+        let ended = self.record.subtasks.len() == self.snapshot.parallelism as usize
+            && self.record.subtasks.iter().all(|subtask| subtask.ended);
         self.snapshot.parallelism = parallelism;
         self.snapshot.subtasks = (0..parallelism)
             .map(|index| (index, SubtaskSnapshot::default()))
@@ -111,6 +114,9 @@ impl NewOperator {
         self.record.subtasks.clear();
         if pending {
             self.subtask_record(0).pending_transactions = true;
+        }
+        if ended {
+            (0..parallelism).for_each(|index| self.subtask_record(index).ended = true);
         }
     }
 
@@ -135,6 +141,7 @@ impl NewOperator {
                 subtasks.push(SubtaskRecord {
                     index,
                     pending_transactions: false,
+                    ended: false,
                     positions: Vec::new(),
                     states: Vec::new(),
                 });

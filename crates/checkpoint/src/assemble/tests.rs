@@ -75,6 +75,7 @@ fn part(subtask: u32, finished: bool) -> SubtaskAcknowledgement {
             }],
             positions: vec!["flights.csv at line 12".to_owned()],
             pending_transactions: subtask == 1,
+            ended: subtask == 0,
         }],
         metrics: Default::default(),
     }
@@ -145,6 +146,7 @@ fn the_trailer_holds_what_the_format_cannot_say() {
     assert_eq!(names, [("source", Some("source")), ("map", None)]);
     let subtask = &trailer.operators[0].subtasks[0];
     assert_eq!(subtask.positions, ["flights.csv at line 12"]);
+    assert!(subtask.ended && !trailer.operators[0].subtasks[1].ended);
     let group = KeyGroupRecord {
         key_group: 2,
         entries: 3,

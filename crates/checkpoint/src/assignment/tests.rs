@@ -4,7 +4,10 @@
 use millpond_job::graph::{
     ChainingStrategy, NodeId, NodeKind, Partitioner, StreamEdge, StreamGraph, StreamNode,
 };
-use millpond_snapshot::{ChannelHandle, KeyGroupOffsets, KeyGroupsKind};
+use millpond_snapshot::{
+    ChannelHandle, KeyGroupOffsets, KeyGroupsKind, OperatorRecord, SubtaskRecord, Trailer,
+};
+use millpond_types::JobId;
 
 use super::*;
 
@@ -239,4 +242,54 @@ fn every_subtask_gets_the_state_of_the_coordinator() {
             .expect("is known");
         assert_eq!(restore.coordinator.as_ref(), Some(&data));
     }
+}
+
+/// A snapshot by Millpond of "counter" whose subtasks had processed the end of their input, or not.
+fn with_ends(ended: &[bool]) -> Metadata {
+    let id = OperatorId::of_uid("counter");
+    let mut metadata = snapshot(vec![OperatorSnapshot::new(id, ended.len() as u32, 128)]);
+    let subtasks = ended.iter().zip(0..).map(|(ended, index)| SubtaskRecord {
+        index,
+        pending_transactions: false,
+        ended: *ended,
+        positions: Vec::new(),
+        states: Vec::new(),
+    });
+    metadata.trailer = Some(Trailer {
+        millpond_version: "0.1.0".to_owned(),
+        job_id: JobId([0; 16]),
+        job_name: "job".to_owned(),
+        savepoint: false,
+        parent: None,
+        files: Vec::new(),
+        operators: vec![OperatorRecord {
+            id,
+            name: "counter".to_owned(),
+            uid: None,
+            subtasks: subtasks.collect(),
+        }],
+    });
+    metadata
+}
+
+#[test]
+fn the_mark_of_an_ended_subtask_counts_for_its_own_state_and_after_rescaling_if_all_had_it() {
+    let restored = |ended: &[bool]| -> Vec<bool> {
+        let plan = plan(&with_ends(ended), &graph(None), false).expect("fits");
+        (0..2)
+            .map(|subtask| plan.operator(OperatorId::of_uid("counter"), subtask))
+            .map(|restore| restore.is_some_and(|restore| restore.ended))
+            .collect()
+    };
+    assert_eq!(restored(&[true, false]), [true, false]);
+    assert_eq!(restored(&[true, true]), [true, true]);
+    assert_eq!(restored(&[true, true, false]), [false, false]);
+    assert_eq!(restored(&[true, true, true]), [true, true]);
+    assert_eq!(restored(&[true]), [true, true]);
+    // A snapshot by Flink.
+    let mut metadata = with_ends(&[true, true]);
+    metadata.trailer = None;
+    let plan = plan(&metadata, &graph(None), false).expect("fits");
+    let of_flink = plan.operator(OperatorId::of_uid("counter"), 0);
+    assert!(of_flink.is_some_and(|restore| !restore.ended));
 }

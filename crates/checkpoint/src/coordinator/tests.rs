@@ -130,6 +130,7 @@ impl Rig {
                 states: Vec::new(),
                 positions: Vec::new(),
                 pending_transactions: committing,
+                ended: false,
             }],
             metrics: Default::default(),
         };

@@ -200,6 +200,11 @@ impl<S: Sink> Operator for SinkOperator<S> {
         self.commit_up_to(CheckpointId::MAX)
     }
 
+    fn finish_again(&mut self, output: &mut Output) -> Result<()> {
+        // It emits nothing, and what it publishes is published once.
+        self.finish(output)
+    }
+
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {
         let durable = self.prepare(context.id)?;
         let pending: Vec<Vec<u8>> = self

@@ -281,6 +281,7 @@ impl<Out: Data> Driver<Out> {
                 keyed: keyed.clone(),
                 operator: copy.into_iter().collect(),
                 finished: false,
+                ended: false,
                 allow_non_restored_state: false,
             })
         };

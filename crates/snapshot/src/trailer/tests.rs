@@ -14,6 +14,7 @@ fn trailer() -> Trailer {
     let subtask = SubtaskRecord {
         index: 1,
         pending_transactions: false,
+        ended: true,
         positions: vec!["flights.csv at 17".to_owned()],
         states: vec![state],
     };
@@ -105,4 +106,44 @@ fn a_trailer_without_its_end_behind_properties_is_damage() {
     metadata.trailer = Some(trailer());
     let bytes = metadata.write().expect("short names");
     assert!(Metadata::read(&bytes[..bytes.len() - 1]).is_err());
+}
+
+#[test]
+fn a_trailer_of_version_1_says_of_no_subtask_that_it_has_ended() {
+    let body = metadata("millpond-0").write().expect("short names");
+    let mut first = trailer();
+    first.operators[0].subtasks[0].ended = false;
+    let mut with = body.clone();
+    first.append_to(&mut with);
+    // As version 1 wrote it: its number, without the count of ended subtasks at the end.
+    let (start, content_end) = (body.len(), with.len() - AFTER_CONTENT);
+    let mut old = with[..content_end - 4].to_vec();
+    old[start + 8..start + 12].copy_from_slice(&1i32.to_be_bytes());
+    let length = (content_end - 4 - start - BEFORE_CONTENT) as i32;
+    old[start + BEFORE_CONTENT - 4..start + BEFORE_CONTENT].copy_from_slice(&length.to_be_bytes());
+    let sum = checksum(&old[start..]);
+    let bytes = old.len() - start + AFTER_CONTENT;
+    old.put_i64(sum as i64);
+    old.put_i64(bytes as i64);
+    old.put(&TAIL);
+    assert_eq!(
+        Metadata::read(&old).expect("is known").trailer,
+        Some(first.clone())
+    );
+    // The mark of a subtask that does not exist is damage.
+    let mut wrong = with[..content_end].to_vec();
+    let count = wrong.len() - 4;
+    wrong[count..].copy_from_slice(&1i32.to_be_bytes());
+    wrong.put_i32(0);
+    wrong.put_i32(7);
+    let length = (wrong.len() - start - BEFORE_CONTENT) as i32;
+    wrong[start + BEFORE_CONTENT - 4..start + BEFORE_CONTENT]
+        .copy_from_slice(&length.to_be_bytes());
+    let sum = checksum(&wrong[start..]);
+    let bytes = wrong.len() - start + AFTER_CONTENT;
+    wrong.put_i64(sum as i64);
+    wrong.put_i64(bytes as i64);
+    wrong.put(&TAIL);
+    let error = Metadata::read(&wrong).expect_err("is none").to_string();
+    assert!(error.contains("subtask 7 of operator 0"), "{error}");
 }

@@ -83,6 +83,7 @@ fn with_trailer(golden: &Golden) -> Vec<u8> {
     let subtask = SubtaskRecord {
         index: 0,
         pending_transactions: true,
+        ended: true,
         positions: vec!["split 0 at 7".to_owned()],
         states: Vec::new(),
     };

@@ -1,0 +1,6 @@
+//! Whole attempts of small jobs, with the test in the place of the job master. Worker processes are
+//! those of the data plane, joined by sockets, inside the process of the test.
+
+mod cluster;
+mod ends;
+mod stages;
