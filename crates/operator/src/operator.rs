@@ -98,6 +98,20 @@ pub trait Operator {
         Ok(())
     }
 
+    /// Takes the results of work on threads of its own; called whenever the task is woken.
+    ///
+    /// # Errors
+    ///
+    /// That work has failed: the job fails.
+    fn poll_background(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether work on threads of its own is under way that the end of the job has to wait for.
+    fn has_background_work(&self) -> bool {
+        false
+    }
+
     /// Freezes its state; what takes time happens in the image, on another thread.
     ///
     /// # Errors
@@ -109,7 +123,7 @@ pub trait Operator {
     ///
     /// # Errors
     ///
-    /// A commit that failed for good: the job fails.
+    /// Whatever the user function returns: the job fails.
     fn notify_complete(&mut self, _checkpoint: CheckpointId) -> Result<()> {
         Ok(())
     }

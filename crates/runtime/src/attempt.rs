@@ -282,6 +282,10 @@ fn run(
                     worker.drop_dataflow(dataflow);
                 }
             });
+            // The attempt ends when what its operators do on other threads has ended.
+            if let Err(message) = contain(|| board.clear()) {
+                board.fail(None, message);
+            }
         },
     )?;
     let panicked = contain(|| guards.join().into_iter().filter(Result::is_err).count());
@@ -330,7 +334,8 @@ fn work(
     }
     let mut reported = std::time::Instant::now();
     while !board.control.is_cancelled() {
-        if !worker.has_dataflows() && board.last_snapshot.get().is_none() {
+        let waits = board.tend() || board.last_snapshot.get().is_some();
+        if !worker.has_dataflows() && !waits {
             break;
         }
         board.hear();

@@ -126,6 +126,30 @@ impl Board {
         self.activate_all();
     }
 
+    /// Looks after ended tasks, which the data plane runs no more: hears what they still do on other
+    /// threads.
+    ///
+    /// Returns whether a task does something that the end of the attempt has to wait for.
+    pub(crate) fn tend(&self) -> bool {
+        let mut waits = false;
+        for scheduled in self.tasks.borrow().iter() {
+            let mut task = scheduled.task.borrow_mut();
+            if task.has_ended()
+                && task.has_background_work()
+                && let Err(error) = task.poll_background()
+            {
+                self.fail(Some(task.name().to_owned()), error.chain());
+            }
+            waits |= task.has_background_work();
+        }
+        waits
+    }
+
+    /// Drops all tasks, which hold the board in turn: operators end their threads.
+    pub(crate) fn clear(&self) {
+        self.tasks.take().clear();
+    }
+
     /// Has every task run.
     pub(crate) fn activate_all(&self) {
         for scheduled in self.tasks.borrow().iter() {

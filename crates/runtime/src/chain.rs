@@ -213,6 +213,20 @@ impl Chain {
         self.links.iter_mut().map(freeze).collect()
     }
 
+    /// Takes the results of what operators do on other threads.
+    pub(crate) fn poll_background(&mut self) -> Result<(), FunctionError> {
+        self.links
+            .iter_mut()
+            .try_for_each(|link| link.operator.poll_background())
+    }
+
+    /// Whether an operator does something on another thread that the end has to wait for.
+    pub(crate) fn has_background_work(&self) -> bool {
+        self.links
+            .iter()
+            .any(|link| link.operator.has_background_work())
+    }
+
     /// The checkpoint is complete.
     pub(crate) fn notify_complete(&mut self, id: CheckpointId) -> Result<(), FunctionError> {
         self.links

@@ -188,6 +188,25 @@ impl Task {
             .is_some_and(|source| source.waits_for_room)
     }
 
+    /// Whether it has given up its capabilities and is not run any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether one of its operators does something on another thread that the end has to wait for.
+    pub(crate) fn has_background_work(&self) -> bool {
+        self.chain.has_background_work()
+    }
+
+    /// Takes the results of that; [`Task::run`] does so too.
+    ///
+    /// # Errors
+    ///
+    /// It has failed.
+    pub(crate) fn poll_background(&mut self) -> Result<(), FunctionError> {
+        self.chain.poll_background()
+    }
+
     /// Its counters.
     pub(crate) fn metrics(&self) -> SubtaskMetrics {
         SubtaskMetrics {
@@ -229,13 +248,14 @@ impl Task {
     ///
     /// Whatever an operator returned: the attempt fails.
     pub(crate) fn run(&mut self, frontier: Option<Time>) -> Result<Outcome, FunctionError> {
+        self.board.current.replace(Some(self.name.clone()));
+        self.chain.poll_background()?;
         if self.ended {
             return Ok(Outcome {
                 hold: None,
                 again: Again::WhenWoken,
             });
         }
-        self.board.current.replace(Some(self.name.clone()));
         let begin = Instant::now();
         let again = loop {
             if let Some(again) = self.work(frontier)? {

@@ -5,7 +5,14 @@
 //! `writer_raw_states`. Completing checkpoint n commits everything prepared up to n, since
 //! notifications may be lost and an aborted checkpoint's transactions go with the next; a restore
 //! commits what the snapshot holds; committing twice is the same as once.
+//!
+//! Commits happen on a thread of the subtask's own (`commit_thread`), while its writer goes on. What
+//! is being committed counts as not committed until it is done: a snapshot taken meanwhile holds it
+//! once more. After a restore the writer gets its first record, and the subtask takes its first
+//! snapshot, when what the snapshot held has been committed: a later snapshot never refers to a
+//! transaction of an attempt before its own.
 
+mod commit_thread;
 mod operator;
 
 use millpond_types::CheckpointId;
@@ -106,8 +113,10 @@ pub trait SinkWriter<T> {
     }
 }
 
-/// Publishes prepared transactions.
-pub trait Committer {
+/// Publishes prepared transactions, on a thread of its own: it may block.
+///
+/// A commit that is under way when the attempt ends is waited for.
+pub trait Committer: Send {
     /// Publishes transactions; one that has been published before is left as it is.
     ///
     /// # Errors

@@ -8,12 +8,13 @@ use millpond_state::{OperatorListState, OperatorStateBackend};
 use millpond_types::CheckpointId;
 
 use crate::batch::{Batch, downcast};
-use crate::context::{OpenContext, Restores, SnapshotContext};
+use crate::context::{OpenContext, Restores, SnapshotContext, Wake};
 use crate::element::{Element, NO_TIMESTAMP};
 use crate::error::{FunctionError, Result};
 use crate::functions::restore::restore_operator;
 use crate::operator::{Durable, Operator, OperatorSnapshot};
 use crate::output::Output;
+use crate::sink::commit_thread::{CommitThread, Request};
 use crate::sink::{Committer, Sink, SinkWriter, WriterContext};
 use crate::source::{read_versioned, versioned};
 
@@ -22,11 +23,23 @@ const COMMITTABLE_VERSION: i32 = 1;
 
 struct Opened<S: Sink> {
     writer: S::Writer,
+    /// Until its thread is needed.
     committer: Option<Box<dyn Committer>>,
+    thread: Option<CommitThread>,
+    wake: Wake,
     operator: OperatorStateBackend,
     writer_state: OperatorListState<Vec<u8>>,
     committer_state: OperatorListState<Vec<u8>>,
+    has_committer: bool,
     waits_for_checkpoints: bool,
+}
+
+/// What is being committed.
+#[derive(Default)]
+struct UnderWay {
+    /// The checkpoint that each was prepared for.
+    checkpoints: Vec<CheckpointId>,
+    committables: Arc<Vec<Vec<u8>>>,
 }
 
 /// Runs a [`Sink`].
@@ -35,8 +48,15 @@ pub struct SinkOperator<S: Sink> {
     opened: Option<Opened<S>>,
     rows: std::vec::IntoIter<S::Record>,
     timestamps: std::vec::IntoIter<i64>,
-    /// Prepared and not yet committed, by the checkpoint that they were prepared for.
+    /// Prepared and not yet being committed, by the checkpoint that they were prepared for.
     pending: BTreeMap<CheckpointId, Vec<Vec<u8>>>,
+    under_way: Option<UnderWay>,
+    /// What is pending up to here is to be committed next.
+    due: Option<CheckpointId>,
+    /// To be done before the next commit.
+    durable: Vec<Durable>,
+    /// What the restored snapshot holds is not committed yet: nothing is taken before.
+    restoring: bool,
 }
 
 impl<S: Sink> SinkOperator<S> {
@@ -48,6 +68,10 @@ impl<S: Sink> SinkOperator<S> {
             rows: Vec::new().into_iter(),
             timestamps: Vec::new().into_iter(),
             pending: BTreeMap::new(),
+            under_way: None,
+            due: None,
+            durable: Vec::new(),
+            restoring: false,
         }
     }
 
@@ -79,22 +103,64 @@ impl<S: Sink> SinkOperator<S> {
         Ok(prepared.durable)
     }
 
+    /// Has everything committed that was prepared up to a checkpoint.
     fn commit_up_to(&mut self, checkpoint: CheckpointId) -> Result<()> {
-        let later = match checkpoint.checked_add(1) {
+        self.due = self.due.max(Some(checkpoint));
+        self.commit_next()
+    }
+
+    /// Begins the next commit that is due, unless one is under way.
+    fn commit_next(&mut self) -> Result<()> {
+        if self.under_way.is_some() {
+            return Ok(());
+        }
+        let Some(up_to) = self.due.take() else {
+            return Ok(());
+        };
+        let later = match up_to.checked_add(1) {
             Some(next) => self.pending.split_off(&next),
             None => BTreeMap::new(),
         };
-        let due = std::mem::replace(&mut self.pending, later);
-        let committables: Vec<Vec<u8>> = due.into_values().flatten().collect();
-        if committables.is_empty() {
+        let mut next = UnderWay::default();
+        let mut committables = Vec::new();
+        for (checkpoint, prepared) in std::mem::replace(&mut self.pending, later) {
+            next.checkpoints
+                .resize(committables.len() + prepared.len(), checkpoint);
+            committables.extend(prepared);
+        }
+        let durable = std::mem::take(&mut self.durable);
+        if committables.is_empty() && durable.is_empty() {
             return Ok(());
         }
-        match &mut self.opened().committer {
-            Some(committer) => committer.commit(&committables),
-            None => Err(FunctionError::new(
-                "the writer of a sink made committables, and the sink has no committer",
-            )),
-        }
+        next.committables = Arc::new(committables);
+        let request = Request {
+            durable,
+            committables: Arc::clone(&next.committables),
+        };
+        let opened = self.opened();
+        let thread = match opened.thread.take() {
+            Some(thread) => thread,
+            None => CommitThread::start(opened.committer.take(), Arc::clone(&opened.wake))?,
+        };
+        opened.thread.insert(thread).ask(request);
+        self.under_way = Some(next);
+        Ok(())
+    }
+
+    /// All that is not known to be committed.
+    fn uncommitted(&self) -> Vec<Vec<u8>> {
+        let under_way = self.under_way.iter().flat_map(|under_way| {
+            let committables = under_way.committables.iter();
+            under_way.checkpoints.iter().zip(committables)
+        });
+        let pending = self
+            .pending
+            .iter()
+            .flat_map(|(checkpoint, all)| all.iter().map(move |one| (checkpoint, one)));
+        under_way
+            .chain(pending)
+            .map(|(checkpoint, one)| encode_committable(*checkpoint, one))
+            .collect()
     }
 }
 
@@ -142,6 +208,7 @@ impl<S: Sink> Operator for SinkOperator<S> {
                 .push(committable);
         }
         let waits_for_checkpoints = context.info.checkpointing;
+        let wake = Arc::clone(&context.wake);
         let writer = self.sink.create_writer(WriterContext {
             info: context.info,
             wake: context.wake,
@@ -149,14 +216,19 @@ impl<S: Sink> Operator for SinkOperator<S> {
         })?;
         self.opened = Some(Opened {
             writer,
+            has_committer: committer.is_some(),
             committer,
+            thread: None,
+            wake,
             operator,
             writer_state,
             committer_state,
             waits_for_checkpoints,
         });
         // The snapshot is complete, or it could not have been restored.
-        self.commit_up_to(CheckpointId::MAX)
+        self.commit_up_to(CheckpointId::MAX)?;
+        self.restoring = self.under_way.is_some();
+        Ok(())
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
@@ -174,7 +246,7 @@ impl<S: Sink> Operator for SinkOperator<S> {
     }
 
     fn is_paused(&self) -> bool {
-        self.rows.len() > 0
+        self.restoring || self.rows.len() > 0
     }
 
     fn resume(&mut self, _output: &mut Output) -> Result<()> {
@@ -182,9 +254,30 @@ impl<S: Sink> Operator for SinkOperator<S> {
     }
 
     fn is_blocked(&self) -> bool {
-        self.opened
+        let is_blocked = |opened: &Opened<S>| opened.writer.is_blocked();
+        self.restoring || self.opened.as_ref().is_some_and(is_blocked)
+    }
+
+    fn poll_background(&mut self) -> Result<()> {
+        if self.under_way.is_none() {
+            return Ok(());
+        }
+        let outcome = self
+            .opened()
+            .thread
             .as_ref()
-            .is_some_and(|opened| opened.writer.is_blocked())
+            .and_then(CommitThread::outcome);
+        let Some(outcome) = outcome else {
+            return Ok(());
+        };
+        outcome?;
+        self.under_way = None;
+        self.restoring = false;
+        self.commit_next()
+    }
+
+    fn has_background_work(&self) -> bool {
+        self.under_way.is_some()
     }
 
     fn finish(&mut self, _output: &mut Output) -> Result<()> {
@@ -194,9 +287,8 @@ impl<S: Sink> Operator for SinkOperator<S> {
             // The last checkpoint commits.
             return Ok(());
         }
-        for durable in self.prepare(CheckpointId::MAX)? {
-            durable()?;
-        }
+        let durable = self.prepare(CheckpointId::MAX)?;
+        self.durable.extend(durable);
         self.commit_up_to(CheckpointId::MAX)
     }
 
@@ -207,11 +299,7 @@ impl<S: Sink> Operator for SinkOperator<S> {
 
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {
         let durable = self.prepare(context.id)?;
-        let pending: Vec<Vec<u8>> = self
-            .pending
-            .iter()
-            .flat_map(|(id, all)| all.iter().map(|one| encode_committable(*id, one)))
-            .collect();
+        let pending = self.uncommitted();
         let pending_transactions = !pending.is_empty();
         let opened = self.opened();
         let states = opened.writer.snapshot_state(context.id)?;
@@ -220,7 +308,7 @@ impl<S: Sink> Operator for SinkOperator<S> {
             .writer_state
             .update(states.iter().map(|state| versioned(version, state)));
         opened.committer_state.update(pending);
-        let stateful = !states.is_empty() || opened.committer.is_some();
+        let stateful = !states.is_empty() || opened.has_committer;
         Ok(OperatorSnapshot {
             // A sink without state has none in the snapshot either.
             operator: stateful.then(|| opened.operator.freeze()),

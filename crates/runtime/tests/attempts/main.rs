@@ -2,5 +2,6 @@
 //! those of the data plane, joined by sockets, inside the process of the test.
 
 mod cluster;
+mod commits;
 mod ends;
 mod stages;
