@@ -26,6 +26,7 @@ use timely::worker::Worker;
 use crate::barrier::Mode;
 use crate::board::Board;
 use crate::control::Control;
+use crate::credits;
 use crate::dataflow;
 use crate::panic::contain;
 use crate::program::Program;
@@ -324,6 +325,9 @@ fn work(
             false => kind_at_open(&error),
         };
         board.fail_as(kind, Some(task), error.chain());
+    }
+    if options.processes > 1 {
+        credits::build(worker, board);
     }
     let last = starting.fetch_sub(1, Ordering::SeqCst) == 1;
     if last && !board.control.is_cancelled() {

@@ -11,6 +11,7 @@ use millpond_types::{CheckpointId, Clock};
 use timely::scheduling::Activator;
 
 use crate::control::{Control, Notice};
+use crate::credits::Credits;
 use crate::snapshot_pool::SnapshotPool;
 use crate::task::Task;
 use crate::time::Time;
@@ -26,6 +27,7 @@ pub(crate) struct Board {
     pub(crate) control: Arc<Control>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) pool: SnapshotPool,
+    pub(crate) credits: Credits,
     pub(crate) to_master: Sender<FromWorker>,
     /// The process, counted from 0.
     pub(crate) process: u32,
@@ -58,6 +60,7 @@ impl Board {
             control,
             clock,
             pool,
+            credits: Credits::default(),
             to_master,
             process,
             local,
@@ -127,13 +130,14 @@ impl Board {
     }
 
     /// Looks after ended tasks, which the data plane runs no more: hears what they still do on other
-    /// threads.
+    /// threads, and tells the other processes when no task is left that takes records.
     ///
     /// Returns whether a task does something that the end of the attempt has to wait for.
     pub(crate) fn tend(&self) -> bool {
-        let mut waits = false;
+        let (mut waits, mut all_ended) = (false, true);
         for scheduled in self.tasks.borrow().iter() {
             let mut task = scheduled.task.borrow_mut();
+            all_ended &= task.has_ended();
             if task.has_ended()
                 && task.has_background_work()
                 && let Err(error) = task.poll_background()
@@ -141,6 +145,9 @@ impl Board {
                 self.fail(Some(task.name().to_owned()), error.chain());
             }
             waits |= task.has_background_work();
+        }
+        if all_ended {
+            self.credits.close();
         }
         waits
     }

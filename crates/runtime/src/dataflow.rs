@@ -21,6 +21,7 @@ use crate::attempt::AttemptOptions;
 use crate::barrier::Alignment;
 use crate::board::{Board, Scheduled};
 use crate::chain::{Chain, Link, Route, Target};
+use crate::congestion::{Intake, Pair};
 use crate::edge::EdgeWriter;
 use crate::gate::Gates;
 use crate::packet::{ByWorker, Packet, Packets};
@@ -218,8 +219,8 @@ impl<'scope> Builder<'_, 'scope> {
             input_edges.push(InputEdge {
                 input: stream_edge.input,
                 codec: self.program.edges[*edge].codec,
-                backlogs: (0..self.parallelism(*from))
-                    .map(|sender| self.board.control.backlogs.of(*edge, sender, self.worker))
+                intakes: (0..self.parallelism(*from))
+                    .map(|sender| self.intake(*edge, sender))
                     .collect(),
             });
         }
@@ -235,6 +236,20 @@ impl<'scope> Builder<'_, 'scope> {
             alignment: Alignment::new(self.options.mode),
         };
         Ok(Task::new(parts, Rc::clone(self.board)))
+    }
+
+    /// This worker's end of the pair with a sender.
+    fn intake(&self, edge: usize, sender: u32) -> Intake {
+        let pair = Pair {
+            edge,
+            sender,
+            receiver: self.worker,
+        };
+        // Subtask i runs on worker i, for every vertex.
+        match self.options.local_workers().contains(&sender) {
+            true => Intake::Local(self.board.control.backlogs.of(pair)),
+            false => Intake::remote(pair),
+        }
     }
 
     fn parallelism(&self, vertex: VertexIndex) -> u32 {
@@ -291,7 +306,12 @@ impl<'scope> Builder<'_, 'scope> {
             | Partitioner::Global => 0..receiver.parallelism,
         };
         let backlogs = (0..receiver.parallelism)
-            .map(|subtask| self.board.control.backlogs.of(edge, self.worker, subtask))
+            .map(|subtask| Pair {
+                edge,
+                sender: self.worker,
+                receiver: subtask,
+            })
+            .map(|pair| self.board.control.backlogs.of(pair))
             .collect();
         EdgeWriter::new(
             partition,

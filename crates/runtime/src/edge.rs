@@ -16,7 +16,7 @@ pub(crate) struct EdgeWriter {
     receivers: Range<u32>,
     /// Workers of this process; the others get bytes.
     local_workers: Range<u32>,
-    /// Of the receivers in this process, by subtask.
+    /// Of each receiver, by subtask.
     backlogs: Vec<Backlog>,
     packets: Vec<Packet>,
     records: u64,
@@ -80,10 +80,10 @@ impl EdgeWriter {
     fn pack(&mut self, receiver: u32, element: Element) -> Result<(), FunctionError> {
         // Subtask i runs on worker i, for every vertex.
         let worker = receiver;
+        if let Element::Records(batch) = &element {
+            self.backlogs[receiver as usize].sent(batch.len());
+        }
         let payload = if self.local_workers.contains(&worker) {
-            if let Element::Records(batch) = &element {
-                self.backlogs[receiver as usize].sent(batch.len());
-            }
             Payload::Element(element)
         } else {
             Payload::encode(&element)?
@@ -96,7 +96,7 @@ impl EdgeWriter {
         Ok(())
     }
 
-    /// Whether a receiver in this process is so far behind that the task should pause.
+    /// Whether a receiver is so far behind that the task should pause.
     pub(crate) fn is_congested(&self) -> bool {
         self.backlogs.iter().any(Backlog::is_congested)
     }

@@ -4,7 +4,8 @@
 //! advance from epoch e to e + 1; timely's progress protocol proves that all of epoch e has
 //! arrived. Everything else that a stateful stream needs is here: a task drains its inputs into a
 //! queue of its own (`task`), aligns ([`barrier`]), runs its chain of operators in slices
-//! (`chain`), and sources stay within a window of records in flight (`window`).
+//! (`chain`), sources stay within a window of records in flight (`window`), and all tasks within a
+//! limit of what their receivers have not taken (`congestion`, across processes by `credits`).
 
 mod attempt;
 pub mod barrier;
@@ -12,6 +13,7 @@ mod board;
 mod chain;
 mod congestion;
 mod control;
+mod credits;
 mod dataflow;
 mod durables;
 mod edge;

@@ -5,9 +5,12 @@
 //! | 1 | u32 | number of packets |
 //! | per packet | u32 | receiving worker |
 //! | | u32 | sending subtask |
-//! | | u8 | 0 records, 1 watermark, 2 idle, 3 active, 4 end of data |
+//! | | u8 | 0 records, 1 watermark, 2 idle, 3 active, 4 end of data, 5 credit |
 //! | | u32 | number of bytes that follow |
-//! | | bytes | records: see `operator::batch`; watermark: i64 |
+//! | | bytes | records: see `operator::batch`; watermark: i64; credit: below |
+//!
+//! A credit goes the other way, from the subtask that receives records to the one that sends them:
+//! u32 edge, u32 subtask that sends the records, u64 records taken in total.
 //!
 //! All numbers little-endian; zero bytes fill the whole up to a multiple of 8.
 
@@ -19,6 +22,8 @@ use timely::communication::Push;
 use timely::container::Accountable;
 use timely::dataflow::channels::pushers::exchange::Distributor;
 use timely::dataflow::channels::{ContainerBytes, Message};
+
+use crate::congestion::{Credit, Pair};
 
 /// An element on its way from one subtask to another.
 #[derive(Clone)]
@@ -63,6 +68,38 @@ impl Payload {
         let length = (out.len() - 5) as u32;
         out[1..5].copy_from_slice(&length.to_le_bytes());
         Ok(Payload::Outgoing(out))
+    }
+
+    /// Encodes a credit.
+    pub(crate) fn credit(credit: &Credit) -> Payload {
+        let mut out = vec![5];
+        out.extend_from_slice(&16u32.to_le_bytes());
+        out.extend_from_slice(&(credit.pair.edge as u32).to_le_bytes());
+        out.extend_from_slice(&credit.pair.sender.to_le_bytes());
+        out.extend_from_slice(&credit.taken.to_le_bytes());
+        Payload::Outgoing(out)
+    }
+
+    /// The credit of `receiver` that the packet carries.
+    pub(crate) fn into_credit(self, receiver: u32) -> Result<Credit, FunctionError> {
+        let bytes: &[u8] = match &self {
+            Payload::Element(_) => &[],
+            Payload::Outgoing(bytes) => bytes,
+            Payload::Incoming(bytes) => bytes,
+        };
+        let credit = || {
+            let (head, body) = bytes.split_first_chunk::<5>()?;
+            let (edge, body) = body.split_first_chunk::<4>()?;
+            let (sender, body) = body.split_first_chunk::<4>()?;
+            let taken = u64::from_le_bytes(*body.first_chunk()?);
+            let pair = Pair {
+                edge: u32::from_le_bytes(*edge) as usize,
+                sender: u32::from_le_bytes(*sender),
+                receiver,
+            };
+            (head[0] == 5).then_some(Credit { pair, taken })
+        };
+        credit().ok_or_else(|| FunctionError::new("a credit from another process is broken"))
     }
 
     /// The element that the packet carries.
@@ -202,6 +239,24 @@ mod tests {
     use millpond_operator::Batch;
 
     use super::*;
+
+    #[test]
+    fn a_credit_comes_back_from_its_bytes_and_nothing_else_is_one() {
+        let pair = Pair {
+            edge: 300,
+            sender: 70_000,
+            receiver: 9,
+        };
+        let credit = Credit {
+            pair,
+            taken: 1 << 40,
+        };
+        let back = Payload::credit(&credit).into_credit(9).expect("decodes");
+        assert_eq!(back, credit);
+        let watermark = Payload::encode(&Element::Watermark(7)).expect("encodes");
+        assert!(watermark.into_credit(9).is_err());
+        assert!(Payload::Element(Element::EndOfData).into_credit(9).is_err());
+    }
 
     #[test]
     fn packets_survive_the_way_to_another_process() {

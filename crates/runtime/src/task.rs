@@ -20,7 +20,7 @@ use millpond_types::CheckpointId;
 use crate::barrier::{Alignment, Arrival};
 use crate::board::Board;
 use crate::chain::{Chain, Step};
-use crate::congestion::Backlog;
+use crate::congestion::Intake;
 use crate::control::Notice;
 use crate::durables::Durables;
 use crate::edge::EdgeWriter;
@@ -74,7 +74,7 @@ pub(crate) struct InputEdge {
     pub(crate) input: usize,
     pub(crate) codec: BatchCodec,
     /// Of each sender.
-    pub(crate) backlogs: Vec<Backlog>,
+    pub(crate) intakes: Vec<Intake>,
 }
 
 /// Where a source stands.
@@ -352,14 +352,13 @@ impl Task {
         let InputEdge {
             input,
             codec,
-            ref backlogs,
+            ref mut intakes,
         } = self.inputs[gate];
-        let is_local = matches!(payload, Payload::Element(_));
         let change = match payload.into_element(codec)? {
             Element::Records(batch) => {
                 self.records_in += batch.len() as u64;
-                if is_local {
-                    backlogs[sender as usize].taken(batch.len());
+                if let Some(credit) = intakes[sender as usize].taken(batch.len()) {
+                    self.board.credits.send(credit);
                 }
                 self.chain.give(input, Element::Records(batch));
                 return Ok(());

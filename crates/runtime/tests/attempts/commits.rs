@@ -162,7 +162,7 @@ fn a_restore_commits_what_its_snapshot_holds_before_the_sink_takes_a_record() {
     cluster.announce(directory.path(), 1, 0, None);
     let parts = cluster.acknowledged(&program, 1);
     cluster.cancel();
-    assert_eq!(seen.committed(), []);
+    assert!(seen.committed().is_empty());
 
     let sink = TestSink::default();
     let (program, seen) = (job(&sink, i64::MAX), &sink.seen);

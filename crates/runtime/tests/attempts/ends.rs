@@ -73,7 +73,7 @@ fn a_job_restored_between_its_last_checkpoint_and_its_end_finishes_no_function_a
     );
     // Complete, and nobody has heard of it: the job dies.
     cluster.cancel();
-    assert_eq!(sink.seen.committed(), []);
+    assert!(sink.seen.committed().is_empty());
 
     // Twice: the mark is handed on by the next snapshot too.
     let mut restored = restore(directory, &program, 1, &parts, true);
