@@ -60,6 +60,8 @@ pub(crate) struct Arguments {
     pub(crate) rebalance: bool,
     /// Machine time between the first record of a key and its ping.
     pub(crate) ping_after_ms: i64,
+    /// A function says how many records of input B there were, when the input has ended.
+    pub(crate) farewell: bool,
     /// Microseconds that the sink needs for a record.
     pub(crate) slow_sink_us: u64,
 }
@@ -109,6 +111,7 @@ impl Arguments {
             files_b: take(&mut given, "--files-b")?,
             rebalance: take(&mut given, "--rebalance")?.unwrap_or(false),
             ping_after_ms: take(&mut given, "--ping-after-ms")?.unwrap_or(30),
+            farewell: take(&mut given, "--farewell")?.unwrap_or(false),
             slow_sink_us: take(&mut given, "--slow-sink-us")?.unwrap_or(0),
         };
         match given.keys().next() {

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use millpond::prelude::{
-    Collector, FunctionError, FunctionResult, InputStatus, KeyedContext, KeyedProcessFunction,
-    ProcessContext, ProcessFunction, SourceFunction, ValueState,
+    Collector, FunctionError, FunctionOpenContext, FunctionResult, InputStatus, KeyedContext,
+    KeyedProcessFunction, OperatorListState, ProcessContext, ProcessFunction, SourceFunction,
+    ValueState,
 };
-use millpond_exactness::workload::{Event, Input};
+use millpond_exactness::workload::{Event, Input, farewell_line};
 
 use crate::arguments::{Arguments, Failure};
 
@@ -72,6 +73,45 @@ impl ProcessFunction for FailsAt {
             }
         }
         out.collect(event);
+        Ok(())
+    }
+}
+
+/// Counts the records of input B and says their number when it ends, once.
+pub(crate) struct Farewell {
+    state: OperatorListState<i64>,
+    records: i64,
+}
+
+impl Farewell {
+    pub(crate) fn open(context: &mut FunctionOpenContext<'_>) -> FunctionResult<Self> {
+        let state = context.operator_list_state::<i64>("records")?;
+        let records = state.get().iter().sum();
+        Ok(Farewell { state, records })
+    }
+}
+
+impl ProcessFunction for Farewell {
+    type In = Event;
+    type Out = String;
+
+    fn process_element(
+        &mut self,
+        _event: Event,
+        _context: &ProcessContext<'_>,
+        _out: &mut Collector<String>,
+    ) -> FunctionResult<()> {
+        self.records += 1;
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Collector<String>) -> FunctionResult<()> {
+        out.collect(farewell_line(self.records));
+        Ok(())
+    }
+
+    fn snapshot_state(&mut self, _checkpoint: i64) -> FunctionResult<()> {
+        self.state.update([self.records]);
         Ok(())
     }
 }

@@ -132,6 +132,11 @@ pub struct KeyTotals {
     pub highest: i64,
 }
 
+/// The line of a function that has counted input B, when that has ended.
+pub fn farewell_line(records: i64) -> String {
+    format!("farewell,{records}")
+}
+
 /// The line of a key when all input has ended.
 pub fn final_line(key: &str, totals: &KeyTotals) -> String {
     let KeyTotals {

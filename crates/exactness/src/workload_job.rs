@@ -12,10 +12,11 @@ use millpond_exactness::workload::{
 
 use crate::arguments::Arguments;
 use crate::numbers::Numbers;
-use crate::quirks::{Extra, FailsAt, Silence, pause};
+use crate::quirks::{Extra, FailsAt, Farewell, Silence, pause};
 
 pub(crate) fn build(env: &Environment, arguments: &Arguments) {
-    let inputs = input_a(env, arguments).union(&input_b(env, arguments));
+    let input_b = input_b(env, arguments);
+    let inputs = input_a(env, arguments).union(&input_b);
     let inputs = if arguments.rebalance {
         inputs.rebalance()
     } else {
@@ -57,6 +58,14 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
             .uid(uid)
             .name("extra");
         lines = lines.union(&extra);
+    }
+    if arguments.farewell {
+        let farewell = input_b
+            .process(Farewell::open)
+            .uid("farewell")
+            .name("farewell")
+            .set_parallelism(1);
+        lines = lines.union(&farewell);
     }
     if let Some(uid) = &arguments.plain_uid {
         lines = lines.map(|line| line).uid(uid).name("plain");

@@ -1,8 +1,9 @@
 //! Checkpoints go on while sources end, and the last one publishes everything.
 
 use millpond_exactness::job_process::{Bench, wait_for};
-use millpond_exactness::lines::{Lines, difference};
+use millpond_exactness::lines::{Lines, add, difference};
 use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::workload::farewell_line;
 
 fn bench(workload: &Workload) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
@@ -47,6 +48,51 @@ fn checkpoints_go_on_when_one_of_two_sources_has_ended() {
     ]);
     job.finish();
     assert_exact(&bench, &workload);
+}
+
+/// If it breaks, a job that fails between the end of an input and its own end publishes twice what
+/// its functions say at their end.
+#[test]
+fn what_a_function_emits_at_its_end_is_published_once_however_often_the_job_is_restored() {
+    let workload = Workload {
+        records_a: 20_000,
+        records_b: 100,
+        keys: 20,
+    };
+    let farewell = farewell_line(100);
+    let bench = bench(&workload)
+        .argument("--farewell", true)
+        .argument("--rate", 5_000)
+        .option("execution.checkpointing.interval", "20 ms")
+        .option(
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "RETAIN_ON_CANCELLATION",
+        );
+    let mut newest: Option<String> = None;
+    for (processes, parallelism) in [("1", "2"), ("2", "2"), ("1", "3")] {
+        let mut options = vec![
+            ("cluster.processes", processes),
+            ("parallelism.default", parallelism),
+        ];
+        if let Some(newest) = &newest {
+            options.push(("execution.state-recovery.path", newest.as_str()));
+        }
+        let mut job = bench.start(&options);
+        // It is in a complete checkpoint then, and so is the end of the function that said it.
+        wait_for("the farewell", || {
+            bench.published().contains_key(&farewell).then_some(())
+        });
+        job.wait_for_checkpoints(3);
+        job.kill_master();
+        newest = bench.newest_snapshot().map(|snapshot| snapshot.path());
+    }
+    let newest = newest.expect("a checkpoint");
+    let mut job = bench.start(&[("execution.state-recovery.path", &newest)]);
+    job.finish();
+    let mut expected = expected(&workload);
+    add(&mut expected, farewell);
+    let wrong = difference(&expected, &bench.published());
+    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 #[test]
