@@ -27,7 +27,9 @@ mod request;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use millpond_job::dispatcher::{AfterSavepoint, CheckpointStatistics, Operation, OperationFailure};
+use millpond_job::dispatcher::{
+    AfterSavepoint, CheckpointStatistics, Operation, OperationFailure, SavepointFormat,
+};
 use millpond_job::gateway::{Attempt, Epoch, StopMode, ToWorker};
 use millpond_job::{JobGraph, VertexIndex};
 use millpond_types::{CheckpointId, TriggerId};
@@ -57,6 +59,7 @@ struct SavepointRequest {
     trigger: TriggerId,
     directory: String,
     then: AfterSavepoint,
+    format: SavepointFormat,
 }
 
 /// Whether the checkpoint behind the last record is to be taken.
@@ -183,11 +186,13 @@ impl Coordinator {
                 trigger,
                 directory,
                 then,
+                format,
             } => {
                 self.savepoint_wanted(SavepointRequest {
                     trigger,
                     directory,
                     then,
+                    format,
                 });
             }
             Event::TriggerCheckpoint { trigger } => self.checkpoint_wanted(trigger),

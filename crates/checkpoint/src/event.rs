@@ -1,7 +1,7 @@
 //! What the coordinator is told.
 
 use millpond_job::JobStatus;
-use millpond_job::dispatcher::AfterSavepoint;
+use millpond_job::dispatcher::{AfterSavepoint, SavepointFormat};
 use millpond_job::gateway::{Attempt, FromWorker};
 use millpond_types::{CheckpointId, TriggerId};
 
@@ -34,6 +34,8 @@ pub enum Event {
         directory: String,
         /// What happens behind it.
         then: AfterSavepoint,
+        /// The format of its keyed state.
+        format: SavepointFormat,
     },
     /// The user wants a checkpoint now.
     TriggerCheckpoint {

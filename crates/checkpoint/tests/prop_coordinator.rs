@@ -848,6 +848,7 @@ impl World {
                 trigger,
                 directory,
                 then,
+                format: millpond_job::dispatcher::SavepointFormat::Canonical,
             });
         }
     }

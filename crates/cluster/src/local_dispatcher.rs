@@ -9,7 +9,7 @@ use millpond_job::JobStatus;
 use millpond_job::dispatcher::{
     CheckpointConfig, CheckpointKind, CheckpointStatistics, ClusterOverview, DispatchError,
     Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
-    SavepointFormat, SavepointRequest,
+    SavepointRequest,
 };
 use millpond_runtime::Program;
 use millpond_types::{CheckpointId, Clock, JobId, SystemClock, TriggerId};
@@ -184,13 +184,6 @@ impl Dispatcher for LocalDispatcher {
     ) -> Result<(), DispatchError> {
         if request.target_directory.is_none() && self.savepoint_directory.is_none() {
             return Err(DispatchError::NoTargetDirectory);
-        }
-        if request.format == SavepointFormat::Native {
-            return Err(DispatchError::Refused(
-                "savepoints in NATIVE format are not supported by this state backend; \
-                 use CANONICAL, which every state backend restores"
-                    .to_owned(),
-            ));
         }
         let known = {
             let mut view = self.view.lock();

@@ -480,6 +480,7 @@ impl Master {
             trigger,
             directory,
             then: request.then,
+            format: request.format,
         });
     }
 

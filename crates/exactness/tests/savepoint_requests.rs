@@ -162,3 +162,19 @@ fn rest_tells_how_fast_the_job_read_before_and_during_a_savepoint() {
     job.finish();
     assert_exact(&bench);
 }
+
+#[test]
+fn a_savepoint_in_the_native_format_resumes_at_another_parallelism() {
+    let bench = bench();
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(2);
+    let answer = job.try_post("/stop", &json!({ "drain": false, "formatType": "NATIVE" }));
+    let savepoint = result(&mut job, &answer.expect("an answer")).expect("a savepoint");
+    job.finish();
+    let mut job = bench.start(&[
+        ("execution.state-recovery.path", &savepoint),
+        ("parallelism.default", "3"),
+    ]);
+    job.finish();
+    assert_exact(&bench);
+}

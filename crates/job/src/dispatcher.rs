@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
+use serde::{Deserialize, Serialize};
 
 use crate::status::{ExecutionState, JobStatus};
 
@@ -159,8 +160,8 @@ pub enum AfterSavepoint {
     Drain,
 }
 
-/// The format of a savepoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The format of keyed state in a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SavepointFormat {
     /// One format for all state backends.
     Canonical,

@@ -11,6 +11,7 @@ use millpond_types::CheckpointId;
 use serde::{Deserialize, Serialize};
 
 use crate::acknowledgement::SubtaskAcknowledgement;
+use crate::dispatcher::SavepointFormat;
 use crate::job_graph::VertexIndex;
 
 /// One try to run a job: counts from 1.
@@ -41,6 +42,8 @@ pub struct SnapshotOptions {
     pub id: CheckpointId,
     /// Whether the user asked for it, as opposed to a checkpoint.
     pub is_savepoint: bool,
+    /// The format of keyed state.
+    pub format: SavepointFormat,
     /// The directory that its files go to, as a URI.
     pub directory: String,
     /// State of at most this many bytes goes inline into the metadata.

@@ -102,6 +102,7 @@ mod tests {
         SnapshotOptions {
             id,
             is_savepoint: false,
+            format: millpond_job::dispatcher::SavepointFormat::Canonical,
             directory: "file:/checkpoints/chk-1".to_owned(),
             inline_threshold_bytes: 0,
             changes_limit_bytes,

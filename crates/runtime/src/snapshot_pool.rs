@@ -9,6 +9,7 @@ use millpond_fs::{Durability, FileSystem, Location, file_system_for};
 use millpond_job::acknowledgement::{
     AcknowledgeMetrics, OperatorAcknowledgement, SubtaskAcknowledgement,
 };
+use millpond_job::dispatcher::SavepointFormat;
 use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
 use millpond_operator::{FunctionError, OperatorSnapshot};
@@ -16,6 +17,7 @@ use millpond_snapshot::{
     FileRecord, KeyGroupsKind, KeyedHandle, OperatorStateHandle, StateStream, SubtaskSnapshot,
     state_file_name,
 };
+use millpond_state::KeyedFormat;
 use millpond_types::OperatorId;
 
 use crate::durables::Durables;
@@ -130,6 +132,7 @@ impl SnapshotWork {
             threshold_bytes: self.options.inline_threshold_bytes as usize,
             attempt: self.attempt,
             subtask: self.subtask,
+            format: self.options.format,
         };
         let mut operators = Vec::new();
         for (operator, snapshot) in self.operators {
@@ -154,6 +157,7 @@ struct StateWriter {
     threshold_bytes: usize,
     attempt: Attempt,
     subtask: u32,
+    format: SavepointFormat,
 }
 
 impl StateWriter {
@@ -173,16 +177,23 @@ impl StateWriter {
             .keyed
             .filter(|keyed| !state.finished && !keyed.is_empty())
         {
+            let (format, kind) = match self.format {
+                SavepointFormat::Canonical => (KeyedFormat::Canonical, KeyGroupsKind::Savepoint),
+                SavepointFormat::Native => {
+                    let id = self.file_name(operator, "keyed");
+                    (KeyedFormat::NativeHeap, KeyGroupsKind::V2 { id })
+                }
+            };
             let (written, stream) = self.stream(
                 operator,
                 "keyed",
-                |out| Ok(keyed.write(out)?),
+                |out| Ok(keyed.write_as(format, out)?),
                 synced,
                 &mut files,
             )?;
             states.extend(written.states);
             state.managed_keyed = Some(KeyedHandle::KeyGroups {
-                kind: KeyGroupsKind::Savepoint,
+                kind,
                 groups: written.groups,
                 stream,
             });

@@ -4,11 +4,12 @@
 
 use millpond_serializer::{TimeWindow, VoidNamespace};
 use millpond_snapshot::{
-    CanonicalReader, KeyGroupsKind, KeyedReader, OperatorStateHandle, StateSource, StreamHandle,
+    CanonicalReader, KeyGroupsKind, KeyedReader, NativeHeapReader, OperatorStateHandle,
+    StateSource, StreamHandle,
 };
 use millpond_state::{
-    Error, ErrorKind, KeyedBackend, ListState, MapState, OperatorStateBackend, ReducingState,
-    TimerService, ValueState, WrittenKeyedState,
+    Error, ErrorKind, KeyedBackend, KeyedFormat, ListState, MapState, OperatorStateBackend,
+    ReducingState, TimerService, ValueState, WrittenKeyedState,
 };
 use millpond_types::KeyGroupRange;
 use proptest::prelude::*;
@@ -154,12 +155,26 @@ fn restore_into(
     backend: &KeyedBackend<String>,
     files: &[(Vec<u8>, WrittenKeyedState)],
 ) -> Result<(), Error> {
+    restore_format(backend, files, KeyedFormat::Canonical)
+}
+
+fn restore_format(
+    backend: &KeyedBackend<String>,
+    files: &[(Vec<u8>, WrittenKeyedState)],
+    format: KeyedFormat,
+) -> Result<(), Error> {
     for (bytes, written) in files {
         let source = StateSource::of_bytes("state", bytes.clone());
-        let groups = &written.groups;
-        let reader =
-            CanonicalReader::open(source, groups, backend.range(), MAX_PARALLELISM).unwrap();
-        backend.restore_entries(&mut KeyedReader::Canonical(reader))?;
+        let (groups, range) = (&written.groups, backend.range());
+        let mut reader = match format {
+            KeyedFormat::Canonical => KeyedReader::Canonical(
+                CanonicalReader::open(source, groups, range, MAX_PARALLELISM).unwrap(),
+            ),
+            KeyedFormat::NativeHeap => {
+                KeyedReader::NativeHeap(NativeHeapReader::open(source, groups, range).unwrap())
+            }
+        };
+        backend.restore_entries(&mut reader)?;
     }
     Ok(())
 }
@@ -174,17 +189,18 @@ fn restored(
     files: &[(Vec<u8>, WrittenKeyedState)],
     parallelism: u32,
     order: Order,
+    format: KeyedFormat,
 ) -> Result<Vec<Job>, Error> {
     let subtask = |subtask| {
         let backend = KeyedBackend::new(MAX_PARALLELISM, range(subtask, parallelism));
         match order {
             Order::RegisterFirst => {
                 let job = register(backend)?;
-                restore_into(&job.backend, files)?;
+                restore_format(&job.backend, files, format)?;
                 Ok(job)
             }
             Order::RestoreFirst => {
-                restore_into(&backend, files)?;
+                restore_format(&backend, files, format)?;
                 register(backend)
             }
         }
@@ -201,12 +217,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn a_snapshot_restores_at_any_parallelism(
+    fn a_snapshot_in_either_format_restores_at_any_parallelism(
         before in steps(),
         during in steps(),
         old in 1u32..4,
         new in 1u32..4,
         order in prop_oneof![Just(Order::RegisterFirst), Just(Order::RestoreFirst)],
+        format in prop_oneof![Just(KeyedFormat::Canonical), Just(KeyedFormat::NativeHeap)],
+        carried_in in prop_oneof![Just(KeyedFormat::Canonical), Just(KeyedFormat::NativeHeap)],
     ) {
         let mut jobs: Vec<Job> = (0..old).map(|subtask| Job::new(subtask, old)).collect();
         for (key, what, number) in &before {
@@ -221,11 +239,23 @@ proptest! {
             .into_iter()
             .map(|image| {
                 let mut bytes = Vec::new();
-                let written = image.write(&mut bytes).unwrap();
+                let written = image.write_as(format, &mut bytes).unwrap();
                 (bytes, written)
             })
             .collect();
-        let restored = restored(&files, new, order).unwrap();
+        // State that a job has not registered is written again from its bytes, in either format.
+        let carried: Vec<_> = (0..new)
+            .map(|subtask| {
+                let backend = KeyedBackend::new(MAX_PARALLELISM, range(subtask, new));
+                restore_format(&backend, &files, format).unwrap();
+                let mut bytes = Vec::new();
+                let written = backend.freeze().write_as(carried_in, &mut bytes).unwrap();
+                (bytes, written)
+            })
+            .collect();
+        let again = restored(&carried, old, order, carried_in).unwrap();
+        prop_assert_eq!(merged(&again), expected.clone());
+        let restored = restored(&files, new, order, format).unwrap();
         prop_assert_eq!(merged(&restored), expected);
         for job in &restored {
             prop_assert!(job.backend.range().len() >= 100);
@@ -317,7 +347,13 @@ fn state_that_the_job_does_not_register_is_carried_on() {
     restore_into(&backend, &files).unwrap();
     let mut bytes = Vec::new();
     let written = backend.freeze().write(&mut bytes).unwrap();
-    let again = restored(&[(bytes, written)], 1, Order::RegisterFirst).unwrap();
+    let again = restored(
+        &[(bytes, written)],
+        1,
+        Order::RegisterFirst,
+        KeyedFormat::Canonical,
+    )
+    .unwrap();
     assert_eq!(merged(&again), job.content());
 }
 

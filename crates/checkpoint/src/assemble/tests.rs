@@ -90,6 +90,7 @@ fn completion(acknowledgements: Vec<SubtaskAcknowledgement>) -> Completion {
             directory: "file:/s".to_owned(),
             inline_threshold_bytes: 0,
             changes_limit_bytes: u64::MAX,
+            format: millpond_job::dispatcher::SavepointFormat::Canonical,
             triggered_at_ms: 0,
             stop: None,
         },

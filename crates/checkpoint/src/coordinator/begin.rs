@@ -4,6 +4,7 @@
 //! and an end without a snapshot before ticks run out.
 
 use millpond_job::VertexIndex;
+use millpond_job::dispatcher::SavepointFormat;
 use millpond_job::gateway::{EpochEnd, SnapshotOptions, StopMode, ToWorker};
 
 use super::{Coordinator, LastCheckpoint, stop_mode};
@@ -77,7 +78,8 @@ impl Coordinator {
         let now_ms = self.now_ms;
         if let Some(request) = self.savepoint_requests.pop_front() {
             let origin = Origin::Savepoint(request.trigger, request.then);
-            self.begin(origin, request.directory, stop_mode(request.then));
+            let stop = stop_mode(request.then);
+            self.begin(origin, request.directory, request.format, stop);
         } else if !self.checkpoint_requests.is_empty() && self.has_free_place() {
             let trigger = self
                 .checkpoint_requests
@@ -103,13 +105,21 @@ impl Coordinator {
 
     fn begin_checkpoint(&mut self, origin: Origin, stop: Option<StopMode>) {
         let directory = format!("{}/chk-{}", self.config.checkpoint_directory, self.next_id);
-        self.begin(origin, directory, stop);
+        // Every state backend restores it, of Millpond as of Flink.
+        self.begin(origin, directory, SavepointFormat::Canonical, stop);
     }
 
-    fn begin(&mut self, origin: Origin, directory: String, stop: Option<StopMode>) {
+    fn begin(
+        &mut self,
+        origin: Origin,
+        directory: String,
+        format: SavepointFormat,
+        stop: Option<StopMode>,
+    ) {
         let options = SnapshotOptions {
             id: self.next_id,
             is_savepoint: matches!(origin, Origin::Savepoint(..)),
+            format,
             directory,
             inline_threshold_bytes: self.config.inline_threshold_bytes,
             changes_limit_bytes: self.config.changes_limit_bytes,

@@ -185,6 +185,7 @@ impl Rig {
             trigger: trigger(number),
             directory,
             then,
+            format: millpond_job::dispatcher::SavepointFormat::Canonical,
         })
     }
 

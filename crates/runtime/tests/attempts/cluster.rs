@@ -123,6 +123,7 @@ impl Cluster {
         let attempt = self.attempt;
         let directory = location(directory, id);
         let end = EpochEnd::Snapshot(SnapshotOptions {
+            format: millpond_job::dispatcher::SavepointFormat::Canonical,
             id,
             is_savepoint: false,
             directory: directory.to_string(),
