@@ -4,8 +4,8 @@ use crate::image::{Image, ImageHandle};
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::SerializerSnapshot;
 use millpond_snapshot::{
-    CanonicalWriter, ChecksumWriter, KeyGroupOffsets, KeyGroupRecord, KeyedHeader,
-    NativeHeapWriter, StateMeta, StateRecord, WrittenKeyed,
+    CanonicalWriter, KeyGroupOffsets, KeyGroupRecord, KeyedHeader, NativeHeapWriter, StateMeta,
+    StateRecord, WrittenKeyed,
 };
 use millpond_types::{KeyGroup, KeyGroupRange};
 use std::fmt;
@@ -27,11 +27,9 @@ pub enum KeyedFormat {
 
 /// What states write their entries to.
 pub(crate) enum StateWriter<'a> {
-    Canonical(Box<CanonicalWriter<Out<'a>>>),
-    NativeHeap(Box<NativeHeapWriter<Out<'a>>>),
+    Canonical(Box<CanonicalWriter<UntilGivenUp<'a>>>),
+    NativeHeap(Box<NativeHeapWriter<UntilGivenUp<'a>>>),
 }
-
-type Out<'a> = ChecksumWriter<UntilGivenUp<'a>>;
 
 impl<'a> StateWriter<'a> {
     fn begin_state(
@@ -70,7 +68,9 @@ impl<'a> StateWriter<'a> {
         }
     }
 
-    fn finish(self) -> std::result::Result<WrittenKeyed<Out<'a>>, millpond_snapshot::Error> {
+    fn finish(
+        self,
+    ) -> std::result::Result<WrittenKeyed<UntilGivenUp<'a>>, millpond_snapshot::Error> {
         match self {
             StateWriter::Canonical(writer) => writer.finish(),
             StateWriter::NativeHeap(writer) => writer.finish(),
@@ -78,16 +78,21 @@ impl<'a> StateWriter<'a> {
     }
 }
 
-/// Refuses to write once the image is given up.
+/// Counts what is written, and refuses to write once the image is given up.
 pub(crate) struct UntilGivenUp<'a> {
     out: &'a mut dyn Write,
     image: &'a Image,
+    bytes: u64,
 }
 
 impl Write for UntilGivenUp<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.image.given_up() {
-            None => self.out.write(bytes),
+            None => {
+                let written = self.out.write(bytes)?;
+                self.bytes += written as u64;
+                Ok(written)
+            }
             Some(reason) => Err(io::Error::other(reason.to_owned())),
         }
     }
@@ -118,8 +123,6 @@ pub struct WrittenKeyedState {
     pub groups: KeyGroupOffsets,
     /// All bytes.
     pub bytes: u64,
-    /// The XXH3-64 of all bytes.
-    pub checksum: u64,
     /// How much each state holds in each key group.
     pub states: Vec<StateRecord>,
 }
@@ -214,7 +217,8 @@ impl FrozenKeyedState {
             states: metas,
         };
         let image = &*image;
-        let out = ChecksumWriter::new(UntilGivenUp { out, image });
+        let bytes = 0;
+        let out = UntilGivenUp { out, image, bytes };
         let mut writer = match format {
             KeyedFormat::Canonical => {
                 let writer = CanonicalWriter::new(out, &header, range, max_parallelism)?;
@@ -237,7 +241,7 @@ impl FrozenKeyedState {
             }
         }
         let written = writer.finish()?;
-        let (_, bytes, checksum) = written.out.finish();
+        let bytes = written.out.bytes;
         let states = header
             .states
             .iter()
@@ -257,7 +261,6 @@ impl FrozenKeyedState {
         Ok(WrittenKeyedState {
             groups: written.groups,
             bytes,
-            checksum,
             states: states.collect(),
         })
     }

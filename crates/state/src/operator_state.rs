@@ -16,7 +16,6 @@ use millpond_serializer::{ByteReader, Compatibility, FlinkType, SerializerSnapsh
 use millpond_snapshot::{
     DistributionMode, KeyGroupRecord, LoadedSnapshot, OperatorStateHandle, OperatorStateHeader,
     OperatorStateOffsets, OperatorStateReader, OperatorStateWriter, StateMeta, StateRecord,
-    checksum,
 };
 use std::cell::RefCell;
 use std::fmt;
@@ -478,7 +477,6 @@ impl OperatorStateImage {
         Ok(WrittenOperatorState {
             offsets,
             bytes: bytes.len() as u64,
-            checksum: checksum(&bytes),
             states: records,
         })
     }
@@ -491,8 +489,6 @@ pub struct WrittenOperatorState {
     pub offsets: Vec<OperatorStateOffsets>,
     /// All bytes.
     pub bytes: u64,
-    /// The XXH3-64 of all bytes.
-    pub checksum: u64,
     /// How much each state holds, at key group 0.
     pub states: Vec<StateRecord>,
 }

