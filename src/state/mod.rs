@@ -10,9 +10,14 @@
 //! | 3 | the snapshot is damaged |
 
 mod columns;
+mod diff;
+mod du;
+mod gc;
 mod ls;
 mod progress;
+mod read;
 mod snapshot_argument;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -29,11 +34,38 @@ struct Command {
 }
 
 /// Every command, in the order of the help.
-const COMMANDS: &[Command] = &[Command {
-    name: "ls",
-    about: "lists operators, states, timers and sources",
-    run: ls::run,
-}];
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "ls",
+        about: "lists operators, states, timers and sources",
+        run: ls::run,
+    },
+    Command {
+        name: "read",
+        about: "shows the content: a table, JSON or CSV",
+        run: read::run,
+    },
+    Command {
+        name: "verify",
+        about: "checks that a snapshot is sound",
+        run: verify::run,
+    },
+    Command {
+        name: "diff",
+        about: "compares two snapshots",
+        run: diff::run,
+    },
+    Command {
+        name: "du",
+        about: "shows where the bytes are, and the largest keys",
+        run: du::run,
+    },
+    Command {
+        name: "gc",
+        about: "finds files that no snapshot in a directory refers to",
+        run: gc::run,
+    },
+];
 
 const USAGE: u8 = 2;
 const DAMAGED: u8 = 3;

@@ -25,10 +25,21 @@ pub(super) struct Bar {
 impl Bar {
     /// Begins; `what` stands in front of the bar.
     pub(super) fn start(what: &'static str) -> Self {
+        Bar::start_if(what, std::io::stderr().is_terminal())
+    }
+
+    /// As [`start`](Self::start), for work that prints while it goes on: no bar if it prints to
+    /// the same terminal.
+    pub(super) fn start_beside_output(what: &'static str) -> Self {
+        let both = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
+        Bar::start_if(what, both)
+    }
+
+    fn start_if(what: &'static str, shown: bool) -> Self {
         let progress = Arc::new(Progress::default());
         let (end, ended) = channel();
-        let shown = progress.clone();
-        let thread = std::io::stderr().is_terminal().then(|| {
+        let watched = progress.clone();
+        let thread = shown.then(|| {
             std::thread::spawn(move || {
                 if ended.recv_timeout(FIRST_LOOK) != Err(RecvTimeoutError::Timeout) {
                     return;
@@ -39,9 +50,9 @@ impl Bar {
                     .progress_chars("=> ");
                 let bar = ProgressBar::new(1).with_style(style).with_prefix(what);
                 loop {
-                    bar.set_length(shown.total_bytes.load(Ordering::Relaxed).max(1));
-                    bar.set_position(shown.bytes.load(Ordering::Relaxed));
-                    let entries = shown.entries.load(Ordering::Relaxed);
+                    bar.set_length(watched.total_bytes.load(Ordering::Relaxed).max(1));
+                    bar.set_position(watched.bytes.load(Ordering::Relaxed));
+                    let entries = watched.entries.load(Ordering::Relaxed);
                     bar.set_message(format!("  {} entries", super::columns::grouped(entries)));
                     if ended.recv_timeout(NEXT_LOOK) != Err(RecvTimeoutError::Timeout) {
                         break;

@@ -197,6 +197,7 @@ pub struct EntryCodec {
     state: Arc<KeyedState>,
     /// Whether keys and namespaces are followed by their lengths.
     ambiguous: bool,
+    void_namespace: bool,
     key: ValueCodec,
     namespace: ValueCodec,
     /// If all namespaces have as many bytes: they lie at the end of a key that cannot be read.
@@ -225,6 +226,7 @@ impl EntryCodec {
             other => other,
         };
         EntryCodec {
+            void_namespace: state.has_void_namespace(),
             ambiguous: state.kind != StateType::Timers
                 && is_ambiguous(&state.key, &state.namespace),
             key: ValueCodec::new(&state.key),
@@ -239,6 +241,16 @@ impl EntryCodec {
     /// The state.
     pub fn state(&self) -> &Arc<KeyedState> {
         &self.state
+    }
+
+    /// Whether keys and namespaces are followed by their lengths.
+    pub fn is_ambiguous(&self) -> bool {
+        self.ambiguous
+    }
+
+    /// Whether state is told apart by nothing but its key.
+    pub fn has_void_namespace(&self) -> bool {
+        self.void_namespace
     }
 
     /// The codec of keys.

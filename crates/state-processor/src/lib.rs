@@ -5,10 +5,14 @@
 //! | --- | --- |
 //! | `open_snapshot`, `path_map` | opening a savepoint or a retained checkpoint, moved or not |
 //! | `operator` | its operators, and where their state lies |
-//! | `entry_codec` | entries of keyed state as rows of values |
+//! | `entry_codec`, `row_reader` | entries of keyed state as rows of values |
 //! | `scan` | reading key groups and files on several threads, in order, in bounded memory |
 //! | `operator_state`, `source_state`, `channel_state` | what is not keyed |
 //! | `listing` | what there is, in numbers |
+//! | `read` | the content as text: JSON, lines, CSV, a table |
+//! | `verify` | whether it is sound |
+//! | `difference` | what two snapshots do not have in common |
+//! | `usage`, `garbage` | where the bytes are, and files that nobody needs |
 //! | `convert` | the same state for another release, in another format, for other subtasks |
 //! | `rehash` | the same state with another maximum parallelism |
 //! | `rewrite` | what all of these share |
@@ -37,9 +41,11 @@
 
 mod channel_state;
 mod convert;
+mod difference;
 mod entry_codec;
 mod entry_writer;
 mod error;
+mod garbage;
 mod keyed_input;
 mod listing;
 mod open_snapshot;
@@ -48,17 +54,23 @@ mod operator_input;
 mod operator_state;
 mod parallel;
 mod path_map;
+mod read;
 mod rehash;
 mod rewrite;
+mod row_reader;
 mod scan;
 mod snapshot_writer;
 mod sorter;
 mod source_state;
+mod usage;
+mod verify;
 
 pub use channel_state::{Channel, ChannelDirection};
 pub use convert::{ConvertOptions, convert};
+pub use difference::{Difference, OperatorDifference, SAMPLES, StateDifference, diff};
 pub use entry_codec::{Content, EntryCodec, KeyedState, Row, StateType};
 pub use error::{Error, ErrorKind};
+pub use garbage::{Garbage, GarbageFile, delete_garbage, find_garbage};
 pub use listing::{
     Counting, Listing, OperatorListing, OperatorStateListing, SourceListing, StateListing,
     TimerListing, list,
@@ -67,8 +79,12 @@ pub use open_snapshot::{OpenSnapshot, Writer};
 pub use operator::{KeyedPart, Operator, Unreadable};
 pub use operator_state::{OperatorStateContent, OperatorStateMode};
 pub use path_map::PathMap;
+pub use read::{Format, ReadOptions, Selection, read};
 pub use rehash::{RehashOptions, rehash};
 pub use rewrite::Target;
+pub use row_reader::RowReader;
 pub use scan::{Piece, Progress, Threads, scan};
 pub use snapshot_writer::SnapshotWriter;
 pub use source_state::{SimpleVersioned, coordinator_state};
+pub use usage::{KeyGroupUsage, KeyUsage, OperatorUsage, StateUsage, Usage, usage};
+pub use verify::{Checked, Problem, Verification, verify};

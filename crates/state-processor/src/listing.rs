@@ -193,7 +193,7 @@ pub fn list(
     files.dedup();
     let counted: Vec<Operator<'_>> = snapshot
         .operators()
-        .filter(|operator| operator.record().is_none())
+        .filter(|operator| !operator.has_counts())
         .collect();
     let pieces: Vec<Piece<'_>> = match counting {
         Counting::Known => Vec::new(),
@@ -208,10 +208,10 @@ pub fn list(
     let mut operators = Vec::new();
     for operator in snapshot.operators().filter(|operator| !operator.is_empty()) {
         let of_operator = |(id, count): &(_, Count)| (*id == operator.id()).then(|| count.clone());
-        let counts: Option<Vec<Count>> = match (operator.record(), counting) {
-            (Some(_), _) => Some(recorded(&operator)),
-            (None, Counting::Full) => Some(counts.iter().filter_map(of_operator).collect()),
-            (None, Counting::Known) => None,
+        let counts: Option<Vec<Count>> = match (operator.has_counts(), counting) {
+            (true, _) => Some(recorded(&operator)),
+            (false, Counting::Full) => Some(counts.iter().filter_map(of_operator).collect()),
+            (false, Counting::Known) => None,
         };
         operators.push(operator_listing(&operator, counts.as_deref())?);
     }
@@ -365,7 +365,7 @@ fn operator_listing(
                 // The trailer counts user keys.
                 keys: count
                     .as_ref()
-                    .filter(|_| state.kind != StateType::Map || operator.record().is_none())
+                    .filter(|_| state.kind != StateType::Map || !operator.has_counts())
                     .map(|count| count.keys),
                 entries: count.as_ref().map(|count| count.entries),
                 live_bytes: count.as_ref().map(|count| count.bytes),

@@ -7,7 +7,7 @@ use millpond_snapshot::{
 use millpond_types::{KeyGroup, KeyGroupRange, OperatorId};
 use serde::Serialize;
 
-use crate::{EntryCodec, Error, KeyedState, OpenSnapshot, Piece, Row};
+use crate::{EntryCodec, Error, KeyedState, OpenSnapshot, Piece, Row, RowReader};
 
 /// An operator of a snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +59,19 @@ impl<'a> Operator<'a> {
     pub fn record(&self) -> Option<&'a OperatorRecord> {
         let trailer = self.snapshot.trailer()?;
         trailer.operator(self.state.id)
+    }
+
+    /// Whether the trailer says how much all of the keyed state is: where state was copied byte by
+    /// byte, it does not.
+    pub fn has_counts(&self) -> bool {
+        self.record().is_some_and(|record| {
+            self.keyed_parts().all(|part| {
+                record
+                    .subtasks
+                    .iter()
+                    .any(|one| one.index == part.subtask())
+            })
+        })
     }
 
     /// The uid, if the snapshot holds it: Flink's do since 2.0.
@@ -156,15 +169,14 @@ impl<'a> Operator<'a> {
         mut visit: impl FnMut(&KeyedState, Row) -> Result<(), Error>,
     ) -> Result<(), Error> {
         for part in self.keyed_parts() {
-            let Some(mut reader) = part.open(None)? else {
+            let Some(reader) = part.open(None)? else {
                 continue;
             };
-            let codecs = EntryCodec::all_of(reader.header())?;
-            while let Some(entry) = reader.next_entry()? {
-                let codec = &codecs[entry.state];
-                if state.is_none_or(|state| state == codec.state().name) {
-                    visit(codec.state(), codec.decode(&entry)?)?;
-                }
+            let mut reader = RowReader::new(reader)?;
+            let is_it = |codec: &EntryCodec| state.is_none_or(|name| codec.state().name == name);
+            let wanted: Vec<bool> = reader.codecs().iter().map(is_it).collect();
+            while let Some((_, codec, row)) = reader.next_row_of(|state, _| wanted[state])? {
+                visit(codec.state(), row)?;
             }
         }
         Ok(())

@@ -53,6 +53,8 @@ pub struct OperatorStateContent {
     pub elements: Vec<(u32, Vec<Value>)>,
     /// Bytes of the elements.
     pub bytes: u64,
+    /// Subtask and number of bytes behind elements that belong to nothing.
+    pub left_over: Vec<(u32, usize)>,
 }
 
 impl OperatorStateContent {
@@ -119,6 +121,7 @@ impl Operator<'_> {
                 };
                 let codecs = (key.map(ValueCodec::new), ValueCodec::new(value));
                 let (mut elements, mut bytes) = (Vec::new(), 0);
+                let mut left_over = Vec::new();
                 for offset in &offsets.offsets {
                     let element = reader.element(*offset)?;
                     let start = u64::try_from(*offset).unwrap_or(0);
@@ -130,13 +133,21 @@ impl Operator<'_> {
                             offsets.name
                         ))
                     })?;
-                    bytes += input.position() as u64;
+                    let left = match elements.last() {
+                        Some(Value::Opaque { .. }) => 0,
+                        Some(_) | None => input.remaining(),
+                    };
+                    bytes += (element.len() - left) as u64;
+                    if left > 0 {
+                        left_over.push((*index, left));
+                    }
                 }
                 let known = states.iter_mut().find(|state| state.name == offsets.name);
                 match known {
                     Some(state) => {
                         state.elements.push((*index, elements));
                         state.bytes += bytes;
+                        state.left_over.extend(left_over);
                     }
                     None => states.push(OperatorStateContent {
                         name: offsets.name.clone(),
@@ -145,6 +156,7 @@ impl Operator<'_> {
                         value: value.clone(),
                         elements: vec![(*index, elements)],
                         bytes,
+                        left_over,
                     }),
                 }
             }

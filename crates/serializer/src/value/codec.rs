@@ -181,6 +181,11 @@ impl ValueCodec {
             .inspect_err(|_| out.truncate(start))
     }
 
+    /// Whether Java's hash code is known of all values of this serializer.
+    pub fn has_known_hash(&self) -> bool {
+        self.node.has_known_hash()
+    }
+
     /// Returns what Java's `hashCode` returns for a value of this serializer, if that is known.
     pub fn hash_code(&self, value: &Value) -> Option<i32> {
         super::hash::of_node(&self.node, value)
@@ -333,6 +338,27 @@ impl Node {
             return Some(serializer.clone());
         }
         self.parts().into_iter().find_map(Node::opaque)
+    }
+
+    fn has_known_hash(&self) -> bool {
+        match self {
+            Node::Bytes
+            | Node::Array(_)
+            | Node::TextArray
+            | Node::GenericArray(_)
+            | Node::Row { .. }
+            | Node::Ttl(_)
+            | Node::Timer(_)
+            | Node::TimeWindow
+            | Node::GlobalWindow
+            | Node::Nothing(_)
+            | Node::Enum(_)
+            | Node::Pojo(_)
+            | Node::Avro(_)
+            | Node::Opaque(_) => false,
+            Node::Set(_) | Node::Map(_) | Node::Either(_) if self.has_flink_values() => false,
+            _ => self.parts().into_iter().all(Node::has_known_hash),
+        }
     }
 
     pub(super) fn has_flink_values(&self) -> bool {

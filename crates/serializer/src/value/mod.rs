@@ -272,6 +272,63 @@ impl Value {
         matches!(self, Value::Null)
     }
 
+    /// Whether both are the same to Java: as equality, but sets and maps have no order.
+    ///
+    /// Floats are the same if their bits are, so that what is no number is the same as itself.
+    pub fn is_same(&self, other: &Value) -> bool {
+        let all = |one: &[Value], other: &[Value]| {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| one.is_same(other))
+        };
+        match (self, other) {
+            (Value::Float(one), Value::Float(other)) => one.to_bits() == other.to_bits(),
+            (Value::Double(one), Value::Double(other)) => one.to_bits() == other.to_bits(),
+            (Value::List(one), Value::List(other)) | (Value::Tuple(one), Value::Tuple(other)) => {
+                all(one, other)
+            }
+            (Value::Set(one), Value::Set(other)) => {
+                let holds = |item: &Value| other.iter().any(|other| item.is_same(other));
+                one.len() == other.len() && (all(one, other) || one.iter().all(holds))
+            }
+            (Value::Map(one), Value::Map(other)) => {
+                let same = |one: &(Value, Value), other: &(Value, Value)| {
+                    one.0.is_same(&other.0) && one.1.is_same(&other.1)
+                };
+                let holds = |entry| other.iter().any(|other| same(entry, other));
+                one.len() == other.len()
+                    && (one.iter().zip(other).all(|(one, other)| same(one, other))
+                        || one.iter().all(holds))
+            }
+            (
+                Value::Row { kind, fields },
+                Value::Row {
+                    kind: other_kind,
+                    fields: other_fields,
+                },
+            ) => kind == other_kind && all(fields, other_fields),
+            (Value::Left(one), Value::Left(other)) | (Value::Right(one), Value::Right(other)) => {
+                one.is_same(other)
+            }
+            (Value::Record(one), Value::Record(other)) => {
+                one.shape == other.shape && all(&one.fields, &other.fields)
+            }
+            (Value::Subclass(one), Value::Subclass(other)) => {
+                one.class == other.class && one.value.is_same(&other.value)
+            }
+            (Value::Enum { .. }, Value::Enum { .. }) => self.constant() == other.constant(),
+            (Value::Union { value: one, .. }, Value::Union { value: other, .. }) => {
+                one.is_same(other)
+            }
+            (
+                Value::Ttl { last_access, value },
+                Value::Ttl {
+                    last_access: other_access,
+                    value: other_value,
+                },
+            ) => last_access == other_access && value.is_same(other_value),
+            (one, other) => one == other,
+        }
+    }
+
     /// The name of an enum constant; `None` for other values.
     pub fn constant(&self) -> Option<&str> {
         match self {
