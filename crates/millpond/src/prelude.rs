@@ -28,6 +28,7 @@ pub use millpond_operator::source::{InputStatus, SourceFunction};
 pub use millpond_operator::{Collector, FunctionError, Result as FunctionResult, SideTag};
 pub use millpond_serializer::{FlinkKey, FlinkType, GlobalWindow, TimeWindow};
 pub use millpond_state::{
-    AggregateFunction, BroadcastState, ListState, MapState, OperatorListState,
-    ReadOnlyBroadcastState, ReducingState, ValueState,
+    AggregateFunction, AggregatingState, BroadcastState, ListState, MapState, OperatorListState,
+    ReadOnlyBroadcastState, ReducingState, StateTtlConfig, TtlUpdateType, TtlVisibility,
+    ValueState,
 };

@@ -32,6 +32,7 @@ mod skip;
 mod snapshot;
 mod stream_record;
 mod timer;
+mod ttl;
 mod tuple;
 mod value;
 
@@ -47,6 +48,7 @@ pub use skip::skip_value;
 pub use snapshot::{SerializerSnapshot, SnapshotBody};
 pub use stream_record::StreamRecord;
 pub use timer::TimerElement;
+pub use ttl::TtlValue;
 pub use value::{
     BigDecimal, BigInteger, EnumShape, LocalDate, LocalTime, PrimitiveArray, Record, RecordShape,
     Subclass, Value, ValueCodec, WithTtl, decode_value, encode_value, hex, map_key,

@@ -212,6 +212,12 @@ impl SerializerSnapshot {
         Self::composite(TIMER.to_owned(), 2, Vec::new(), vec![key, namespace])
     }
 
+    /// The snapshot of values of state with time-to-live.
+    pub fn ttl(value: Self) -> Self {
+        let class = format!("{STATE}ttl.TtlStateFactory$TtlSerializerSnapshot");
+        Self::composite(class, 2, Vec::new(), vec![Self::base("Long"), value])
+    }
+
     /// The snapshot of records with their timestamps.
     pub fn stream_record(value: Self) -> Self {
         Self::composite(STREAM_ELEMENT.to_owned(), 2, Vec::new(), vec![value])

@@ -12,17 +12,21 @@ use crate::keyed_table::KeyedTable;
 use crate::raw::{RawGroup, RawState};
 use crate::registered::{RegisteredState, Touch};
 use crate::timers::{TimerQueue, TimerService};
+use crate::ttl::Ttl;
+use crate::ttl_codec::WithTtl;
 use crate::{
-    Error, ErrorKind, FrozenKeyedState, ListState, MapState, ReducingState, Result, ValueState,
+    AggregateFunction, AggregatingState, Error, ErrorKind, FrozenKeyedState, ListState, MapState,
+    ReducingState, Result, StateTtlConfig, TtlStates, ValueState,
 };
 use millpond_serializer::{
-    ByteReader, Compatibility, FlinkKey, FlinkType, Namespace, SerializerSnapshot, VoidNamespace,
+    ByteReader, Compatibility, FlinkKey, FlinkType, Namespace, SerializerSnapshot, TtlValue,
+    VoidNamespace,
 };
 use millpond_snapshot::{
     KeyedHandle, KeyedReader, KeyedStateType, LoadedSnapshot, StateKind, StateMeta,
 };
-use millpond_types::{KeyGroup, KeyGroupRange};
-use std::cell::RefCell;
+use millpond_types::{Clock, KeyGroup, KeyGroupRange};
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -36,6 +40,10 @@ pub struct KeyedBackend<K> {
     context: Rc<KeyContext<K>>,
     /// In the order of their ids in a snapshot.
     states: RefCell<Vec<Slot<K>>>,
+    /// Whether any state cleans up at each record.
+    cleans: Cell<bool>,
+    /// Those that do.
+    cleaned: RefCell<Vec<Rc<dyn RegisteredState<K>>>>,
 }
 
 enum Slot<K> {
@@ -80,6 +88,8 @@ impl<K: FlinkKey> KeyedBackend<K> {
             range,
             context: Rc::new(KeyContext::new()),
             states: RefCell::new(Vec::new()),
+            cleans: Cell::new(false),
+            cleaned: RefCell::default(),
         }
     }
 
@@ -109,6 +119,9 @@ impl<K: FlinkKey> KeyedBackend<K> {
         );
         self.context
             .set(key, usize::from(group.0 - self.range.first().0));
+        if self.cleans.get() {
+            self.cleaned.borrow().iter().for_each(|state| state.clean());
+        }
     }
 
     /// Looks up keys that will be current soon, so that their values are in the processor's caches.
@@ -279,11 +292,63 @@ impl<K: FlinkKey> KeyedBackend<K> {
         Ok(TimerService::new(event, processing))
     }
 
+    /// Registers an aggregating state.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn aggregating_state<F: AggregateFunction>(
+        &self,
+        name: &str,
+        function: F,
+    ) -> Result<AggregatingState<F>> {
+        let table = self.table::<_, ValueCodec<F::Accumulator>>(
+            name,
+            KeyedStateType::Aggregating,
+            &VoidNamespace,
+        )?;
+        Ok(AggregatingState::new(table, VoidNamespace, function))
+    }
+
+    /// Returns what registers states whose values have a time-to-live by `clock`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use millpond_state::{KeyedBackend, StateTtlConfig, ValueState};
+    /// # use millpond_types::{KeyGroupRange, ManualClock};
+    /// # use std::{sync::Arc, time::Duration};
+    /// # let backend = KeyedBackend::<i64>::new(128, KeyGroupRange::of_subtask(0, 1, 128));
+    /// let clock = Arc::new(ManualClock::at(0));
+    /// let minute = StateTtlConfig::new(Duration::from_secs(60));
+    /// let mut count: ValueState<i64> = backend.with_ttl(minute, clock.clone()).value_state("n")?;
+    /// backend.set_current_key(&7, backend.key_group(&7));
+    /// count.update(1);
+    /// clock.advance(Duration::from_secs(59));
+    /// assert_eq!(count.value(), Some(1));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(count.value(), None);
+    /// # Ok::<(), millpond_state::Error>(())
+    /// ```
+    pub fn with_ttl(&self, config: StateTtlConfig, clock: Arc<dyn Clock>) -> TtlStates<'_, K> {
+        TtlStates::new(self, config, clock)
+    }
+
     fn table<N: Namespace, C: Codec>(
         &self,
         name: &str,
         state_type: KeyedStateType,
         namespace: &N,
+    ) -> Result<Rc<KeyedTable<K, N, C>>> {
+        self.table_with(name, state_type, namespace, None)
+    }
+
+    pub(crate) fn table_with<N: Namespace, C: Codec>(
+        &self,
+        name: &str,
+        state_type: KeyedStateType,
+        namespace: &N,
+        ttl: Option<Ttl>,
     ) -> Result<Rc<KeyedTable<K, N, C>>> {
         let meta =
             StateMeta::key_value(name, state_type, N::serializer_snapshot(), C::serializer());
@@ -293,8 +358,14 @@ impl<K: FlinkKey> KeyedBackend<K> {
             namespace,
             context,
             self.range.len(),
+            ttl,
         ));
-        self.register(Rc::clone(&table) as Rc<dyn RegisteredState<K>>)?;
+        let state = Rc::clone(&table) as Rc<dyn RegisteredState<K>>;
+        self.register(Rc::clone(&state))?;
+        if state.cleans_on_every_record() {
+            self.cleaned.borrow_mut().push(state);
+            self.cleans.set(true);
+        }
         Ok(table)
     }
 
@@ -526,23 +597,24 @@ impl<K: FlinkKey> KeyedBackend<K> {
 
     /// Calls `visit` for each entry of a registered value, reducing or aggregating state.
     ///
+    /// Of a state with time-to-live also those that have expired and are not cleaned up yet.
     /// Returns whether there is a state of this name and these types. The order is not promised.
     pub fn for_each_value<N: Namespace, V: FlinkType>(
         &self,
         state: &str,
-        visit: impl FnMut(&K, &N, &V),
+        mut visit: impl FnMut(&K, &N, &V),
     ) -> bool {
+        type TtlTable<K, N, V> = KeyedTable<K, N, WithTtl<ValueCodec<TtlValue<V>>>>;
         self.with_registered(state, |state| {
-            match state
-                .as_any()
-                .downcast_ref::<KeyedTable<K, N, ValueCodec<V>>>()
-            {
-                Some(table) => {
-                    table.for_each(visit);
-                    true
-                }
-                None => false,
+            let state = state.as_any();
+            if let Some(table) = state.downcast_ref::<KeyedTable<K, N, ValueCodec<V>>>() {
+                table.for_each(visit);
+            } else if let Some(table) = state.downcast_ref::<TtlTable<K, N, V>>() {
+                table.for_each(|key, namespace, value| visit(key, namespace, &value.value));
+            } else {
+                return false;
             }
+            true
         })
         .unwrap_or(false)
     }

@@ -13,6 +13,7 @@
 use crate::frozen::StateWriter;
 use crate::list_value::ListValue;
 use crate::map_value::MapValue;
+use crate::ttl::{Expiry, Swept};
 use millpond_serializer::{
     ByteReader, ByteWriter, Compatibility, Error, FlinkType, SerializerSnapshot,
 };
@@ -32,6 +33,11 @@ pub(crate) trait Codec: 'static {
 
     /// Whether values that `previous` describes can be read.
     fn resolve(previous: &SerializerSnapshot) -> Compatibility;
+
+    /// What is left of a value when its expired parts are gone; without time-to-live all of it.
+    fn sweep(_value: &Self::Value, _expiry: Expiry) -> Swept<Self::Value> {
+        Swept::All
+    }
 
     /// Writes the entries of one key; `head` appends key and namespace.
     fn write(

@@ -5,9 +5,10 @@ use crate::frozen::StateWriter;
 use crate::hash;
 use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::KeyContext;
-use crate::layered::{FrozenGroup, Layered, Progress};
+use crate::layered::{FrozenGroup, Layered, Looked, Place, Progress};
 use crate::registered::{RegisteredState, Touch};
 use crate::table::Change;
+use crate::ttl::{Expiry, Swept, Ttl};
 use millpond_serializer::{ByteReader, Compatibility, FlinkKey, FlinkType, Namespace};
 use millpond_snapshot::{StateMeta, put_length, read_length};
 use std::any::Any;
@@ -18,6 +19,9 @@ use std::rc::Rc;
 const WAITING_GROUPS_PER_CALL: usize = 8;
 /// How many groups one call of `maintain` steps over.
 const GROUPS_PER_CALL: usize = 256;
+
+/// How many places of a table a clean-up steps over for each entry that it is to look at.
+const STEPS_PER_CLEANED_ENTRY: usize = 8;
 
 /// State up to this size stays in the caches by itself.
 const CACHE_BYTES: usize = 1 << 20;
@@ -34,6 +38,12 @@ pub(crate) trait Cells<N, V> {
     fn update_with(&self, namespace: &N, change: &mut dyn FnMut(&mut Option<V>));
 }
 
+/// The values of a state with time-to-live.
+pub(crate) trait CleanCells<N, V>: Cells<N, V> {
+    /// Looks at some entries and removes what has expired of them.
+    fn clean(&self);
+}
+
 /// The tables of one state.
 pub(crate) struct KeyedTable<K, N, C: Codec> {
     meta: StateMeta,
@@ -47,6 +57,9 @@ pub(crate) struct KeyedTable<K, N, C: Codec> {
     cursor: Cell<usize>,
     /// Whether the tables are larger than [`CACHE_BYTES`]; measured by and by.
     large: Cell<bool>,
+    ttl: Option<Ttl>,
+    /// The group that `clean` looks at, and where in it.
+    cleaned: Cell<(usize, Place)>,
 }
 
 impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
@@ -55,6 +68,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         namespace: &N,
         context: Rc<KeyContext<K>>,
         groups: usize,
+        ttl: Option<Ttl>,
     ) -> Self {
         KeyedTable {
             meta,
@@ -64,7 +78,35 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
             stacked: Cell::new(0),
             cursor: Cell::new(0),
             large: Cell::new(false),
+            ttl,
+            cleaned: Cell::new((0, Place::default())),
         }
+    }
+
+    /// Removes what has expired of the next entries.
+    fn clean_some(&self) {
+        let Some(ttl) = &self.ttl else { return };
+        let mut left = ttl.entries_per_access();
+        if left == 0 {
+            return;
+        }
+        let expiry = ttl.expiry();
+        // Empty places cost something too.
+        let mut steps = left * STEPS_PER_CLEANED_ENTRY;
+        let mut groups = self.groups.borrow_mut();
+        let (mut at, mut place) = self.cleaned.get();
+        while left > 0 && steps > 0 {
+            steps -= 1;
+            match groups[at].sweep(&mut place, |value| C::sweep(value, expiry)) {
+                Looked::Entry => left -= 1,
+                Looked::Nothing => {}
+                Looked::End => {
+                    at = (at + 1) % groups.len();
+                    place = Place::default();
+                }
+            }
+        }
+        self.cleaned.set((at, place));
     }
 
     /// Estimates the size of all groups by one of them, another one with every call.
@@ -128,7 +170,21 @@ impl<K: FlinkKey, N: Namespace, C: Codec> Cells<N, C::Value> for KeyedTable<K, N
     }
 }
 
+impl<K: FlinkKey, N: Namespace, C: Codec> CleanCells<N, C::Value> for KeyedTable<K, N, C> {
+    fn clean(&self) {
+        self.clean_some();
+    }
+}
+
 impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N, C> {
+    fn clean(&self) {
+        self.clean_some();
+    }
+
+    fn cleans_on_every_record(&self) -> bool {
+        self.ttl.as_ref().is_some_and(Ttl::cleans_on_every_record)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -172,7 +228,11 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
             .set(groups.iter().filter(|group| group.is_stacked()).count());
         // The writer goes upwards from the first group.
         self.cursor.set(0);
-        Box::new(FrozenTable::<K, N, C> { groups: frozen })
+        let ttl = self.ttl.as_ref().filter(|ttl| ttl.cleans_snapshots());
+        Box::new(FrozenTable::<K, N, C> {
+            groups: frozen,
+            expiry: ttl.map(Ttl::expiry),
+        })
     }
 
     fn maintain(&self, budget: &mut usize) -> bool {
@@ -270,18 +330,37 @@ fn is_ambiguous<K: FlinkType, N: FlinkType>() -> bool {
 /// The image of a state at the moment of its freeze.
 struct FrozenTable<K, N, C: Codec> {
     groups: Vec<Option<FrozenGroup<K, N, C::Value>>>,
+    /// What is left out, if anything is.
+    expiry: Option<Expiry>,
 }
 
 impl<K: FlinkKey, N: Namespace, C: Codec> FrozenState for FrozenTable<K, N, C> {
     fn take_group(&mut self, group: usize) -> Option<Box<dyn FrozenEntries>> {
         let group = self.groups[group].take()?;
-        Some(Box::new(FrozenTableGroup::<K, N, C> { group }))
+        let expiry = self.expiry;
+        Some(Box::new(FrozenTableGroup::<K, N, C> { group, expiry }))
     }
 }
 
 /// One key group of the image.
 struct FrozenTableGroup<K, N, C: Codec> {
     group: FrozenGroup<K, N, C::Value>,
+    expiry: Option<Expiry>,
+}
+
+/// Writes what is left of a value once its expired parts are gone.
+#[inline]
+fn write_unexpired<C: Codec>(
+    value: &C::Value,
+    expiry: Option<Expiry>,
+    head: impl Fn(&mut Vec<u8>),
+    writer: &mut StateWriter<'_>,
+) -> std::result::Result<(), millpond_snapshot::Error> {
+    match expiry.map_or(Swept::All, |expiry| C::sweep(value, expiry)) {
+        Swept::All => C::write(value, head, writer),
+        Swept::Part(value) => C::write(&value, head, writer),
+        Swept::Nothing => Ok(()),
+    }
 }
 
 impl<K: FlinkKey, N: Namespace, C: Codec> FrozenEntries for FrozenTableGroup<K, N, C> {
@@ -295,7 +374,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> FrozenEntries for FrozenTableGroup<K, 
                     put_with_length(key, out);
                     put_with_length(namespace, out);
                 };
-                C::write(value, head, writer)
+                write_unexpired::<C>(value, self.expiry, head, writer)
             })
         } else {
             self.group.try_for_each(|key, namespace, value| {
@@ -303,7 +382,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> FrozenEntries for FrozenTableGroup<K, 
                     key.write(out);
                     namespace.write(out);
                 };
-                C::write(value, head, writer)
+                write_unexpired::<C>(value, self.expiry, head, writer)
             })
         }
     }

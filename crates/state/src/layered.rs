@@ -25,6 +25,7 @@ use crate::delta::Delta;
 use crate::hash::Probe;
 use crate::image::ChangedBytes;
 use crate::table::{self, Change, Difference, Entries, Entry, SEGMENT_LOAD, Table};
+use crate::ttl::Swept;
 use std::hash::Hash;
 use std::sync::Arc;
 
@@ -91,6 +92,22 @@ pub(crate) enum Progress {
     Waiting,
     /// The budget was used up; there is more to merge.
     More,
+}
+
+/// A place of a group: which part of its oldest table, and which place in that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Place {
+    part: usize,
+    bucket: usize,
+}
+
+/// What a step of [`Layered::sweep`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Looked {
+    Entry,
+    Nothing,
+    /// There is no place left in the group.
+    End,
 }
 
 impl<K, N, V> Layered<K, N, V>
@@ -261,6 +278,58 @@ where
             let table = Table::of(std::mem::take(entries));
             *self = Layered::Other(Box::new(Other::Owned(table)));
         }
+    }
+
+    /// Looks at the entry at one place, keeps of it what `sweep` says, and goes on by one place.
+    ///
+    /// Entries move when a table grows, and those that came during a snapshot are not looked at
+    /// before they are merged: a round over all places sees most entries, not each.
+    pub(crate) fn sweep(
+        &mut self,
+        place: &mut Place,
+        sweep: impl FnOnce(&V) -> Swept<V>,
+    ) -> Looked {
+        let group = &*self;
+        let part = match group {
+            Layered::Small(entries) => (place.part == 0).then_some(entries),
+            Layered::Other(other) => match &**other {
+                Other::Owned(table) => table.part_at(place.part),
+                Other::Stacked(stack) => stack.base.table().part_at(place.part),
+            },
+        };
+        let Some(part) = part else {
+            return Looked::End;
+        };
+        if place.bucket >= part.num_buckets() {
+            *place = Place {
+                part: place.part + 1,
+                bucket: 0,
+            };
+            return Looked::Nothing;
+        }
+        let entry = part.get_bucket(place.bucket);
+        place.bucket += 1;
+        let Some(entry) = entry else {
+            return Looked::Nothing;
+        };
+        let probe = Probe::of(&entry.key, &entry.namespace);
+        // A younger layer may know better.
+        let visible = match group.stack() {
+            Some(stack) => stack.get(probe),
+            None => Some(&entry.value),
+        };
+        let swept = visible.map_or(Swept::All, sweep);
+        if matches!(swept, Swept::All) {
+            return Looked::Entry;
+        }
+        let (key, namespace) = (entry.key.clone(), entry.namespace.clone());
+        let probe = Probe::of(&key, &namespace);
+        match swept {
+            Swept::All => {}
+            Swept::Part(value) => self.put(probe, value),
+            Swept::Nothing => self.remove(probe),
+        }
+        Looked::Entry
     }
 
     /// Calls `visit` for each visible entry, in no particular order.

@@ -1,11 +1,13 @@
 //! Keyed and operator state as a function sees it; the heap backend.
 //!
 //! Keyed state belongs to a key: [`KeyedBackend`] holds it, [`ValueState`], [`ListState`],
-//! [`MapState`], [`ReducingState`] and [`TimerHandle`] show what belongs to the current key. A
+//! [`MapState`], [`ReducingState`], [`AggregatingState`] and [`TimerHandle`] show what belongs to
+//! the current key, each state with a time-to-live where [`KeyedBackend::with_ttl`] gives it one. A
 //! snapshot is taken while records go on: [`KeyedBackend::freeze`] shares the tables in O(key
 //! groups), another thread writes them.
 
 mod aggregate_function;
+mod aggregating_state;
 mod backend;
 mod broadcast_state;
 mod chunked;
@@ -30,9 +32,16 @@ mod registered;
 mod segmented;
 mod table;
 mod timers;
+mod ttl;
+mod ttl_cells;
+mod ttl_codec;
+mod ttl_list;
+mod ttl_map;
+mod ttl_states;
 mod value_state;
 
 pub use aggregate_function::AggregateFunction;
+pub use aggregating_state::AggregatingState;
 pub use backend::KeyedBackend;
 pub use broadcast_state::{BroadcastState, ReadOnlyBroadcastState};
 pub use error::{Error, ErrorKind, Result};
@@ -45,4 +54,6 @@ pub use operator_state::{
 };
 pub use reducing_state::ReducingState;
 pub use timers::{Timer, TimerHandle, TimerService};
+pub use ttl::{StateTtlConfig, TtlTimeCharacteristic, TtlUpdateType, TtlVisibility};
+pub use ttl_states::TtlStates;
 pub use value_state::ValueState;

@@ -3,6 +3,7 @@
 use crate::keyed_table::Cells;
 use crate::map_value::MapValue;
 use crate::table::Change;
+use crate::ttl_map::TtlMaps;
 use millpond_serializer::{FlinkType, Namespace, VoidNamespace};
 use std::fmt;
 use std::rc::Rc;
@@ -13,13 +14,28 @@ use std::rc::Rc;
 ///
 /// All methods panic where there is no current key, as in `open`.
 pub struct MapState<UK: FlinkType + Ord, UV: FlinkType, N = VoidNamespace> {
-    cells: Rc<dyn Cells<N, MapValue<UK, UV>>>,
+    maps: Maps<UK, UV, N>,
     namespace: N,
+}
+
+enum Maps<UK: FlinkType + Ord, UV: FlinkType, N> {
+    Plain(Rc<dyn Cells<N, MapValue<UK, UV>>>),
+    Ttl(TtlMaps<UK, UV, N>),
 }
 
 impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
     pub(crate) fn new(cells: Rc<dyn Cells<N, MapValue<UK, UV>>>, namespace: N) -> Self {
-        MapState { cells, namespace }
+        MapState {
+            maps: Maps::Plain(cells),
+            namespace,
+        }
+    }
+
+    pub(crate) fn with_ttl(maps: TtlMaps<UK, UV, N>, namespace: N) -> Self {
+        MapState {
+            maps: Maps::Ttl(maps),
+            namespace,
+        }
     }
 
     /// Chooses the namespace that all other methods work in.
@@ -27,30 +43,43 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
         self.namespace = namespace;
     }
 
-    fn read<R: Default>(&self, read: impl Fn(&MapValue<UK, UV>) -> R) -> R {
-        let mut result = R::default();
-        self.cells.read(&self.namespace, &mut |map| {
-            if let Some(map) = map {
-                result = read(map);
-            }
-        });
-        result
+    /// Lets `read` look at the value of a user key, if it has one.
+    fn read(&self, key: &UK, read: &mut dyn FnMut(&UV)) {
+        match &self.maps {
+            Maps::Plain(cells) => cells.read(&self.namespace, &mut |map| {
+                if let Some(value) = map.and_then(|map| map.get(key)) {
+                    read(value);
+                }
+            }),
+            Maps::Ttl(maps) => maps.read(&self.namespace, key, read),
+        }
     }
 
     /// Returns a copy of the value of a user key.
     pub fn get(&self, key: &UK) -> Option<UV> {
-        self.read(|map| map.get(key).cloned())
+        let mut found = None;
+        self.read(key, &mut |value| found = Some(value.clone()));
+        found
     }
 
     /// Whether the user key has a value.
     pub fn contains(&self, key: &UK) -> bool {
-        self.read(|map| map.get(key).is_some())
+        let mut found = false;
+        self.read(key, &mut |_| found = true);
+        found
     }
 
     /// Sets the value of a user key.
     pub fn put(&mut self, key: UK, value: UV) {
+        let cells = match &self.maps {
+            Maps::Plain(cells) => cells,
+            Maps::Ttl(maps) => {
+                let mut value = Some(value);
+                return maps.update_with(&self.namespace, key, &mut |slot| *slot = value.take());
+            }
+        };
         let mut entry = Some((key, value));
-        self.cells.modify(&self.namespace, &mut |map| {
+        cells.modify(&self.namespace, &mut |map| {
             let Some((key, value)) = entry.take() else {
                 return Change::Keep;
             };
@@ -77,67 +106,62 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
 
     /// Lets `change` set, change or take the value of a user key.
     pub fn update_with<R>(&mut self, key: UK, change: impl FnOnce(&mut Option<UV>) -> R) -> R {
-        let mut call = Some((key, change));
+        let mut change = Some(change);
         let mut result = None;
-        self.cells.modify(&self.namespace, &mut |map| {
-            let Some((key, change)) = call.take() else {
-                return Change::Keep;
-            };
-            let mut value = map.as_ref().and_then(|map| map.get(&key).cloned());
-            result = Some(change(&mut value));
-            match (map, value) {
-                (Some(map), Some(value)) => match map.get_mut(&key) {
-                    Some(slot) => {
-                        *slot = value;
-                        Change::Keep
-                    }
-                    None => {
-                        map.put(key, value);
-                        Change::Keep
-                    }
-                },
-                (Some(map), None) => remove(map, &key),
-                (None, Some(value)) => {
-                    let mut map = MapValue::new();
-                    map.put(key, value);
-                    Change::Set(map)
-                }
-                (None, None) => Change::Keep,
-            }
-        });
+        let mut change = |value: &mut Option<UV>| {
+            result = change.take().map(|change| change(value));
+        };
+        match &self.maps {
+            Maps::Plain(cells) => update(&**cells, &self.namespace, key, &mut change),
+            Maps::Ttl(maps) => maps.update_with(&self.namespace, key, &mut change),
+        }
         result.expect("a value is changed once")
     }
 
     /// Removes a user key.
     pub fn remove(&mut self, key: &UK) {
-        self.cells.modify(&self.namespace, &mut |map| match map {
-            Some(map) => remove(map, key),
-            None => Change::Keep,
-        });
+        match &self.maps {
+            Maps::Plain(cells) => cells.modify(&self.namespace, &mut |map| match map {
+                Some(map) => remove(map, key),
+                None => Change::Keep,
+            }),
+            Maps::Ttl(maps) => {
+                maps.update_with(&self.namespace, key.clone(), &mut |value| *value = None)
+            }
+        }
     }
 
     /// Removes the user keys that `keep` refuses; asks in the order of the user keys.
     pub fn retain(&mut self, mut keep: impl FnMut(&UK, &UV) -> bool) {
-        self.cells.modify(&self.namespace, &mut |map| match map {
-            Some(map) => {
-                map.retain(&mut keep);
-                if map.is_empty() {
-                    Change::Remove
-                } else {
-                    Change::Keep
+        match &self.maps {
+            Maps::Plain(cells) => cells.modify(&self.namespace, &mut |map| match map {
+                Some(map) => {
+                    map.retain(&mut keep);
+                    if map.is_empty() {
+                        Change::Remove
+                    } else {
+                        Change::Keep
+                    }
                 }
-            }
-            None => Change::Keep,
-        });
+                None => Change::Keep,
+            }),
+            Maps::Ttl(maps) => maps.retain(&self.namespace, &mut keep),
+        }
     }
 
     /// Calls `visit` for each entry without a copy, in the order of the user keys.
     pub fn for_each(&self, mut visit: impl FnMut(&UK, &UV)) {
-        self.cells.read(&self.namespace, &mut |map| {
-            if let Some(map) = map {
-                map.for_each(&mut visit);
-            }
-        });
+        match &self.maps {
+            Maps::Plain(cells) => cells.read(&self.namespace, &mut |map| {
+                if let Some(map) = map {
+                    map.for_each(&mut visit);
+                }
+            }),
+            Maps::Ttl(maps) => maps.retain(&self.namespace, &mut |key, value| {
+                visit(key, value);
+                true
+            }),
+        }
     }
 
     /// Returns a copy of the entries, in the order of the user keys.
@@ -163,7 +187,14 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
 
     /// How many user keys there are.
     pub fn len(&self) -> usize {
-        self.read(MapValue::len)
+        let mut len = 0;
+        match &self.maps {
+            Maps::Plain(cells) => cells.read(&self.namespace, &mut |map| {
+                len = map.map_or(0, MapValue::len);
+            }),
+            Maps::Ttl(_) => self.for_each(|_, _| len += 1),
+        }
+        len
     }
 
     /// Whether there is no user key.
@@ -173,8 +204,47 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
 
     /// Removes all user keys.
     pub fn clear(&mut self) {
-        self.cells.remove(&self.namespace);
+        match &self.maps {
+            Maps::Plain(cells) => cells.remove(&self.namespace),
+            Maps::Ttl(maps) => maps.clear(&self.namespace),
+        }
     }
+}
+
+/// Lets `change` set, change or take the value of a user key.
+fn update<UK: FlinkType + Ord, UV: FlinkType, N>(
+    cells: &dyn Cells<N, MapValue<UK, UV>>,
+    namespace: &N,
+    key: UK,
+    change: &mut dyn FnMut(&mut Option<UV>),
+) {
+    let mut key = Some(key);
+    cells.modify(namespace, &mut |map| {
+        let Some(key) = key.take() else {
+            return Change::Keep;
+        };
+        let mut value = map.as_ref().and_then(|map| map.get(&key).cloned());
+        change(&mut value);
+        match (map, value) {
+            (Some(map), Some(value)) => match map.get_mut(&key) {
+                Some(slot) => {
+                    *slot = value;
+                    Change::Keep
+                }
+                None => {
+                    map.put(key, value);
+                    Change::Keep
+                }
+            },
+            (Some(map), None) => remove(map, &key),
+            (None, Some(value)) => {
+                let mut map = MapValue::new();
+                map.put(key, value);
+                Change::Set(map)
+            }
+            (None, None) => Change::Keep,
+        }
+    });
 }
 
 /// Removes a user key, and the map with its last one.

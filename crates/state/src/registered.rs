@@ -47,6 +47,14 @@ pub(crate) trait RegisteredState<K>: Any {
     /// Merges at most `budget` entries, which it lowers; returns whether there is more to merge.
     fn maintain(&self, budget: &mut usize) -> bool;
 
+    /// Looks at some entries and removes what has expired of them.
+    fn clean(&self) {}
+
+    /// Whether the state cleans up at each record, even if that does not touch it.
+    fn cleans_on_every_record(&self) -> bool {
+        false
+    }
+
     /// Whether the state is too large for the caches of a processor.
     fn is_large(&self) -> bool;
 

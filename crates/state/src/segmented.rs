@@ -215,6 +215,14 @@ impl<T, const LOAD: usize> Segmented<T, LOAD> {
         }
     }
 
+    /// The table at position `part`; its places are those of hashbrown.
+    pub(crate) fn part(&self, part: usize) -> Option<&HashTable<T>> {
+        match &self.many {
+            None => (part == 0).then_some(&self.one),
+            Some(many) => many.segments.get(part),
+        }
+    }
+
     /// The entries in the table's own order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.tables()

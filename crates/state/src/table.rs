@@ -137,6 +137,11 @@ impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Table<K, N, V> {
         self.note(difference)
     }
 
+    /// One of the parts that hold the entries; nothing behind the last.
+    pub(crate) fn part_at(&self, part: usize) -> Option<&Entries<K, N, V>> {
+        self.entries.part(part)
+    }
+
     /// The entries in the table's own order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<K, N, V>> {
         self.entries.iter()

@@ -6,12 +6,13 @@
 
 use millpond_fs::{Location, file_system_for};
 use millpond_serializer::{FlinkKey, TimeWindow, VoidNamespace};
-use millpond_snapshot::{LoadedSnapshot, OperatorSnapshot, load};
-use millpond_state::{KeyedBackend, OperatorStateBackend, TimerService};
-use millpond_types::{KeyGroupRange, OperatorId};
+use millpond_snapshot::{CanonicalReader, LoadedSnapshot, OperatorSnapshot, StateSource, load};
+use millpond_state::{KeyedBackend, OperatorStateBackend, StateTtlConfig, TimerService};
+use millpond_types::{KeyGroupRange, ManualClock, OperatorId};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 struct Golden {
     snapshot: LoadedSnapshot,
@@ -347,4 +348,112 @@ fn handle_of<'a>(golden: &'a Golden, uid: &str) -> &'a millpond_snapshot::Operat
     handles
         .find_map(|(_, state)| state.managed_operator.as_ref())
         .unwrap()
+}
+
+/// 30 years, as the state in these savepoints has.
+fn thirty_years() -> StateTtlConfig {
+    StateTtlConfig::new(std::time::Duration::from_millis(946_080_000_000))
+}
+
+fn ttl(version: &str, name: &str) {
+    let golden = Golden::open(version, name);
+    let clock = Arc::new(ManualClock::at(0));
+    for parallelism in [1, 2, 3] {
+        let mut found: BTreeMap<&str, Rows> = BTreeMap::new();
+        for backend in golden.keyed::<String>("with-ttl", parallelism) {
+            let states = backend.with_ttl(thirty_years(), clock.clone());
+            let value = states.value_state::<i64>("ttl-value").unwrap();
+            let list = states.list_state::<String>("ttl-list").unwrap();
+            let map = states.map_state::<String, i64>("ttl-map").unwrap();
+            let mut add = |state: &'static str, row: &mut dyn FnMut() -> Value| {
+                found
+                    .entry(state)
+                    .or_default()
+                    .extend(each_key(&backend, state, row));
+            };
+            add("ttl-value", &mut || json!(value.value()));
+            add("ttl-list", &mut || json!(list.get()));
+            add("ttl-map", &mut || {
+                json!(map.entries().into_iter().collect::<BTreeMap<_, _>>())
+            });
+        }
+        for (state, rows) in found {
+            assert_eq!(
+                rows,
+                golden.content("with-ttl", state),
+                "{version} {name} {state}"
+            );
+            assert_eq!(rows.len(), 20);
+        }
+    }
+}
+
+#[test]
+fn state_with_time_to_live_is_restored_from_all_versions_and_formats() {
+    for version in ["1.15.4", "1.20.5", "2.3.0"] {
+        for name in ["ttl-hashmap-canonical", "ttl-hashmap-native"] {
+            ttl(version, name);
+        }
+    }
+}
+
+#[test]
+fn an_expired_state_of_flink_is_not_seen_and_one_without_time_to_live_is_refused() {
+    let golden = Golden::open("2.3.0", "ttl-hashmap-canonical");
+    let clock = Arc::new(ManualClock::at(u64::from(u32::MAX) * 1_000));
+    for backend in golden.keyed::<String>("with-ttl", 1) {
+        let minute = StateTtlConfig::new(std::time::Duration::from_secs(60));
+        let states = backend.with_ttl(minute, clock.clone());
+        let value = states.value_state::<i64>("ttl-value").unwrap();
+        for key in backend.keys("ttl-value") {
+            backend.set_current_key(&key, backend.key_group(&key));
+            assert_eq!(value.value(), None);
+        }
+        assert!(backend.keys("ttl-value").is_empty());
+        let error = backend.map_state::<String, i64>("ttl-map").unwrap_err();
+        assert!(error.to_string().contains("Ttl"), "{error}");
+    }
+}
+
+#[test]
+fn what_was_restored_with_time_to_live_is_written_as_it_was() {
+    for (version, name) in [
+        ("1.15.4", "ttl-hashmap-canonical"),
+        ("2.3.0", "ttl-hashmap-canonical"),
+    ] {
+        let golden = Golden::open(version, name);
+        let operator = golden.operator("with-ttl");
+        let entries = |backend: &KeyedBackend<String>| {
+            let mut bytes = Vec::new();
+            let written = backend.freeze().write(&mut bytes).unwrap();
+            let source = StateSource::of_bytes("state", bytes);
+            let range = backend.range();
+            let mut reader =
+                CanonicalReader::open(source, &written.groups, range, operator.max_parallelism)
+                    .unwrap();
+            let mut metas = reader.header().states.clone();
+            for meta in &mut metas {
+                meta.options.sort();
+                meta.serializers.sort_by(|a, b| a.0.cmp(&b.0));
+            }
+            let mut found = Vec::new();
+            while let Some(entry) = reader.next_entry().unwrap() {
+                let state = metas[entry.state].name.clone();
+                found.push((state, entry.key.to_vec(), entry.value.to_vec()));
+            }
+            found.sort();
+            metas.sort_by(|a, b| a.name.cmp(&b.name));
+            (metas, found)
+        };
+        for backend in golden.keyed::<String>("with-ttl", 1) {
+            // As bytes, before any state is registered.
+            let before = entries(&backend);
+            assert_eq!(before.1.len(), 20 + 20 + 60);
+            let states = backend.with_ttl(thirty_years(), Arc::new(ManualClock::at(0)));
+            states.value_state::<i64>("ttl-value").unwrap();
+            states.list_state::<String>("ttl-list").unwrap();
+            states.map_state::<String, i64>("ttl-map").unwrap();
+            assert_eq!(entries(&backend), before, "{version}");
+        }
+    }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use millpond_serializer::{FlinkKey, FlinkType, VoidNamespace};
 use millpond_state::{
-    KeyedBackend, ListState, MapState, ReducingState, Timer, TimerHandle, ValueState,
+    AggregateFunction, AggregatingState, KeyedBackend, ListState, MapState, ReducingState,
+    StateTtlConfig, Timer, TimerHandle, TtlStates, ValueState,
 };
 use millpond_types::CheckpointId;
 
@@ -126,6 +127,26 @@ impl<'a, K: FlinkKey> KeyedOpenContext<'a, K> {
         reduce: impl Fn(&V, &V) -> V + 'static,
     ) -> Result<ReducingState<V>> {
         Ok(self.keyed.reducing_state(name, reduce)?)
+    }
+
+    /// An accumulator per key, to which values are added.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedOpenContext::value_state`].
+    pub fn aggregating_state<F: AggregateFunction>(
+        &self,
+        name: &str,
+        function: F,
+    ) -> Result<AggregatingState<F>> {
+        Ok(self.keyed.aggregating_state(name, function)?)
+    }
+
+    /// Returns what registers state whose values have a time-to-live.
+    ///
+    /// It goes by the clock of the job: processing time.
+    pub fn with_ttl(&self, config: StateTtlConfig) -> TtlStates<'a, K> {
+        self.keyed.with_ttl(config, self.clock())
     }
 }
 
