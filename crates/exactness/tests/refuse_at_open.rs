@@ -40,7 +40,10 @@ fn state_of_another_type_is_refused_at_once_whatever_the_restart_strategy() {
         ]);
         let why = refused(&mut job);
         assert!(
-            why.contains("state \"the key\"") && why.contains("expected Long, found String"),
+            why.contains("operator \"")
+                && why.contains("(uid \"")
+                && why.contains("state \"the key\"")
+                && why.contains("expected Long, found String"),
             "{why}"
         );
     }

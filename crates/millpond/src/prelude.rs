@@ -26,7 +26,9 @@ pub use millpond_operator::functions::{
 };
 pub use millpond_operator::source::{InputStatus, SourceFunction};
 pub use millpond_operator::{Collector, FunctionError, Result as FunctionResult, SideTag};
-pub use millpond_serializer::{FlinkKey, FlinkType, GlobalWindow, TimeWindow};
+pub use millpond_serializer::{
+    FlinkEnum, FlinkKey, FlinkPojo, FlinkType, GlobalWindow, TimeWindow,
+};
 pub use millpond_state::{
     AggregateFunction, AggregatingState, BroadcastState, ListState, MapState, OperatorListState,
     ReadOnlyBroadcastState, ReducingState, StateTtlConfig, TtlUpdateType, TtlVisibility,

@@ -32,6 +32,25 @@ impl fmt::Display for RefusedState {
 
 impl StdError for RefusedState {}
 
+/// What went wrong when an operator was opened.
+#[derive(Debug)]
+struct OpeningFailed {
+    operator: String,
+    source: Box<dyn StdError + Send + Sync>,
+}
+
+impl fmt::Display for OpeningFailed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} cannot be opened", self.operator)
+    }
+}
+
+impl StdError for OpeningFailed {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&*self.source)
+    }
+}
+
 /// What user functions return.
 pub type Result<T> = std::result::Result<T, FunctionError>;
 
@@ -45,6 +64,16 @@ impl FunctionError {
     /// be started again.
     pub fn refused_state(message: impl Into<String>) -> Self {
         FunctionError(Box::new(RefusedState(message.into())))
+    }
+
+    /// The same error, told as one that an operator had when it was opened.
+    #[must_use]
+    pub fn opening(self, name: &str, uid: Option<&str>) -> Self {
+        let uid = uid.map_or_else(String::new, |uid| format!(" (uid \"{uid}\")"));
+        FunctionError(Box::new(OpeningFailed {
+            operator: format!("operator \"{name}\"{uid}"),
+            source: self.0,
+        }))
     }
 
     /// What is wrong with restored state, if it or one of its causes says so.
@@ -125,5 +154,9 @@ mod tests {
         assert_eq!(wrapped.state_fault(), Some(StateFault::Refused));
         assert_eq!(wrapped.chain(), "the operator cannot be opened: no place");
         assert_eq!(FunctionError::new("no place").state_fault(), None);
+        let opening = FunctionError::refused_state("no place").opening("count", Some("c"));
+        assert_eq!(opening.state_fault(), Some(StateFault::Refused));
+        let text = "operator \"count\" (uid \"c\") cannot be opened: no place";
+        assert_eq!(opening.chain(), text);
     }
 }

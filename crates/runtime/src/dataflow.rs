@@ -199,6 +199,7 @@ impl<'scope> Builder<'_, 'scope> {
             };
             link.operator
                 .open(context)
+                .map_err(|error| error.opening(&operator.name, operator.uid.as_deref()))
                 .map_err(|error| (name.clone(), error))?;
             links.push(link);
         }

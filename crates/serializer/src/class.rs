@@ -244,6 +244,21 @@ impl Composite {
         }
     }
 
+    /// What the nested serializer at `index` is called in messages; `None` if it is the value itself.
+    pub(crate) fn part_name(self, index: usize) -> Option<String> {
+        let name = match (self, index) {
+            (Composite::Tuple | Composite::Row, _) => return Some(format!("f{index}")),
+            (Composite::List | Composite::Set | Composite::GenericArray, _) => "element",
+            (Composite::Map | Composite::Timer, 0) => "key",
+            (Composite::Map, _) => "value",
+            (Composite::Timer, _) => "namespace",
+            (Composite::Either, 0) => "left",
+            (Composite::Either, _) => "right",
+            (Composite::Nullable | Composite::Ttl | Composite::StreamElement, _) => return None,
+        };
+        Some(name.to_owned())
+    }
+
     /// How many nested serializers there are; `None` if any number.
     pub(crate) fn arity(self) -> Option<usize> {
         match self {

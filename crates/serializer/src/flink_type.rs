@@ -1,8 +1,16 @@
 //! Rust types that stand for Flink types: the trait and the types without parts.
 
-use crate::{ByteReader, ByteWriter, Compatibility, Error, SerializerSnapshot};
+use crate::{
+    ByteReader, ByteWriter, Compatibility, Error, Incompatibility, Reader, SerializerSnapshot, pojo,
+};
 
 /// A Rust type that stands for a Flink type; its bytes are those of Flink's serializer.
+///
+/// Structs get it by [`#[derive(FlinkPojo)]`](crate::FlinkPojo), enums by
+/// [`#[derive(FlinkEnum)]`](crate::FlinkEnum).
+///
+/// The methods whose names speak of a *field* say what a value is as a field of a POJO, where
+/// Flink 2 wraps collections once more; for all other types it is the same.
 pub trait FlinkType: Clone + Send + Sync + 'static {
     /// Whether the bytes are a bool isNull and then those of another type: `Option` alone.
     ///
@@ -26,9 +34,71 @@ pub trait FlinkType: Clone + Send + Sync + 'static {
     /// cannot hold, such as null.
     fn read(input: &mut ByteReader<'_>) -> Result<Self, Error>;
 
-    /// Returns whether values that `previous` describes can be read as this type.
+    /// Returns whether values that `previous` describes can be read as this type, by Flink's rules.
     fn resolve(previous: &SerializerSnapshot) -> Compatibility {
         Self::serializer_snapshot().resolve(previous)
+    }
+
+    /// Returns what reads the values that `previous` describes.
+    ///
+    /// # Errors
+    ///
+    /// There is no way, by Flink's rules or because Rust has no value for something: a field that
+    /// is new and would be null, for example.
+    fn reader(previous: &SerializerSnapshot) -> Result<Reader<Self>, Incompatibility> {
+        match Self::resolve(previous) {
+            Compatibility::AsIs => Ok(Reader::as_is()),
+            Compatibility::AfterMigration | Compatibility::Reconfigured => {
+                Self::converter(previous)
+            }
+            Compatibility::Incompatible(why) => Err(why),
+        }
+    }
+
+    /// As [`reader`](Self::reader), for bytes that are not those of this type.
+    ///
+    /// Types without parts never get here: for them there is as is and incompatible.
+    ///
+    /// # Errors
+    ///
+    /// As [`reader`](Self::reader).
+    fn converter(previous: &SerializerSnapshot) -> Result<Reader<Self>, Incompatibility> {
+        let (old, new) = (previous.describe(), Self::serializer_snapshot().describe());
+        Err(Incompatibility::new(format!("was {old}, now {new}")))
+    }
+
+    /// What a field of a Java object holds before anything sets it, if Rust can hold that: zero,
+    /// false, or `None` for null.
+    fn java_default() -> Option<Self> {
+        None
+    }
+
+    /// The serializer of a field of this type.
+    fn field_snapshot() -> SerializerSnapshot {
+        Self::serializer_snapshot()
+    }
+
+    /// Appends the value as a field, behind the bool that says whether it is null.
+    fn write_field(&self, out: &mut Vec<u8>) {
+        self.write(out);
+    }
+
+    /// Reads a field, behind the bool that says whether it is null.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    fn read_field(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+        Self::read(input)
+    }
+
+    /// Returns what reads fields that `previous` describes and that differ from this type's.
+    ///
+    /// # Errors
+    ///
+    /// As [`reader`](Self::reader).
+    fn field_converter(previous: &SerializerSnapshot) -> Result<Reader<Self>, Incompatibility> {
+        Self::converter(previous)
     }
 }
 
@@ -51,6 +121,10 @@ macro_rules! number {
             #[inline]
             fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
                 input.$get()
+            }
+
+            fn java_default() -> Option<Self> {
+                Some(Self::default())
             }
         }
     )* };
@@ -132,15 +206,42 @@ impl<T: FlinkType> FlinkType for Option<T> {
         }
     }
 
-    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
-        // A version without padding is the same serializer with padding 0.
-        if previous.class == Self::serializer_snapshot().class && previous.padding() == 0 {
-            return match previous.nested() {
-                [value] => T::resolve(value),
-                _ => Self::serializer_snapshot().resolve(previous),
-            };
+    fn converter(previous: &SerializerSnapshot) -> Result<Reader<Self>, Incompatibility> {
+        let value = T::reader(previous.part(0)?)?;
+        Ok(Reader::converting(move |input| match input.bool()? {
+            true => Ok(None),
+            false => value.read(input).map(Some),
+        }))
+    }
+
+    fn java_default() -> Option<Self> {
+        Some(None)
+    }
+
+    fn field_snapshot() -> SerializerSnapshot {
+        T::field_snapshot()
+    }
+
+    fn write_field(&self, out: &mut Vec<u8>) {
+        out.put_bool(self.is_none());
+        if let Some(value) = self {
+            value.write_field(out);
         }
-        Self::serializer_snapshot().resolve(previous)
+    }
+
+    fn read_field(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+        match input.bool()? {
+            true => Ok(None),
+            false => T::read_field(input).map(Some),
+        }
+    }
+
+    fn field_converter(previous: &SerializerSnapshot) -> Result<Reader<Self>, Incompatibility> {
+        let value = pojo::field_reader::<T>(previous)?;
+        Ok(Reader::converting(move |input| match input.bool()? {
+            true => Ok(None),
+            false => value.read(input).map(Some),
+        }))
     }
 }
 

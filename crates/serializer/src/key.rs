@@ -8,12 +8,22 @@
 //! | bool | 1231, 1237 |
 //! | tuples | 31 * h + field, from 0 |
 //! | `Vec<T>` (List) | 31 * h + element, from 1 |
+//! | sets | the sum of the elements |
+//! | maps | the sum of key xor value |
+//! | `Option<T>` | the value; 0 for null |
+//! | [`Either`] | the value |
+//! | numbers, dates and times | see `number` and `time` |
+//! | structs and enums | as their derive declares |
+//!
+//! Arrays cannot be keys, nor can an enum without a declaration: Java hashes them by their place in
+//! memory, and Flink forbids them as keys.
 //!
 //! Source: `hashCode` of the Java classes; tuples: Flink 2.3.0, class `Tuple2` and so on.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
-use crate::FlinkType;
+use crate::{Either, FlinkType};
 
 /// A type that can be a key.
 ///
@@ -27,15 +37,20 @@ pub trait FlinkKey: FlinkType + Eq + Ord + Hash {
 impl FlinkKey for String {
     #[inline]
     fn hash_code(&self) -> i32 {
-        let step = |hash: i32, unit: i32| hash.wrapping_mul(31).wrapping_add(unit);
-        if self.is_ascii() {
-            return self
-                .bytes()
-                .fold(0, |hash, byte| step(hash, i32::from(byte)));
-        }
-        self.encode_utf16()
-            .fold(0, |hash, unit| step(hash, i32::from(unit)))
+        hash_of_text(self)
     }
+}
+
+#[inline]
+pub(crate) fn hash_of_text(text: &str) -> i32 {
+    let step = |hash: i32, unit: i32| hash.wrapping_mul(31).wrapping_add(unit);
+    if text.is_ascii() {
+        return text
+            .bytes()
+            .fold(0, |hash, byte| step(hash, i32::from(byte)));
+    }
+    text.encode_utf16()
+        .fold(0, |hash, unit| step(hash, i32::from(unit)))
 }
 
 impl FlinkKey for i64 {
@@ -78,6 +93,36 @@ impl<T: FlinkKey> FlinkKey for Vec<T> {
         self.iter().fold(1, |hash, element| {
             hash.wrapping_mul(31).wrapping_add(element.hash_code())
         })
+    }
+}
+
+impl<T: FlinkKey> FlinkKey for BTreeSet<T> {
+    fn hash_code(&self) -> i32 {
+        self.iter()
+            .fold(0, |hash, element| hash.wrapping_add(element.hash_code()))
+    }
+}
+
+impl<K: FlinkKey, V: FlinkKey> FlinkKey for BTreeMap<K, V> {
+    fn hash_code(&self) -> i32 {
+        self.iter().fold(0, |hash, (key, value)| {
+            hash.wrapping_add(key.hash_code() ^ value.hash_code())
+        })
+    }
+}
+
+impl<T: FlinkKey> FlinkKey for Option<T> {
+    fn hash_code(&self) -> i32 {
+        self.as_ref().map_or(0, T::hash_code)
+    }
+}
+
+impl<L: FlinkKey, R: FlinkKey> FlinkKey for Either<L, R> {
+    fn hash_code(&self) -> i32 {
+        match self {
+            Either::Left(value) => value.hash_code(),
+            Either::Right(value) => value.hash_code(),
+        }
     }
 }
 

@@ -18,38 +18,64 @@
 //! # Ok::<(), millpond_serializer::Error>(())
 //! ```
 
+mod array;
 mod byte_reader;
 mod byte_writer;
 mod class;
 mod collection;
 mod compatibility;
+mod either;
 mod error;
 mod flink_type;
+pub mod java_enum;
 mod key;
 mod namespace;
+pub mod nullable;
+mod number;
 mod optional_map;
+pub mod pojo;
+mod reader;
+mod row;
 mod skip;
 mod snapshot;
 mod stream_record;
+pub mod subclass;
+mod time;
 mod timer;
 mod ttl;
 mod tuple;
-mod value;
+pub mod value;
 
+pub use millpond_derive::{FlinkEnum, FlinkPojo};
+
+pub use array::{ObjectArray, PrimitiveArray, PrimitiveElement, StringArray};
 pub use byte_reader::ByteReader;
 pub use byte_writer::ByteWriter;
-pub use compatibility::Compatibility;
+pub use compatibility::{Compatibility, Incompatibility};
+pub use either::Either;
 pub use error::{Error, ErrorKind};
 pub use flink_type::FlinkType;
+pub use java_enum::JavaEnum;
 pub use key::FlinkKey;
 pub use namespace::{GlobalWindow, Namespace, TimeWindow, VoidNamespace};
+pub use number::{BigDecimal, BigInteger, Character, Double, Float};
 pub use optional_map::OptionalEntry;
+pub use pojo::JavaClass;
+pub use reader::Reader;
+pub use row::{FieldsReader, Row, RowFields, RowKind};
 pub use skip::skip_value;
 pub use snapshot::{SerializerSnapshot, SnapshotBody};
 pub use stream_record::StreamRecord;
+pub use time::{
+    Date, Instant, LocalDate, LocalDateTime, LocalTime, SqlDate, SqlTime, SqlTimestamp,
+};
 pub use timer::TimerElement;
 pub use ttl::TtlValue;
+pub use tuple::{
+    Tuple13, Tuple14, Tuple15, Tuple16, Tuple17, Tuple18, Tuple19, Tuple20, Tuple21, Tuple22,
+    Tuple23, Tuple24, Tuple25,
+};
 pub use value::{
-    BigDecimal, BigInteger, EnumShape, LocalDate, LocalTime, PrimitiveArray, Record, RecordShape,
-    Subclass, Value, ValueCodec, WithTtl, decode_value, encode_value, hex, map_key,
+    EnumShape, Record, RecordShape, Subclass, Value, ValueCodec, WithTtl, decode_value,
+    encode_value, hex, map_key,
 };

@@ -3,6 +3,7 @@
 //! Needed wherever values lie without lengths: native heap state, composite keys, lists.
 
 use crate::class::{Class, Composite, Layout};
+use crate::pojo::{EXACT, NULL, OTHER, REGISTERED, bad_flags};
 use crate::{ByteReader, Error, SerializerSnapshot, SnapshotBody, stream_record};
 
 /// Reads over one value of the serializer that `snapshot` describes.
@@ -33,6 +34,27 @@ pub fn skip_value(snapshot: &SerializerSnapshot, input: &mut ByteReader<'_>) -> 
             "reading values of {}",
             snapshot.describe()
         ))),
+    }
+}
+
+/// Whether values of this serializer can be read over, whatever they are.
+pub(crate) fn can_skip(snapshot: &SerializerSnapshot) -> bool {
+    match (snapshot.known_class(), &snapshot.body) {
+        (Some(Class::Simple(_) | Class::Enum), _) => true,
+        (Some(Class::Composite(_)), _) => snapshot.nested().iter().all(can_skip),
+        (
+            Some(Class::Pojo),
+            SnapshotBody::Pojo {
+                fields,
+                registered,
+                other,
+                ..
+            },
+        ) => [fields, registered, other]
+            .into_iter()
+            .flatten()
+            .all(|entry| entry.value.as_ref().is_some_and(can_skip)),
+        _ => false,
     }
 }
 
@@ -159,10 +181,6 @@ fn skip_row(
 }
 
 fn skip_pojo(snapshot: &SerializerSnapshot, input: &mut ByteReader<'_>) -> Result<(), Error> {
-    const NULL: u8 = 1;
-    const EXACT: u8 = 2;
-    const OTHER: u8 = 4;
-    const REGISTERED: u8 = 8;
     let SnapshotBody::Pojo {
         class,
         fields,
@@ -207,11 +225,7 @@ fn skip_pojo(snapshot: &SerializerSnapshot, input: &mut ByteReader<'_>) -> Resul
                 None => Err(missing(format!("registered subclass {index}"))),
             }
         }
-        flags => Err(Error::corrupt(
-            at,
-            "the flags of a POJO, 1, 2, 4 or 8",
-            flags.to_string(),
-        )),
+        flags => Err(bad_flags(at, flags)),
     }
 }
 

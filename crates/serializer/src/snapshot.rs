@@ -20,7 +20,7 @@ use crate::class::{
     BASE, Class, Composite, Layout, Outer, RUNTIME, STATE, STREAM_ELEMENT, TIMER, lookup,
     simple_class,
 };
-use crate::{ByteReader, ByteWriter, Error, OptionalEntry, optional_map};
+use crate::{ByteReader, ByteWriter, Error, Incompatibility, OptionalEntry, optional_map};
 
 const ENCLOSED_VERSION: i32 = 2;
 const COMPOSITE_MAGIC: i32 = 911_108;
@@ -112,7 +112,12 @@ impl SerializerSnapshot {
 
     /// The snapshot of `byte[]`.
     pub fn byte_array() -> Self {
-        Self::simple(crate::class::ARRAY, "BytePrimitiveArray")
+        Self::array("BytePrimitiveArray")
+    }
+
+    /// The snapshot of an array without nested serializer: "IntPrimitiveArray", "StringArray".
+    pub(crate) fn array(name: &str) -> Self {
+        Self::simple(crate::class::ARRAY, name)
     }
 
     /// The snapshot of the namespace of state without windows.
@@ -175,6 +180,80 @@ impl SerializerSnapshot {
         )
     }
 
+    /// The snapshot of `Set` (since Flink 2.0).
+    pub fn set(element: Self) -> Self {
+        Self::composite(
+            format!("{BASE}SetSerializerSnapshot"),
+            1,
+            Vec::new(),
+            vec![element],
+        )
+    }
+
+    /// The snapshot of an array of objects of a Java class.
+    ///
+    /// # Panics
+    ///
+    /// If the name of the class takes more than 65535 bytes, which Java does not allow either.
+    pub fn object_array(component_class: &str, element: Self) -> Self {
+        let mut outer = Vec::new();
+        outer
+            .put_utf(component_class)
+            .expect("the name of a class has at most 65535 bytes");
+        Self::composite(
+            format!("{BASE}GenericArraySerializerSnapshot"),
+            1,
+            outer,
+            vec![element],
+        )
+    }
+
+    /// The snapshot of `Either`.
+    pub fn either(left: Self, right: Self) -> Self {
+        Self::composite(
+            format!("{RUNTIME}JavaEitherSerializerSnapshot"),
+            1,
+            Vec::new(),
+            vec![left, right],
+        )
+    }
+
+    /// The snapshot of `Row`, with a kind in front of each row.
+    pub fn row(fields: Vec<Self>) -> Self {
+        Self::composite(
+            format!("{RUNTIME}RowSerializer$RowSerializerSnapshot"),
+            4,
+            vec![1],
+            fields,
+        )
+    }
+
+    /// The snapshot of an enum; `constants` in the order of their numbers in values.
+    pub fn java_enum(class: &str, constants: &[&str]) -> Self {
+        SerializerSnapshot {
+            class: format!("{BASE}EnumSerializer$EnumSerializerSnapshot"),
+            version: 3,
+            body: SnapshotBody::Enum {
+                class: class.to_owned(),
+                constants: constants.iter().map(|name| (*name).to_owned()).collect(),
+            },
+        }
+    }
+
+    /// The snapshot of a POJO or record; `fields` in the order of their names.
+    pub fn pojo(class: &str, fields: Vec<OptionalEntry<Self>>) -> Self {
+        SerializerSnapshot {
+            class: format!("{RUNTIME}PojoSerializerSnapshot"),
+            version: 2,
+            body: SnapshotBody::Pojo {
+                class: class.to_owned(),
+                fields,
+                registered: Vec::new(),
+                other: Vec::new(),
+            },
+        }
+    }
+
     /// The snapshot of `TupleN`.
     ///
     /// # Panics
@@ -234,6 +313,17 @@ impl SerializerSnapshot {
             | SnapshotBody::Kryo { .. }
             | SnapshotBody::Avro { .. } => &[],
         }
+    }
+
+    /// Returns the nested snapshot at `index`.
+    ///
+    /// # Errors
+    ///
+    /// There are not as many: another type is described.
+    pub fn part(&self, index: usize) -> Result<&SerializerSnapshot, Incompatibility> {
+        self.nested()
+            .get(index)
+            .ok_or_else(|| Incompatibility::new(format!("was {}", self.describe())))
     }
 
     pub(crate) fn known_class(&self) -> Option<Class> {

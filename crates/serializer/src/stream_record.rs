@@ -11,7 +11,9 @@
 //!
 //! Source: Flink 2.3.0, class `StreamElementSerializer`.
 
-use crate::{ByteReader, ByteWriter, Error, FlinkType, SerializerSnapshot};
+use crate::{
+    ByteReader, ByteWriter, Error, FlinkType, Incompatibility, Reader, SerializerSnapshot,
+};
 
 /// One record and the time that it had in its stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,16 @@ impl<T: FlinkType> FlinkType for StreamRecord<T> {
             timestamp: read_timestamp(input)?,
             value: T::read(input)?,
         })
+    }
+
+    fn converter(previous: &SerializerSnapshot) -> Result<Reader<Self>, Incompatibility> {
+        let value = T::reader(previous.part(0)?)?;
+        Ok(Reader::converting(move |input| {
+            Ok(StreamRecord {
+                timestamp: read_timestamp(input)?,
+                value: value.read(input)?,
+            })
+        }))
     }
 }
 

@@ -7,7 +7,9 @@
 //!
 //! Source: Flink 2.3.0, classes `TtlValue`, `TtlStateFactory.TtlSerializer`.
 
-use crate::{ByteReader, ByteWriter, Compatibility, Error, FlinkType, SerializerSnapshot};
+use crate::{
+    ByteReader, ByteWriter, Error, FlinkType, Incompatibility, Reader, SerializerSnapshot,
+};
 
 /// A value and when it was last used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,20 +42,20 @@ impl<T: FlinkType> FlinkType for TtlValue<T> {
         Ok(TtlValue { last_access, value })
     }
 
-    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
-        let own = Self::serializer_snapshot();
-        match previous.nested() {
-            [time, value] if previous.class == own.class => {
-                i64::resolve(time).and(T::resolve(value))
-            }
-            _ => own.resolve(previous),
-        }
+    fn converter(previous: &SerializerSnapshot) -> Result<Reader<Self>, Incompatibility> {
+        let value = T::reader(previous.part(1)?)?;
+        Ok(Reader::converting(move |input| {
+            let last_access = input.i64()?;
+            let value = value.read(input)?;
+            Ok(TtlValue { last_access, value })
+        }))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Compatibility;
 
     #[test]
     fn the_time_stands_before_the_value() {

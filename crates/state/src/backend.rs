@@ -9,8 +9,10 @@ use crate::hash;
 use crate::image::Image;
 use crate::key_context::KeyContext;
 use crate::keyed_table::KeyedTable;
+use crate::migration::Migrations;
 use crate::raw::{RawGroup, RawState};
 use crate::registered::{RegisteredState, Touch};
+use crate::restored_key::KeyConverter;
 use crate::timers::{TimerQueue, TimerService};
 use crate::ttl::Ttl;
 use crate::ttl_codec::WithTtl;
@@ -18,10 +20,7 @@ use crate::{
     AggregateFunction, AggregatingState, Error, ErrorKind, FrozenKeyedState, ListState, MapState,
     ReducingState, Result, StateTtlConfig, TtlStates, ValueState,
 };
-use millpond_serializer::{
-    ByteReader, Compatibility, FlinkKey, FlinkType, Namespace, SerializerSnapshot, TtlValue,
-    VoidNamespace,
-};
+use millpond_serializer::{ByteReader, FlinkKey, FlinkType, Namespace, TtlValue, VoidNamespace};
 use millpond_snapshot::{
     KeyedHandle, KeyedReader, KeyedStateType, LoadedSnapshot, StateKind, StateMeta,
 };
@@ -38,6 +37,7 @@ pub struct KeyedBackend<K> {
     max_parallelism: u32,
     range: KeyGroupRange,
     context: Rc<KeyContext<K>>,
+    migrations: Migrations,
     /// In the order of their ids in a snapshot.
     states: RefCell<Vec<Slot<K>>>,
     /// Whether any state cleans up at each record.
@@ -87,6 +87,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
             max_parallelism,
             range,
             context: Rc::new(KeyContext::new()),
+            migrations: Migrations::default(),
             states: RefCell::new(Vec::new()),
             cleans: Cell::new(false),
             cleaned: RefCell::default(),
@@ -158,6 +159,22 @@ impl<K: FlinkKey> KeyedBackend<K> {
     /// Returns a copy of the current key, if there is one.
     pub fn current_key(&self) -> Option<K> {
         self.context.key()
+    }
+
+    /// Says what becomes of values of `Old` in a state that has values of `New`.
+    ///
+    /// Called before the state is registered, once for each old type. `function` gets every value
+    /// of a value, reducing or aggregating state, every element of a list, every user value of a
+    /// map. It is used only for a snapshot that holds state of that name whose serializer is that
+    /// of `Old`, so that it may stay in the program.
+    ///
+    /// Two types with the same serializer cannot be told apart: give the state another name.
+    pub fn migrate_state<Old: FlinkType, New: FlinkType>(
+        &self,
+        state: &str,
+        function: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) {
+        self.migrations.add(state, function);
     }
 
     /// Registers a value state.
@@ -353,9 +370,12 @@ impl<K: FlinkKey> KeyedBackend<K> {
         let meta =
             StateMeta::key_value(name, state_type, N::serializer_snapshot(), C::serializer());
         let context = Rc::clone(&self.context);
+        let migrations = self.migrations.of(name);
+        migrations.check::<C::Part>()?;
         let table = Rc::new(KeyedTable::<K, N, C>::new(
             meta,
             namespace,
+            migrations,
             context,
             self.range.len(),
             ttl,
@@ -379,7 +399,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
             })),
             Some(slot) => {
                 if let Slot::Raw(raw) = slot {
-                    state.check(&raw.meta)?;
+                    state.accept(&raw.meta)?;
                     for (group, entries) in self.range.iter().zip(&mut raw.groups) {
                         // Taken, so that bytes go as tables come.
                         let entries: Arc<RawGroup> = std::mem::take(entries);
@@ -450,9 +470,9 @@ impl<K: FlinkKey> KeyedBackend<K> {
     /// As [`KeyedBackend::restore`].
     pub fn restore_entries(&self, reader: &mut KeyedReader) -> Result<()> {
         let header = reader.header();
-        check_key::<K>(&header.key_serializer)?;
-        let places = header
-            .states
+        let mut keys = KeyConverter::<K>::new(header)?;
+        let places = keys
+            .metas(&header.states)
             .iter()
             .map(|meta| self.place_of(meta))
             .collect::<Result<Vec<usize>>>()?;
@@ -468,9 +488,13 @@ impl<K: FlinkKey> KeyedBackend<K> {
                 self.restore_group(&mut staged, &places, &states)?;
                 staged.group = entry.key_group;
             }
+            let group = entry.key_group;
+            let key = keys
+                .convert(entry.state, entry.key, |key| self.check_group(key, group))
+                .map_err(Error::restoring)?;
             match &mut states[places[entry.state]] {
-                Slot::Registered(_) => staged.states[entry.state].push(entry.key, entry.value),
-                Slot::Raw(raw) => raw.push(self.position(entry.key_group), entry.key, entry.value),
+                Slot::Registered(_) => staged.states[entry.state].push(key, entry.value),
+                Slot::Raw(raw) => raw.push(self.position(group), key, entry.value),
             }
         }
         self.restore_group(&mut staged, &places, &states)
@@ -541,7 +565,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
             return Ok(states.len() - 1);
         };
         match &states[place] {
-            Slot::Registered(state) => state.check(meta)?,
+            Slot::Registered(state) => state.accept(meta)?,
             Slot::Raw(raw) if raw.describes_same(meta) => {}
             Slot::Raw(_) => {
                 let what = format!(
@@ -629,21 +653,6 @@ impl<K: FlinkKey> KeyedBackend<K> {
         match slot {
             Slot::Registered(state) => Some(f(&**state)),
             Slot::Raw(_) => None,
-        }
-    }
-}
-
-/// Checks that keys which `previous` describes can be read as `K`.
-fn check_key<K: FlinkKey>(previous: &SerializerSnapshot) -> Result<()> {
-    match K::resolve(previous) {
-        Compatibility::AsIs | Compatibility::Reconfigured => Ok(()),
-        // Flink refuses to migrate keys as well: they could change their key group.
-        Compatibility::AfterMigration | Compatibility::Incompatible { .. } => {
-            Err(Error::new(ErrorKind::Incompatible {
-                state: "the key".to_owned(),
-                expected: K::serializer_snapshot().describe(),
-                found: previous.describe(),
-            }))
         }
     }
 }

@@ -4,8 +4,11 @@
 //! the map by these alone. So a function gets it in two forms: to read, where it processes records
 //! of its other input, and to write, where it processes broadcast records.
 
+use crate::migration::StateMigrations;
 use crate::operator_state::{EncodedList, RegisteredList};
-use millpond_serializer::{ByteReader, ByteWriter, Compatibility, FlinkType};
+use millpond_serializer::{
+    ByteReader, ByteWriter, Compatibility, FlinkType, Incompatibility, Reader,
+};
 use millpond_snapshot::{DistributionMode, StateMeta};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,14 +18,19 @@ use std::rc::Rc;
 /// The map with its description.
 pub(crate) struct BroadcastMap<K, V> {
     meta: StateMeta,
+    migrations: Rc<StateMigrations>,
+    /// Read the entries of the handle that is being restored.
+    readers: RefCell<(Reader<K>, Reader<V>)>,
     entries: RefCell<BTreeMap<K, V>>,
 }
 
 impl<K: FlinkType + Ord, V: FlinkType> BroadcastMap<K, V> {
-    pub(crate) fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str, migrations: Rc<StateMigrations>) -> Self {
         let (key, value) = (K::serializer_snapshot(), V::serializer_snapshot());
         BroadcastMap {
             meta: StateMeta::broadcast(name, key, value),
+            migrations,
+            readers: RefCell::new((Reader::as_is(), Reader::as_is())),
             entries: RefCell::default(),
         }
     }
@@ -37,12 +45,23 @@ impl<K: FlinkType + Ord, V: FlinkType> RegisteredList for BroadcastMap<K, V> {
         DistributionMode::Broadcast
     }
 
-    fn resolve(
+    fn prepare(
         &self,
         previous: &StateMeta,
-    ) -> std::result::Result<Compatibility, millpond_snapshot::Error> {
-        let key = K::resolve(previous.key_serializer()?);
-        Ok(key.and(V::resolve(previous.value_serializer()?)))
+    ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>
+    {
+        let (key, value) = (previous.key_serializer()?, previous.value_serializer()?);
+        let readers = || {
+            if K::resolve(key) == Compatibility::AfterMigration {
+                let was = key.describe();
+                let reason = format!("was {was} with other parts; keys do not migrate");
+                return Err(Incompatibility::new(reason).within("key"));
+            }
+            let key = K::reader(key).map_err(|why| why.within("key"))?;
+            let value = self.migrations.reader(value);
+            Ok((key, value.map_err(|why| why.within("value"))?))
+        };
+        Ok(readers().map(|readers| *self.readers.borrow_mut() = readers))
     }
 
     fn encode(&self) -> EncodedList {
@@ -66,11 +85,12 @@ impl<K: FlinkType + Ord, V: FlinkType> RegisteredList for BroadcastMap<K, V> {
         elements: &EncodedList,
     ) -> std::result::Result<(), millpond_serializer::Error> {
         let mut entries = self.entries.borrow_mut();
+        let (keys, values) = &*self.readers.borrow();
         for element in elements.elements() {
             let mut input = ByteReader::new(element);
             for _ in 0..input.count(2)? {
-                let key = K::read(&mut input)?;
-                entries.insert(key, V::read(&mut input)?);
+                let key = keys.read(&mut input)?;
+                entries.insert(key, values.read(&mut input)?);
             }
         }
         Ok(())

@@ -6,6 +6,8 @@
 //! | list | one | elements joined by `2C`, neither counted nor escaped |
 //! | map | one per user key, whose bytes end the entry's key | bool isNull, value |
 //!
+//! What a snapshot holds may be of an earlier type; then a reader converts it, entry by entry.
+//!
 //! `MapState<UK, Option<UV>>` is Flink's `MapState<UK, UV>` with values that may be null.
 //!
 //! Source: Flink 2.3.0, classes `RocksDBListState`, `RocksDBMapState`, `HeapKeyValueStateIterator`.
@@ -13,9 +15,11 @@
 use crate::frozen::StateWriter;
 use crate::list_value::ListValue;
 use crate::map_value::MapValue;
+use crate::migration::StateMigrations;
 use crate::ttl::{Expiry, Swept};
 use millpond_serializer::{
-    ByteReader, ByteWriter, Compatibility, Error, FlinkType, SerializerSnapshot,
+    ByteReader, ByteWriter, Compatibility, Error, FlinkType, Incompatibility, Reader,
+    SerializerSnapshot, nullable,
 };
 use millpond_snapshot::LIST_DELIMITER;
 use std::marker::PhantomData;
@@ -31,8 +35,24 @@ pub(crate) trait Codec: 'static {
     /// The serializer of the whole value.
     fn serializer() -> SerializerSnapshot;
 
-    /// Whether values that `previous` describes can be read.
-    fn resolve(previous: &SerializerSnapshot) -> Compatibility;
+    /// What a migration makes: the value, the element of a list, the user value of a map.
+    type Part: FlinkType;
+
+    /// Reads the entries of one serializer.
+    type Reader: 'static;
+
+    /// Returns the reader of what [`write`](Self::write) writes.
+    fn as_is() -> Self::Reader;
+
+    /// Returns the reader of what `previous`, the serializer of the whole value, describes.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    fn reader(
+        previous: &SerializerSnapshot,
+        migrations: &StateMigrations,
+    ) -> Result<Self::Reader, Incompatibility>;
 
     /// What is left of a value when its expired parts are gone; without time-to-live all of it.
     fn sweep(_value: &Self::Value, _expiry: Expiry) -> Swept<Self::Value> {
@@ -48,6 +68,7 @@ pub(crate) trait Codec: 'static {
 
     /// Reads an entry into the value of its key; `user_key` is what follows the namespace.
     fn read(
+        reader: &Self::Reader,
         user_key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
         into: &mut Option<Self::Value>,
@@ -67,8 +88,18 @@ impl<V: FlinkType> Codec for ValueCodec<V> {
         V::serializer_snapshot()
     }
 
-    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
-        V::resolve(previous)
+    type Part = V;
+    type Reader = Reader<V>;
+
+    fn as_is() -> Reader<V> {
+        Reader::as_is()
+    }
+
+    fn reader(
+        previous: &SerializerSnapshot,
+        migrations: &StateMigrations,
+    ) -> Result<Reader<V>, Incompatibility> {
+        migrations.reader(previous)
     }
 
     #[inline]
@@ -82,11 +113,12 @@ impl<V: FlinkType> Codec for ValueCodec<V> {
 
     #[inline]
     fn read(
+        reader: &Reader<V>,
         user_key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
         into: &mut Option<V>,
     ) -> Result<(), Error> {
-        *into = Some(V::read(value)?);
+        *into = Some(reader.read(value)?);
         at_end(user_key)?;
         at_end(value)
     }
@@ -105,8 +137,21 @@ impl<T: FlinkType> Codec for ListCodec<T> {
         SerializerSnapshot::list(T::serializer_snapshot())
     }
 
-    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
-        resolve_parts(&Self::serializer(), previous, &[T::resolve])
+    type Part = T;
+    type Reader = Reader<T>;
+
+    fn as_is() -> Reader<T> {
+        Reader::as_is()
+    }
+
+    fn reader(
+        previous: &SerializerSnapshot,
+        migrations: &StateMigrations,
+    ) -> Result<Reader<T>, Incompatibility> {
+        let [element] = parts(&Self::serializer(), previous)?;
+        migrations
+            .reader(element)
+            .map_err(|why| why.within("element"))
     }
 
     fn write(
@@ -126,6 +171,7 @@ impl<T: FlinkType> Codec for ListCodec<T> {
     }
 
     fn read(
+        reader: &Reader<T>,
         user_key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
         into: &mut Option<ListValue<T>>,
@@ -133,7 +179,7 @@ impl<T: FlinkType> Codec for ListCodec<T> {
         at_end(user_key)?;
         let list = into.get_or_insert_with(ListValue::new);
         loop {
-            list.push(T::read(value)?);
+            list.push(reader.read(value)?);
             if value.is_empty() {
                 return Ok(());
             }
@@ -159,20 +205,33 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
     const ONE_ENTRY_PER_KEY: bool = false;
 
     fn serializer() -> SerializerSnapshot {
-        let value = UV::serializer_snapshot();
-        let value = match (UV::NULLABLE, value.nested()) {
-            (true, [value]) => value.clone(),
-            (true | false, _) => value,
-        };
-        SerializerSnapshot::map(UK::serializer_snapshot(), value)
+        SerializerSnapshot::map(UK::serializer_snapshot(), nullable::snapshot::<UV>())
     }
 
-    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
-        let value: Resolve = match UV::NULLABLE {
-            true => |value| UV::resolve(&SerializerSnapshot::nullable(value.clone())),
-            false => UV::resolve,
-        };
-        resolve_parts(&Self::serializer(), previous, &[UK::resolve, value])
+    type Part = UV;
+    type Reader = MapReader<UK, UV>;
+
+    fn as_is() -> Self::Reader {
+        MapReader {
+            key: Reader::as_is(),
+            value: None,
+        }
+    }
+
+    fn reader(
+        previous: &SerializerSnapshot,
+        migrations: &StateMigrations,
+    ) -> Result<Self::Reader, Incompatibility> {
+        let [key, value] = parts(&Self::serializer(), previous)?;
+        if UK::resolve(key) == Compatibility::AfterMigration {
+            let was = key.describe();
+            let reason = format!("was {was} with other parts; only the values of a map migrate");
+            return Err(Incompatibility::new(reason).within("key"));
+        }
+        let key = UK::reader(key).map_err(|why| why.within("key"))?;
+        let value = migrations.nullable_reader::<UV>(value);
+        let value = value.map_err(|why| why.within("value"))?;
+        Ok(MapReader { key, value })
     }
 
     fn write(
@@ -186,25 +245,42 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
                 user_key.write(out);
             };
             writer.entry(key, |out| {
-                if !UV::NULLABLE {
-                    out.put_bool(false);
-                }
-                user_value.write(out);
+                nullable::write(user_value, out);
             })
         })
     }
 
     fn read(
+        reader: &MapReader<UK, UV>,
         user_key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
         into: &mut Option<MapValue<UK, UV>>,
     ) -> Result<(), Error> {
-        let key = UK::read(user_key)?;
+        let key = reader.key.read(user_key)?;
         at_end(user_key)?;
-        let user_value = read_map_value(value)?;
+        let user_value = match &reader.value {
+            None => read_map_value(value)?,
+            Some(reader) => {
+                // What a null is followed by differs between Flink's backends, and means nothing.
+                let null = value.clone().bool()?;
+                let user_value = reader.read(value)?;
+                if !null {
+                    at_end(value)?;
+                }
+                user_value
+            }
+        };
         into.get_or_insert_with(MapValue::new).put(key, user_value);
         Ok(())
     }
+}
+
+/// Reads the entries of a map state.
+#[derive(Debug)]
+pub(crate) struct MapReader<UK, UV> {
+    key: Reader<UK>,
+    /// Reads bool isNull and the value; `None` if they are as they are written.
+    value: Option<Reader<UV>>,
 }
 
 /// Reads bool isNull and the value; for an `Option` the bool is that of the `Option` itself.
@@ -228,24 +304,19 @@ fn read_map_value<UV: FlinkType>(value: &mut ByteReader<'_>) -> Result<UV, Error
     }
 }
 
-type Resolve = fn(&SerializerSnapshot) -> Compatibility;
-
-/// Asks each part, so that parts with rules of their own can apply them.
-fn resolve_parts(
+/// The serializers of the parts of a list or map.
+fn parts<'a, const N: usize>(
     whole: &SerializerSnapshot,
-    previous: &SerializerSnapshot,
-    parts: &[Resolve],
-) -> Compatibility {
-    let nested = previous.nested();
-    if whole.class != previous.class || nested.len() != parts.len() {
-        return whole.resolve(previous);
+    previous: &'a SerializerSnapshot,
+) -> Result<&'a [SerializerSnapshot; N], Incompatibility> {
+    let parts = previous.nested().first_chunk::<N>();
+    match parts.filter(|_| whole.class == previous.class && previous.nested().len() == N) {
+        Some(parts) => Ok(parts),
+        None => {
+            let (old, new) = (previous.describe(), whole.describe());
+            Err(Incompatibility::new(format!("was {old}, now {new}")))
+        }
     }
-    parts
-        .iter()
-        .zip(nested)
-        .fold(Compatibility::AsIs, |all, (resolve, part)| {
-            all.and(resolve(part))
-        })
 }
 
 /// Checks that nothing follows a value.

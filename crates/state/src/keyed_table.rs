@@ -6,10 +6,13 @@ use crate::hash;
 use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::KeyContext;
 use crate::layered::{FrozenGroup, Layered, Looked, Place, Progress};
+use crate::migration::StateMigrations;
 use crate::registered::{RegisteredState, Touch};
 use crate::table::Change;
 use crate::ttl::{Expiry, Swept, Ttl};
-use millpond_serializer::{ByteReader, Compatibility, FlinkKey, FlinkType, Namespace};
+use millpond_serializer::{
+    ByteReader, Compatibility, FlinkKey, FlinkType, Incompatibility, Namespace,
+};
 use millpond_snapshot::{StateMeta, put_length, read_length};
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -49,6 +52,9 @@ pub(crate) struct KeyedTable<K, N, C: Codec> {
     meta: StateMeta,
     /// The namespace of all values, if its type has but one.
     only_namespace: Option<N>,
+    migrations: Rc<StateMigrations>,
+    /// Reads the values of the handle that is being restored.
+    reader: RefCell<C::Reader>,
     context: Rc<KeyContext<K>>,
     groups: RefCell<Vec<Layered<K, N, C::Value>>>,
     /// How many groups are not one table.
@@ -66,6 +72,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
     pub(crate) fn new(
         meta: StateMeta,
         namespace: &N,
+        migrations: Rc<StateMigrations>,
         context: Rc<KeyContext<K>>,
         groups: usize,
         ttl: Option<Ttl>,
@@ -73,6 +80,8 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         KeyedTable {
             meta,
             only_namespace: (size_of::<N>() == 0).then(|| namespace.clone()),
+            migrations,
+            reader: RefCell::new(C::as_is()),
             context,
             groups: RefCell::new((0..groups).map(|_| Layered::new()).collect()),
             stacked: Cell::new(0),
@@ -197,12 +206,23 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         &self.meta
     }
 
-    fn resolve(
+    fn prepare(
         &self,
         previous: &StateMeta,
-    ) -> std::result::Result<Compatibility, millpond_snapshot::Error> {
-        let namespace = N::resolve(previous.namespace_serializer()?);
-        Ok(namespace.and(C::resolve(previous.value_serializer()?)))
+    ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>
+    {
+        let namespace = previous.namespace_serializer()?;
+        match N::resolve(namespace) {
+            Compatibility::AsIs => {}
+            Compatibility::AfterMigration | Compatibility::Reconfigured => {
+                let was = namespace.describe();
+                let reason = format!("was {was} with other parts; namespaces do not migrate");
+                return Ok(Err(Incompatibility::new(reason).within("namespace")));
+            }
+            Compatibility::Incompatible(why) => return Ok(Err(why.within("namespace"))),
+        }
+        let reader = C::reader(previous.value_serializer()?, &self.migrations);
+        Ok(reader.map(|reader| *self.reader.borrow_mut() = reader))
     }
 
     fn entries(&self) -> usize {
@@ -308,12 +328,13 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         let probe = hash::Probe::of(&restored, &namespace);
         let mut outcome = Ok(());
         let groups = &mut self.groups.borrow_mut();
+        let reader = &*self.reader.borrow();
         if std::mem::needs_drop::<C::Value>() {
-            groups[group].update_with(probe, |slot| outcome = C::read(key, value, slot));
+            groups[group].update_with(probe, |slot| outcome = C::read(reader, key, value, slot));
         } else {
             // A plain value is always one entry: nothing to add to.
             let mut slot = None;
-            C::read(key, value, &mut slot)?;
+            C::read(reader, key, value, &mut slot)?;
             if let Some(slot) = slot {
                 groups[group].put(probe, slot);
             }

@@ -11,8 +11,11 @@
 //! All of it is small, so that its image is taken by writing it to memory.
 
 use crate::broadcast_state::{BroadcastMap, BroadcastState};
+use crate::migration::{Migrations, StateMigrations};
 use crate::{Error, ErrorKind, Result};
-use millpond_serializer::{ByteReader, Compatibility, FlinkType, SerializerSnapshot, skip_value};
+use millpond_serializer::{
+    ByteReader, FlinkType, Incompatibility, Reader, SerializerSnapshot, skip_value,
+};
 use millpond_snapshot::{
     DistributionMode, KeyGroupRecord, LoadedSnapshot, OperatorStateHandle, OperatorStateHeader,
     OperatorStateOffsets, OperatorStateReader, OperatorStateWriter, StateMeta, StateRecord,
@@ -44,6 +47,7 @@ impl EncodedList {
 /// The operator state of one operator subtask.
 #[derive(Default)]
 pub struct OperatorStateBackend {
+    migrations: Migrations,
     /// In the order of registration.
     lists: RefCell<Vec<Slot>>,
 }
@@ -58,16 +62,17 @@ enum Slot {
 pub(crate) trait RegisteredList {
     fn meta(&self) -> &StateMeta;
     fn mode(&self) -> DistributionMode;
-    /// Whether what `previous` describes can be read.
+    /// Gets ready to read what `previous` describes, or says why it cannot.
     ///
     /// # Errors
     ///
     /// If `previous` lacks a serializer.
-    fn resolve(
+    fn prepare(
         &self,
         previous: &StateMeta,
-    ) -> std::result::Result<Compatibility, millpond_snapshot::Error>;
+    ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>;
     fn encode(&self) -> EncodedList;
+    /// Adds what [`prepare`](Self::prepare) has seen.
     fn restore(
         &self,
         elements: &EncodedList,
@@ -78,6 +83,16 @@ impl OperatorStateBackend {
     /// Returns a backend without state.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Says what becomes of values of `Old` in a list, or of map values in a broadcast state, that
+    /// has values of `New`; as [`KeyedBackend::migrate_state`](crate::KeyedBackend::migrate_state).
+    pub fn migrate_state<Old: FlinkType, New: FlinkType>(
+        &self,
+        state: &str,
+        function: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) {
+        self.migrations.add(state, function);
     }
 
     /// Registers a list whose elements are dealt out to the subtasks on restore.
@@ -108,7 +123,9 @@ impl OperatorStateBackend {
         &self,
         name: &str,
     ) -> Result<BroadcastState<K, V>> {
-        let map = Rc::new(BroadcastMap::new(name));
+        let migrations = self.migrations.of(name);
+        migrations.check::<V>()?;
+        let map = Rc::new(BroadcastMap::new(name, migrations));
         self.add(name, Rc::clone(&map) as Rc<dyn RegisteredList>)?;
         Ok(BroadcastState::new(map))
     }
@@ -118,9 +135,13 @@ impl OperatorStateBackend {
         name: &str,
         mode: DistributionMode,
     ) -> Result<OperatorListState<T>> {
+        let migrations = self.migrations.of(name);
+        migrations.check::<T>()?;
         let list = Rc::new(List::<T> {
             meta: StateMeta::operator(name, mode, T::serializer_snapshot()),
             mode,
+            migrations,
+            reader: RefCell::new(Reader::as_is()),
             elements: RefCell::new(Vec::new()),
         });
         self.add(name, Rc::clone(&list) as Rc<dyn RegisteredList>)?;
@@ -297,16 +318,9 @@ fn restore(list: &dyn RegisteredList, restored: &EncodedList) -> Result<()> {
         return incompatible(word(list.mode()).to_owned(), word(restored.mode).to_owned());
     }
     let reading = |error| Error::reading(format!("operator state \"{}\"", name()), error);
-    match list.resolve(&restored.meta).map_err(reading)? {
-        Compatibility::AsIs | Compatibility::Reconfigured => {}
-        Compatibility::AfterMigration => {
-            let what = format!("migration of operator state \"{}\"", name());
-            return Err(Error::new(ErrorKind::Unsupported { what }));
-        }
-        Compatibility::Incompatible { reason } => {
-            let found = format!("{} ({reason})", types_of(&restored.meta));
-            return incompatible(types_of(list.meta()), found);
-        }
+    if let Err(why) = list.prepare(&restored.meta).map_err(reading)? {
+        let found = format!("{} ({why})", types_of(&restored.meta));
+        return incompatible(types_of(list.meta()), found);
     }
     list.restore(restored)
         .map_err(|error| reading(error.into()))
@@ -338,6 +352,9 @@ fn word(mode: DistributionMode) -> &'static str {
 struct List<T> {
     meta: StateMeta,
     mode: DistributionMode,
+    migrations: Rc<StateMigrations>,
+    /// Reads the elements of the handle that is being restored.
+    reader: RefCell<Reader<T>>,
     elements: RefCell<Vec<T>>,
 }
 
@@ -350,11 +367,13 @@ impl<T: FlinkType> RegisteredList for List<T> {
         self.mode
     }
 
-    fn resolve(
+    fn prepare(
         &self,
         previous: &StateMeta,
-    ) -> std::result::Result<Compatibility, millpond_snapshot::Error> {
-        Ok(T::resolve(previous.value_serializer()?))
+    ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>
+    {
+        let reader = self.migrations.reader(previous.value_serializer()?);
+        Ok(reader.map(|reader| *self.reader.borrow_mut() = reader))
     }
 
     fn encode(&self) -> EncodedList {
@@ -377,8 +396,9 @@ impl<T: FlinkType> RegisteredList for List<T> {
         elements: &EncodedList,
     ) -> std::result::Result<(), millpond_serializer::Error> {
         let mut list = self.elements.borrow_mut();
+        let reader = self.reader.borrow();
         for element in elements.elements() {
-            list.push(T::read(&mut ByteReader::new(element))?);
+            list.push(reader.read(&mut ByteReader::new(element))?);
         }
         Ok(())
     }

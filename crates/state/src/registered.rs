@@ -2,7 +2,7 @@
 
 use crate::image::FrozenState;
 use crate::{Error, ErrorKind, Result};
-use millpond_serializer::{ByteReader, Compatibility, SerializerSnapshot};
+use millpond_serializer::{ByteReader, Incompatibility, SerializerSnapshot};
 use millpond_snapshot::{StateKind, StateMeta};
 use std::any::Any;
 
@@ -25,15 +25,17 @@ pub(crate) trait RegisteredState<K>: Any {
     /// How the header of a snapshot describes it.
     fn meta(&self) -> &StateMeta;
 
-    /// Whether values and namespaces that `previous` describes can be read.
+    /// Gets ready to read the entries that `previous` describes, or says why it cannot.
+    ///
+    /// Keys are as the job declares them: the backend has seen to that.
     ///
     /// # Errors
     ///
     /// If `previous` lacks a serializer.
-    fn resolve(
+    fn prepare(
         &self,
         previous: &StateMeta,
-    ) -> std::result::Result<Compatibility, millpond_snapshot::Error>;
+    ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>;
 
     /// How many keys, or timers, there are.
     fn entries(&self) -> usize;
@@ -64,7 +66,7 @@ pub(crate) trait RegisteredState<K>: Any {
     /// Makes room in the group at position `group` for entries to be restored.
     fn reserve(&self, group: usize, entries: usize);
 
-    /// Adds an entry of a snapshot; `key` begins behind the key group.
+    /// Adds an entry of what [`prepare`](Self::prepare) has seen; `key` begins behind the key group.
     fn restore_entry(
         &self,
         group: usize,
@@ -74,8 +76,12 @@ pub(crate) trait RegisteredState<K>: Any {
 }
 
 impl<K: 'static> dyn RegisteredState<K> {
-    /// Checks that state which `previous` describes can be restored into this one.
-    pub(crate) fn check(&self, previous: &StateMeta) -> Result<()> {
+    /// Gets ready to restore what `previous` describes into this state.
+    ///
+    /// # Errors
+    ///
+    /// Incompatible, if it cannot be restored; nothing has been touched then.
+    pub(crate) fn accept(&self, previous: &StateMeta) -> Result<()> {
         let meta = self.meta();
         let incompatible = |expected: String, found: String| {
             let state = meta.name.clone();
@@ -88,24 +94,12 @@ impl<K: 'static> dyn RegisteredState<K> {
         if meta.kind != previous.kind || meta.keyed_state_type() != previous.keyed_state_type() {
             return incompatible(kind_of(meta), kind_of(previous));
         }
-        let resolved = self.resolve(previous).map_err(|error| {
+        let prepared = self.prepare(previous).map_err(|error| {
             let what = format!("the description of state \"{}\"", meta.name);
             Error::caused_by(ErrorKind::Corrupt { what }, error)
         })?;
-        match resolved {
-            Compatibility::AsIs | Compatibility::Reconfigured => Ok(()),
-            Compatibility::AfterMigration => Err(Error::new(ErrorKind::Unsupported {
-                what: format!(
-                    "migration of state \"{}\" from {} to {}",
-                    meta.name,
-                    describe(previous),
-                    describe(meta)
-                ),
-            })),
-            Compatibility::Incompatible { reason } => {
-                incompatible(describe(meta), format!("{} ({reason})", describe(previous)))
-            }
-        }
+        prepared
+            .or_else(|why| incompatible(describe(meta), format!("{} ({why})", describe(previous))))
     }
 }
 

@@ -12,8 +12,8 @@ use crate::minimum::Minimum;
 use crate::registered::{RegisteredState, Touch};
 use imbl::OrdSet;
 use millpond_serializer::{
-    ByteReader, Compatibility, FlinkKey, FlinkType, Namespace, SerializerSnapshot, TimerElement,
-    VoidNamespace,
+    ByteReader, Compatibility, FlinkKey, FlinkType, Incompatibility, Namespace, SerializerSnapshot,
+    TimerElement, VoidNamespace,
 };
 use millpond_snapshot::StateMeta;
 use millpond_types::{KeyGroup, KeyGroupRange};
@@ -303,11 +303,23 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
         &self.meta
     }
 
-    fn resolve(
+    fn prepare(
         &self,
         previous: &StateMeta,
-    ) -> std::result::Result<Compatibility, millpond_snapshot::Error> {
-        Ok(TimerElement::<K, N>::resolve(previous.value_serializer()?))
+    ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>
+    {
+        let element = previous.value_serializer()?;
+        Ok(match TimerElement::<K, N>::resolve(element) {
+            // The key is as it is now.
+            Compatibility::AsIs | Compatibility::Reconfigured => Ok(()),
+            Compatibility::AfterMigration => {
+                let was = element.describe();
+                let reason =
+                    format!("was {was} with other parts; keys and namespaces do not migrate");
+                Err(Incompatibility::new(reason))
+            }
+            Compatibility::Incompatible(why) => Err(why),
+        })
     }
 
     fn entries(&self) -> usize {

@@ -2,8 +2,9 @@
 
 use crate::codec::Codec;
 use crate::frozen::StateWriter;
+use crate::migration::StateMigrations;
 use crate::ttl::{Expires, Expiry, Swept};
-use millpond_serializer::{ByteReader, Compatibility, Error, SerializerSnapshot};
+use millpond_serializer::{ByteReader, Error, Incompatibility, SerializerSnapshot};
 use std::marker::PhantomData;
 
 /// The codec `C` for values with time-to-live.
@@ -22,8 +23,18 @@ where
         C::serializer()
     }
 
-    fn resolve(previous: &SerializerSnapshot) -> Compatibility {
-        C::resolve(previous)
+    type Part = C::Part;
+    type Reader = C::Reader;
+
+    fn as_is() -> Self::Reader {
+        C::as_is()
+    }
+
+    fn reader(
+        previous: &SerializerSnapshot,
+        migrations: &StateMigrations,
+    ) -> Result<Self::Reader, Incompatibility> {
+        C::reader(previous, migrations)
     }
 
     fn write(
@@ -35,11 +46,12 @@ where
     }
 
     fn read(
+        reader: &Self::Reader,
         user_key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
         into: &mut Option<Self::Value>,
     ) -> Result<(), Error> {
-        C::read(user_key, value, into)
+        C::read(reader, user_key, value, into)
     }
 
     fn sweep(value: &Self::Value, expiry: Expiry) -> Swept<Self::Value> {

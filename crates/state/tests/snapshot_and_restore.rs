@@ -390,7 +390,7 @@ fn state_of_another_type_is_refused_by_name() {
     expect(
         late.map_state::<String, i32>("map").unwrap_err(),
         "map",
-        "Map<String, Int>",
+        "Map<String, Integer>",
         "Map<String, Long>",
     );
     // Registered before.
@@ -399,7 +399,7 @@ fn state_of_another_type_is_refused_by_name() {
     expect(
         restore_into(&early, &files).unwrap_err(),
         "value",
-        "Int",
+        "Integer",
         "Long",
     );
     assert_eq!(early.entries(), 0);

@@ -86,6 +86,17 @@ impl<'a, K: FlinkKey> KeyedOpenContext<'a, K> {
         self.keyed
     }
 
+    /// Says what becomes of values of `Old` in a keyed state that now has values of `New`.
+    ///
+    /// Called before the state is registered; see [`KeyedBackend::migrate_state`].
+    pub fn migrate_state<Old: FlinkType, New: FlinkType>(
+        &self,
+        state: &str,
+        function: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) {
+        self.keyed.migrate_state(state, function);
+    }
+
     /// One value per key.
     ///
     /// # Errors

@@ -51,6 +51,18 @@ impl<'a> FunctionOpenContext<'a> {
         self.restored_checkpoint
     }
 
+    /// Says what becomes of elements of `Old` in a list, or of map values in a broadcast state, that
+    /// now has values of `New`.
+    ///
+    /// Called before the state is registered; see [`OperatorStateBackend::migrate_state`].
+    pub fn migrate_operator_state<Old: FlinkType, New: FlinkType>(
+        &self,
+        state: &str,
+        function: impl Fn(Old) -> New + Send + Sync + 'static,
+    ) {
+        self.operator.migrate_state(state, function);
+    }
+
     /// A list of the subtask whose elements are dealt out on restore.
     ///
     /// # Errors

@@ -1,0 +1,646 @@
+//! Values and hash codes against what Flink's own serializers write.
+//!
+//! The bytes are the output of the serializers of Flink 2.3.0 (OpenJDK 17) for the values that the
+//! comments name; each line is read and written, and must be the same in both directions.
+
+use millpond_serializer::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+fn bytes(hex: &str) -> Vec<u8> {
+    (0..hex.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex"))
+        .collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn written<T: FlinkType>(value: &T) -> String {
+    let mut out = Vec::new();
+    value.write(&mut out);
+    hex(&out)
+}
+
+#[track_caller]
+fn value<T: FlinkType + Debug + PartialEq>(value: T, expected: &str) {
+    assert_eq!(written(&value), expected, "{value:?}");
+    let bytes = bytes(expected);
+    let mut input = ByteReader::new(&bytes);
+    assert_eq!(T::read(&mut input), Ok(value));
+    assert!(input.is_empty());
+    let mut input = ByteReader::new(&bytes);
+    skip_value(&T::serializer_snapshot(), &mut input).expect("the same value");
+    assert!(input.is_empty());
+}
+
+#[track_caller]
+fn key<T: FlinkKey + Debug>(key: T, hash: i32, expected: &str) {
+    assert_eq!(key.hash_code(), hash, "{key:?}");
+    value(key, expected);
+}
+
+#[track_caller]
+fn snapshot<T: FlinkType>(length: i32, expected: &str) {
+    let mut out = Vec::new();
+    T::serializer_snapshot()
+        .write(&mut out)
+        .expect("short names");
+    assert_eq!(hex(&out), expected);
+    let read = SerializerSnapshot::read(&mut ByteReader::new(&out));
+    assert_eq!(read, Ok(T::serializer_snapshot()));
+    let fixed = T::fixed_length().map_or(-1, |length| length as i32);
+    assert_eq!(fixed, length);
+    assert_eq!(
+        T::serializer_snapshot().fixed_length(),
+        T::fixed_length(),
+        "the snapshot says the same"
+    );
+}
+
+#[track_caller]
+fn null<T: FlinkType + Debug>(expected: &str) {
+    let bytes = bytes(expected);
+    let error = T::read(&mut ByteReader::new(&bytes)).expect_err("null");
+    assert!(error.to_string().contains("null for"), "{error}");
+}
+
+fn big(digits: &str) -> BigInteger {
+    digits.parse().expect("digits")
+}
+
+fn decimal(unscaled: &str, scale: i32) -> BigDecimal {
+    BigDecimal::new(big(unscaled), scale)
+}
+
+#[test]
+fn characters_and_floats() {
+    key(Character(65), 65, "0041");
+    key(Character(0x20ac), 8364, "20ac");
+    key(Double(1.5), 1_073_217_536, "3ff8000000000000");
+    key(Double(-0.0), i32::MIN, "8000000000000000");
+    key(Double(f64::NAN), 2_146_959_360, "7ff8000000000000");
+    key(Float(1.5), 1_069_547_520, "3fc00000");
+    key(Float(f32::NAN), 2_143_289_344, "7fc00000");
+}
+
+#[test]
+fn big_integers() {
+    null::<BigInteger>("00000000");
+    key(big("0"), 0, "00000001");
+    key(big("1"), 1, "00000002");
+    key(big("10"), 10, "00000003");
+    key(big("-129"), -129, "00000006ff7f");
+    key(big("-1"), -1, "00000005ff");
+    key(
+        big("123456789012345678901234567890"),
+        1_915_528_825,
+        "00000011018ee90ff6c373e0ee4e3f0ad2",
+    );
+    key(big("-4294967296"), -31, "00000009ff00000000");
+    // new BigInteger("1") and new BigInteger("0"), which are no cached objects of Java.
+    for (hex, number) in [("0000000501", "1"), ("0000000500", "0")] {
+        let read = BigInteger::read(&mut ByteReader::new(&bytes(hex)));
+        assert_eq!(read, Ok(big(number)));
+    }
+}
+
+#[test]
+fn big_decimals() {
+    null::<BigDecimal>("00000000");
+    key(decimal("0", 0), 0, "0000000100000000");
+    key(decimal("1", 0), 31, "0000000200000000");
+    key(decimal("10", 0), 310, "0000000300000000");
+    key(decimal("150", 2), 4652, "00000006009600000002");
+    key(decimal("-1", 3), -28, "00000005ff00000003");
+    key(
+        decimal("12345678901234567890123", 3),
+        647_166_417,
+        "0000000e029d42b64e76714244cb00000003",
+    );
+    key(decimal("1", -3), 28, "00000002fffffffd");
+    key(
+        decimal("-9223372036854775808", 0),
+        i32::MIN,
+        "0000000c800000000000000000000000",
+    );
+    key(decimal("0", 2), 2, "0000000100000002");
+    key(
+        decimal("-9223372036854775807", 0),
+        -2_147_482_656,
+        "0000000c800000000000000100000000",
+    );
+    key(decimal("10", 1), 311, "0000000300000001");
+    key(
+        decimal("-42949672975", 1),
+        -10_074,
+        "00000009f5fffffff100000001",
+    );
+}
+
+#[test]
+fn dates_and_times() {
+    null::<Instant>("800000000000000080000000");
+    let instant = |seconds, nanos| Instant::new(seconds, nanos).expect("an instant");
+    key(instant(5, 7), 362, "000000000000000500000007");
+    key(
+        instant(-5, 999_999_999),
+        -539_607_599,
+        "fffffffffffffffb3b9ac9ff",
+    );
+    null::<LocalDate>("800000008000");
+    let date = |year, month, day| LocalDate::new(year, month, day).expect("a day");
+    key(date(2024, 2, 29), 4_145_309, "000007e8021d");
+    key(date(-1, 1, 1), 65, "ffffffff0101");
+    key(date(999_999_999, 12, 31), -304_794_849, "3b9ac9ff0c1f");
+    null::<LocalTime>("80800080000000");
+    let time = |h, m, s, nano| LocalTime::new(h, m, s, nano).expect("a time");
+    key(time(23, 59, 58, 123_456_789), 561_346_433, "173b3a075bcd15");
+    null::<LocalDateTime>("80000000800080800080000000");
+    let both = LocalDateTime {
+        date: date(2024, 2, 29),
+        time: time(1, 2, 3, 4),
+    };
+    key(both, -735_515_141, "000007e8021d01020300000004");
+    null::<Date>("8000000000000000");
+    key(Date(1_700_000_000_123), -807_048_720, "0000018bcfe5687b");
+    null::<SqlDate>("8000000000000000");
+    key(SqlDate(1_700_000_000_123), -807_048_720, "0000018bcfe5687b");
+    key(SqlTime(3_600_000), 3_600_000, "000000000036ee80");
+    null::<SqlTimestamp>("800000000000000000000000");
+    let stamp = |millis, nanos| SqlTimestamp::new(millis, nanos).expect("a timestamp");
+    key(
+        stamp(1_700_000_000_123, 123_456_789),
+        -807_048_720,
+        "0000018bcfe5687b075bcd15",
+    );
+    key(stamp(-1500, 500_000_000), 1499, "fffffffffffffa241dcd6500");
+}
+
+#[test]
+fn arrays() {
+    value(
+        PrimitiveArray(vec![1i64, -2]),
+        "000000020000000000000001fffffffffffffffe",
+    );
+    value(PrimitiveArray(vec![1i32, -2]), "0000000200000001fffffffe");
+    value(PrimitiveArray(vec![1i16, -2]), "000000020001fffe");
+    value(
+        PrimitiveArray(vec![Character(97), Character(98)]),
+        "0000000200610062",
+    );
+    value(PrimitiveArray(vec![1.5f32]), "000000013fc00000");
+    value(PrimitiveArray(vec![1.5f64]), "000000013ff8000000000000");
+    value(PrimitiveArray(vec![true, false]), "000000020100");
+    value(PrimitiveArray(vec![1i8, 2]), "000000020102");
+    value(vec![1u8, 2], "000000020102");
+    let texts = StringArray(vec![Some("a".to_owned()), None, Some(String::new())]);
+    value(texts, "0000000302610001");
+    value(
+        ObjectArray(vec![Some(1i64), None]),
+        "0000000201000000000000000100",
+    );
+    snapshot::<ObjectArray<i64>>(
+        -1,
+        "00496f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173\
+         652e47656e65726963417272617953657269616c697a6572536e617073686f7400000003000de704000000\
+         01000e6a6176612e6c616e672e4c6f6e67001457fd000000010000000100506f72672e6170616368652e66\
+         6c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e4c6f6e6753657269616c697a\
+         6572244c6f6e6753657269616c697a6572536e617073686f7400000003",
+    );
+}
+
+#[test]
+fn sets_eithers_and_nullables() {
+    let set = |texts: &[&str]| -> BTreeSet<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    };
+    key(set(&["a", "b"]), 195, "00000002000261000262");
+    let with_null = BTreeSet::from([None, Some("a".to_owned())]);
+    assert_eq!(with_null.hash_code(), 97);
+    let read = BTreeSet::read(&mut ByteReader::new(&bytes("0000000200026101")));
+    assert_eq!(read, Ok(with_null));
+    let map = BTreeMap::from([("a".to_owned(), 1i64), ("b".to_owned(), 2)]);
+    assert_eq!(map.hash_code(), 192);
+    snapshot::<BTreeSet<String>>(
+        -1,
+        "00406f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173\
+         652e53657453657269616c697a6572536e617073686f7400000003000de70400000001001457fd00000001\
+         0000000100546f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c73\
+         2e626173652e537472696e6753657269616c697a657224537472696e6753657269616c697a6572536e6170\
+         73686f7400000003",
+    );
+    key(Either::<String, i64>::Left("a".to_owned()), 97, "010261");
+    key(Either::<String, i64>::Right(7), 7, "000000000000000007");
+    snapshot::<Either<String, i64>>(
+        -1,
+        "00486f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e4a61766145697468657253657269616c697a6572536e617073686f7400000003000de70400000001\
+         001457fd000000010000000200546f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e74\
+         7970657574696c732e626173652e537472696e6753657269616c697a657224537472696e6753657269616c\
+         697a6572536e617073686f740000000300506f72672e6170616368652e666c696e6b2e6170692e636f6d6d\
+         6f6e2e747970657574696c732e626173652e4c6f6e6753657269616c697a6572244c6f6e6753657269616c\
+         697a6572536e617073686f7400000003",
+    );
+    value(None::<i64>, "01");
+    value(Some(3i64), "000000000000000003");
+    snapshot::<Option<i64>>(
+        -1,
+        "00596f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e4e756c6c61626c6553657269616c697a6572244e756c6c61626c6553657269616c697a6572536e61\
+         7073686f7400000003000de7040000000200000000001457fd000000010000000100506f72672e61706163\
+         68652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e4c6f6e6753657269\
+         616c697a6572244c6f6e6753657269616c697a6572536e617073686f7400000003",
+    );
+}
+
+type Three = Row<(Option<String>, Option<i32>, Option<i64>)>;
+
+#[test]
+fn rows() {
+    let row = |kind, a: Option<&str>, b, c| Three {
+        kind,
+        fields: (a.map(str::to_owned), b, c),
+    };
+    let insert = RowKind::Insert;
+    value(
+        row(insert, Some("a"), Some(1), Some(2)),
+        "000261000000010000000000000002",
+    );
+    value(
+        row(insert, Some("a"), None, Some(2)),
+        "1002610000000000000002",
+    );
+    value(
+        row(RowKind::Delete, None, Some(5), Some(6)),
+        "e0000000050000000000000006",
+    );
+    value(
+        row(RowKind::UpdateBefore, Some("x"), Some(1), Some(2)),
+        "800278000000010000000000000002",
+    );
+    value(
+        row(RowKind::UpdateAfter, Some("x"), Some(1), Some(2)),
+        "400278000000010000000000000002",
+    );
+    type Text = Option<String>;
+    let seven: Row<(Text, Text, Text, Text, Text, Text, Text)> = Row {
+        kind: insert,
+        fields: (
+            Some("a".to_owned()),
+            None,
+            None,
+            None,
+            None,
+            None,
+            Some("g".to_owned()),
+        ),
+    };
+    value(seven, "1f0002610267");
+    snapshot::<Three>(
+        -1,
+        "004f6f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e526f7753657269616c697a657224526f7753657269616c697a6572536e617073686f740000000300\
+         0de7040000000401001457fd000000010000000300546f72672e6170616368652e666c696e6b2e6170692e\
+         636f6d6d6f6e2e747970657574696c732e626173652e537472696e6753657269616c697a65722453747269\
+         6e6753657269616c697a6572536e617073686f7400000003004e6f72672e6170616368652e666c696e6b2e\
+         6170692e636f6d6d6f6e2e747970657574696c732e626173652e496e7453657269616c697a657224496e74\
+         53657269616c697a6572536e617073686f740000000300506f72672e6170616368652e666c696e6b2e6170\
+         692e636f6d6d6f6e2e747970657574696c732e626173652e4c6f6e6753657269616c697a6572244c6f6e67\
+         53657269616c697a6572536e617073686f7400000003",
+    );
+}
+
+#[test]
+fn the_widest_tuple() {
+    let tuple = Tuple25(
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+    );
+    let expected: String = (0..25).map(|number| format!("{number:08x}")).collect();
+    key(tuple, -1_006_896_756, &expected);
+    type I = i32;
+    type Widest =
+        Tuple25<I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I, I>;
+    assert_eq!(Widest::fixed_length(), Some(100));
+}
+
+#[derive(FlinkEnum, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[flink(class = "Golden2$Color", crate = "millpond_serializer", hash = "name")]
+enum Color {
+    Red,
+    Green,
+    Blue,
+}
+
+#[derive(FlinkPojo, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[flink(
+    class = "Golden2$Address",
+    crate = "millpond_serializer",
+    hash = "fields"
+)]
+struct Address {
+    zip: i32,
+    street: Option<String>,
+}
+
+/// Order of the declaration is not that of the bytes.
+#[derive(FlinkPojo, Clone, Debug, PartialEq)]
+#[flink(class = "Golden2$Order", crate = "millpond_serializer")]
+struct Order {
+    id: i64,
+    customer_name: Option<String>,
+    paid: Option<bool>,
+    tags: Option<Vec<Option<String>>>,
+    counts: Option<BTreeMap<String, i32>>,
+    seen: Option<BTreeSet<i64>>,
+    address: Option<Address>,
+    color: Option<Color>,
+    readings: Option<PrimitiveArray<i64>>,
+    grade: Character,
+    big: Option<BigInteger>,
+}
+
+#[derive(FlinkPojo, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[flink(
+    class = "Golden2$R",
+    crate = "millpond_serializer",
+    hash = "components"
+)]
+struct Record {
+    name: Option<String>,
+    age: i32,
+    #[flink(rename = "aa")]
+    other: Option<String>,
+}
+
+#[derive(FlinkPojo, Clone, Debug, PartialEq)]
+#[flink(class = "Golden2$Shape", crate = "millpond_serializer")]
+struct Plain {
+    name: String,
+}
+
+#[derive(FlinkPojo, Clone, Debug, PartialEq)]
+#[flink(class = "Golden2$Circle", crate = "millpond_serializer")]
+struct Circle {
+    #[flink(declared_in = "Golden2$Shape")]
+    name: String,
+    radius: f64,
+}
+
+#[derive(FlinkPojo, Clone, Debug, PartialEq)]
+#[flink(class = "Golden2$Shape", crate = "millpond_serializer")]
+enum Shape {
+    #[flink(exact)]
+    Plain(Plain),
+    Circle(Circle),
+}
+
+#[derive(FlinkPojo, Clone, Debug, PartialEq)]
+#[flink(class = "Golden2$Shape", crate = "millpond_serializer")]
+enum Registered {
+    #[flink(exact)]
+    Plain(Plain),
+    #[flink(registered)]
+    Circle(Circle),
+}
+
+#[test]
+fn enums() {
+    value(Color::Red, "00000000");
+    value(Color::Green, "00000001");
+    value(Color::Blue, "00000002");
+    assert_eq!(Color::Red.hash_code(), "RED".to_owned().hash_code());
+    snapshot::<Color>(
+        4,
+        "00506f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173\
+         652e456e756d53657269616c697a657224456e756d53657269616c697a6572536e617073686f7400000003\
+         000d476f6c64656e3224436f6c6f720000000300035245440005475245454e0004424c5545",
+    );
+    assert!(Color::read(&mut ByteReader::new(&[0, 0, 0, 3])).is_err());
+}
+
+#[test]
+fn pojos_and_records() {
+    let address = |zip, street: Option<&str>| Address {
+        zip,
+        street: street.map(str::to_owned),
+    };
+    key(
+        address(80331, Some("Am Tal")),
+        1_965_086_977,
+        "020007416d2054616c00000139cb",
+    );
+    key(address(0, None), 961, "02010000000000");
+    snapshot::<Address>(
+        -1,
+        "00426f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e506f6a6f53657269616c697a6572536e617073686f7400000002000f476f6c64656e322441646472\
+         657373000004f2c69a3d700000000200067374726565740100000019000f476f6c64656e32244164647265\
+         73730006737472656574010000005a00546f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f\
+         6e2e747970657574696c732e626173652e537472696e6753657269616c697a657224537472696e67536572\
+         69616c697a6572536e617073686f740000000300037a69700100000016000f476f6c64656e322441646472\
+         65737300037a69700100000054004e6f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e\
+         747970657574696c732e626173652e496e7453657269616c697a657224496e7453657269616c697a657253\
+         6e617073686f7400000003000004f2c69a3d7000000000000004f2c69a3d7000000000",
+    );
+    let order = Order {
+        id: 7,
+        customer_name: Some("né".to_owned()),
+        paid: None,
+        tags: Some(vec![Some("x".to_owned()), None]),
+        counts: Some([("k".to_owned(), 3)].into()),
+        seen: Some([5, 6].into()),
+        address: Some(address(1, Some("s"))),
+        color: Some(Color::Green),
+        readings: Some(PrimitiveArray(vec![9])),
+        grade: Character(66),
+        big: Some(big("-129")),
+    };
+    value(
+        order,
+        "02000200027300000000010000000006ff7f000000000100000000000100026b000000000300036ee90100\
+         0042000000000000000007010000000001000000000000000900000000000200000000000000000500000000\
+         000000000600000000000200027801",
+    );
+    let empty = Order {
+        id: 8,
+        customer_name: None,
+        paid: None,
+        tags: None,
+        counts: None,
+        seen: None,
+        address: None,
+        color: None,
+        readings: None,
+        grade: Character(0),
+        big: None,
+    };
+    value(empty, "02010101010100000000000000000000000801010101");
+    snapshot::<Order>(
+        -1,
+        "00426f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e506f6a6f53657269616c697a6572536e617073686f7400000002000d476f6c64656e32244f726465\
+         72000004f2c69a3d700000000b0007616464726573730100000018000d476f6c64656e32244f7264657200\
+         0761646472657373010000017b00426f72672e6170616368652e666c696e6b2e6170692e6a6176612e7479\
+         70657574696c732e72756e74696d652e506f6a6f53657269616c697a6572536e617073686f740000000200\
+         0f476f6c64656e322441646472657373000004f2c69a3d700000000200067374726565740100000019000f\
+         476f6c64656e3224416464726573730006737472656574010000005a00546f72672e6170616368652e666c\
+         696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e537472696e6753657269616c69\
+         7a657224537472696e6753657269616c697a6572536e617073686f740000000300037a6970010000001600\
+         0f476f6c64656e32244164647265737300037a69700100000054004e6f72672e6170616368652e666c696e\
+         6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e496e7453657269616c697a65722449\
+         6e7453657269616c697a6572536e617073686f7400000003000004f2c69a3d7000000000000004f2c69a3d\
+         700000000000036269670100000014000d476f6c64656e32244f726465720003626967010000005a00546f\
+         72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e42\
+         6967496e7453657269616c697a657224426967496e7453657269616c697a6572536e617073686f74000000\
+         030005636f6c6f720100000016000d476f6c64656e32244f726465720005636f6c6f72010000007b00506f\
+         72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e45\
+         6e756d53657269616c697a657224456e756d53657269616c697a6572536e617073686f7400000003000d47\
+         6f6c64656e3224436f6c6f720000000300035245440005475245454e0004424c55450006636f756e747301\
+         00000017000d476f6c64656e32244f726465720006636f756e747301000001f600596f72672e6170616368\
+         652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e74696d652e4e756c6c61626c65\
+         53657269616c697a6572244e756c6c61626c6553657269616c697a6572536e617073686f7400000003000d\
+         e7040000000200000000001457fd000000010000000100406f72672e6170616368652e666c696e6b2e6170\
+         692e636f6d6d6f6e2e747970657574696c732e626173652e4d617053657269616c697a6572536e61707368\
+         6f7400000003000de70400000001001457fd000000010000000200596f72672e6170616368652e666c696e\
+         6b2e6170692e6a6176612e747970657574696c732e72756e74696d652e4e756c6c61626c6553657269616c\
+         697a6572244e756c6c61626c6553657269616c697a6572536e617073686f7400000003000de70400000002\
+         00000000001457fd000000010000000100546f72672e6170616368652e666c696e6b2e6170692e636f6d6d\
+         6f6e2e747970657574696c732e626173652e537472696e6753657269616c697a657224537472696e675365\
+         7269616c697a6572536e617073686f7400000003004e6f72672e6170616368652e666c696e6b2e6170692e\
+         636f6d6d6f6e2e747970657574696c732e626173652e496e7453657269616c697a657224496e7453657269\
+         616c697a6572536e617073686f7400000003000c637573746f6d65724e616d65010000001d000d476f6c64\
+         656e32244f72646572000c637573746f6d65724e616d65010000005a00546f72672e6170616368652e666c\
+         696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e537472696e6753657269616c69\
+         7a657224537472696e6753657269616c697a6572536e617073686f74000000030005677261646501000000\
+         16000d476f6c64656e32244f7264657200056772616465010000005600506f72672e6170616368652e666c\
+         696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e4368617253657269616c697a65\
+         72244368617253657269616c697a6572536e617073686f7400000003000269640100000013000d476f6c64\
+         656e32244f7264657200026964010000005600506f72672e6170616368652e666c696e6b2e6170692e636f\
+         6d6d6f6e2e747970657574696c732e626173652e4c6f6e6753657269616c697a6572244c6f6e6753657269\
+         616c697a6572536e617073686f74000000030004706169640100000015000d476f6c64656e32244f726465\
+         72000470616964010000005c00566f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e74\
+         7970657574696c732e626173652e426f6f6c65616e53657269616c697a657224426f6f6c65616e53657269\
+         616c697a6572536e617073686f7400000003000872656164696e67730100000019000d476f6c64656e3224\
+         4f72646572000872656164696e6773010000007800726f72672e6170616368652e666c696e6b2e6170692e\
+         636f6d6d6f6e2e747970657574696c732e626173652e61727261792e4c6f6e675072696d69746976654172\
+         72617953657269616c697a6572244c6f6e675072696d6974697665417272617953657269616c697a657253\
+         6e617073686f740000000300047365656e0100000015000d476f6c64656e32244f7264657200047365656e\
+         010000012700596f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e\
+         72756e74696d652e4e756c6c61626c6553657269616c697a6572244e756c6c61626c6553657269616c697a\
+         6572536e617073686f7400000003000de7040000000200000000001457fd000000010000000100406f7267\
+         2e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e536574\
+         53657269616c697a6572536e617073686f7400000003000de70400000001001457fd000000010000000100\
+         506f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e62617365\
+         2e4c6f6e6753657269616c697a6572244c6f6e6753657269616c697a6572536e617073686f740000000300\
+         04746167730100000015000d476f6c64656e32244f7264657200047461677301000001a300596f72672e61\
+         70616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e74696d652e4e756c6c\
+         61626c6553657269616c697a6572244e756c6c61626c6553657269616c697a6572536e617073686f740000\
+         0003000de7040000000200000000001457fd000000010000000100416f72672e6170616368652e666c696e\
+         6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e4c69737453657269616c697a657253\
+         6e617073686f7400000003000de70400000001001457fd000000010000000100596f72672e617061636865\
+         2e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e74696d652e4e756c6c61626c6553\
+         657269616c697a6572244e756c6c61626c6553657269616c697a6572536e617073686f7400000003000de7\
+         040000000200000000001457fd000000010000000100546f72672e6170616368652e666c696e6b2e617069\
+         2e636f6d6d6f6e2e747970657574696c732e626173652e537472696e6753657269616c697a657224537472\
+         696e6753657269616c697a6572536e617073686f7400000003000004f2c69a3d7000000000000004f2c69a\
+         3d7000000000",
+    );
+    let record = |name: Option<&str>, age, other: Option<&str>| Record {
+        name: name.map(str::to_owned),
+        age,
+        other: other.map(str::to_owned),
+    };
+    key(
+        record(Some("a"), 1, Some("b")),
+        93_346,
+        "020002620000000001000261",
+    );
+    key(record(None, 1, None), 31, "0201000000000101");
+    snapshot::<Record>(
+        -1,
+        "00426f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e506f6a6f53657269616c697a6572536e617073686f74000000020009476f6c64656e322452000004\
+         f2c69a3d700000000300026161010000000f0009476f6c64656e32245200026161010000005a00546f7267\
+         2e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e537472\
+         696e6753657269616c697a657224537472696e6753657269616c697a6572536e617073686f740000000300\
+         0361676501000000100009476f6c64656e32245200036167650100000054004e6f72672e6170616368652e\
+         666c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e496e7453657269616c697a\
+         657224496e7453657269616c697a6572536e617073686f740000000300046e616d6501000000110009476f\
+         6c64656e32245200046e616d65010000005a00546f72672e6170616368652e666c696e6b2e6170692e636f\
+         6d6d6f6e2e747970657574696c732e626173652e537472696e6753657269616c697a657224537472696e67\
+         53657269616c697a6572536e617073686f7400000003000004f2c69a3d7000000000000004f2c69a3d7000\
+         000000",
+    );
+}
+
+#[test]
+fn subclasses() {
+    let plain = || Plain {
+        name: "s".to_owned(),
+    };
+    let circle = || Circle {
+        name: "c".to_owned(),
+        radius: 1.5,
+    };
+    value(Shape::Plain(plain()), "02000273");
+    value(
+        Shape::Circle(circle()),
+        "04000e476f6c64656e3224436972636c6502000263003ff8000000000000",
+    );
+    null::<Shape>("01");
+    snapshot::<Shape>(
+        -1,
+        "00426f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e506f6a6f53657269616c697a6572536e617073686f7400000002000d476f6c64656e322453686170\
+         65000004f2c69a3d700000000100046e616d650100000015000d476f6c64656e3224536861706500046e61\
+         6d65010000005a00546f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574\
+         696c732e626173652e537472696e6753657269616c697a657224537472696e6753657269616c697a657253\
+         6e617073686f7400000003000004f2c69a3d7000000000000004f2c69a3d7000000001000e476f6c64656e\
+         3224436972636c650100000000010000017f00426f72672e6170616368652e666c696e6b2e6170692e6a61\
+         76612e747970657574696c732e72756e74696d652e506f6a6f53657269616c697a6572536e617073686f74\
+         00000002000e476f6c64656e3224436972636c65000004f2c69a3d700000000200046e616d650100000015\
+         000d476f6c64656e3224536861706500046e616d65010000005a00546f72672e6170616368652e666c696e\
+         6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e537472696e6753657269616c697a65\
+         7224537472696e6753657269616c697a6572536e617073686f740000000300067261646975730100000018\
+         000e476f6c64656e3224436972636c650006726164697573010000005a00546f72672e6170616368652e66\
+         6c696e6b2e6170692e636f6d6d6f6e2e747970657574696c732e626173652e446f75626c6553657269616c\
+         697a657224446f75626c6553657269616c697a6572536e617073686f7400000003000004f2c69a3d700000\
+         0000000004f2c69a3d7000000000",
+    );
+    value(Registered::Plain(plain()), "02000273");
+    value(
+        Registered::Circle(circle()),
+        "080002000263003ff8000000000000",
+    );
+    snapshot::<Registered>(
+        -1,
+        "00426f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c732e72756e7469\
+         6d652e506f6a6f53657269616c697a6572536e617073686f7400000002000d476f6c64656e322453686170\
+         65000004f2c69a3d700000000100046e616d650100000015000d476f6c64656e3224536861706500046e61\
+         6d65010000005a00546f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e2e747970657574\
+         696c732e626173652e537472696e6753657269616c697a657224537472696e6753657269616c697a657253\
+         6e617073686f7400000003000004f2c69a3d7000000001000e476f6c64656e3224436972636c6501000000\
+         00010000017f00426f72672e6170616368652e666c696e6b2e6170692e6a6176612e747970657574696c73\
+         2e72756e74696d652e506f6a6f53657269616c697a6572536e617073686f7400000002000e476f6c64656e\
+         3224436972636c65000004f2c69a3d700000000200046e616d650100000015000d476f6c64656e32245368\
+         61706500046e616d65010000005a00546f72672e6170616368652e666c696e6b2e6170692e636f6d6d6f6e\
+         2e747970657574696c732e626173652e537472696e6753657269616c697a657224537472696e6753657269\
+         616c697a6572536e617073686f740000000300067261646975730100000018000e476f6c64656e32244369\
+         72636c650006726164697573010000005a00546f72672e6170616368652e666c696e6b2e6170692e636f6d\
+         6d6f6e2e747970657574696c732e626173652e446f75626c6553657269616c697a657224446f75626c6553\
+         657269616c697a6572536e617073686f7400000003000004f2c69a3d7000000000000004f2c69a3d700000\
+         0000000004f2c69a3d7000000000",
+    );
+    // A struct alone refuses the subclass and says what to do.
+    let bytes = bytes("04000e476f6c64656e3224436972636c6502000263003ff8000000000000");
+    let error = Plain::read(&mut ByteReader::new(&bytes)).expect_err("a subclass");
+    assert!(
+        error
+            .to_string()
+            .contains("subclass Golden2$Circle of Golden2$Shape"),
+        "{error}"
+    );
+}
