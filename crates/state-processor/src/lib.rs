@@ -15,6 +15,7 @@
 //! | `usage`, `garbage` | where the bytes are, and files that nobody needs |
 //! | `convert` | the same state for another release, in another format, for other subtasks |
 //! | `rehash` | the same state with another maximum parallelism |
+//! | `edit/` | the same state but for edits that a user writes |
 //! | `rewrite` | what all of these share |
 //! | `snapshot_writer` | a new snapshot: its directory, its files, and its metadata at last |
 //! | `keyed_input`, `entry_writer`, `sorter` | keyed state on its way: read as one, written, sorted |
@@ -42,6 +43,7 @@
 mod channel_state;
 mod convert;
 mod difference;
+mod edit;
 mod entry_codec;
 mod entry_writer;
 mod error;
@@ -68,6 +70,7 @@ mod verify;
 pub use channel_state::{Channel, ChannelDirection};
 pub use convert::{ConvertOptions, convert};
 pub use difference::{Difference, OperatorDifference, SAMPLES, StateDifference, diff};
+pub use edit::{Edit, EditOptions, EditReport, ParseEditError, edit};
 pub use entry_codec::{Content, EntryCodec, KeyedState, Row, StateType};
 pub use error::{Error, ErrorKind};
 pub use garbage::{Garbage, GarbageFile, delete_garbage, find_garbage};

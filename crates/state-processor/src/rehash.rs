@@ -194,6 +194,11 @@ impl KeyHasher {
         }
     }
 
+    /// How keys are read and written.
+    pub(crate) fn codec(&self) -> &ValueCodec {
+        &self.codec
+    }
+
     /// Returns the key group of a key.
     ///
     /// # Errors

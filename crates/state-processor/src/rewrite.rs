@@ -169,6 +169,13 @@ impl NewOperator {
         record.states.retain(|known| !is_new(&known.name));
         record.states.extend(states);
     }
+
+    /// Forgets what the trailer says of some states.
+    pub(crate) fn forget_states(&mut self, is_gone: impl Fn(&str) -> bool) {
+        for subtask in &mut self.record.subtasks {
+            subtask.states.retain(|state| !is_gone(&state.name));
+        }
+    }
 }
 
 /// Copies all streams of a subtask.

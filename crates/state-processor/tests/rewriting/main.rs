@@ -2,5 +2,6 @@
 //! every form, and read back equal.
 
 mod convert;
+mod edit;
 mod fixture;
 mod rehash;
