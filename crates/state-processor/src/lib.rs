@@ -13,6 +13,7 @@
 //! | `verify` | whether it is sound |
 //! | `difference` | what two snapshots do not have in common |
 //! | `usage`, `garbage` | where the bytes are, and files that nobody needs |
+//! | `bootstrap/` | savepoints made from rows of Rust values |
 //! | `convert` | the same state for another release, in another format, for other subtasks |
 //! | `rehash` | the same state with another maximum parallelism |
 //! | `edit/` | the same state but for edits that a user writes |
@@ -40,6 +41,7 @@
 //! # Ok::<(), millpond_state_processor::Error>(())
 //! ```
 
+mod bootstrap;
 mod channel_state;
 mod convert;
 mod difference;
@@ -67,6 +69,9 @@ mod source_state;
 mod usage;
 mod verify;
 
+pub use bootstrap::{
+    KeyedRows, ListOf, MapOf, NewSavepoint, OperatorRows, SavepointOptions, TimersOf, ValueOf,
+};
 pub use channel_state::{Channel, ChannelDirection};
 pub use convert::{ConvertOptions, convert};
 pub use difference::{Difference, OperatorDifference, SAMPLES, StateDifference, diff};

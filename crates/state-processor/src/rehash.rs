@@ -9,7 +9,7 @@ use std::sync::Arc;
 use millpond_fs::{FileSystem, Location};
 use millpond_serializer::{Value, ValueCodec};
 use millpond_snapshot::{
-    Error, FlinkRelease, KeyedHeader, LoadedSnapshot, OperatorSnapshot, split_key,
+    Error, FlinkRelease, KeyedFormat, KeyedHeader, LoadedSnapshot, OperatorSnapshot, split_key,
 };
 use millpond_types::key_group::UPPER_BOUND_MAX_PARALLELISM;
 use millpond_types::{KeyGroup, KeyGroupRange};
@@ -18,7 +18,7 @@ use crate::entry_writer::{EntryWriter, WrittenSubtask};
 use crate::keyed_input::KeyedInput;
 use crate::rewrite::{NewOperator, check_movable, copy_subtask, new_metadata};
 use crate::snapshot_writer::SnapshotWriter;
-use crate::sorter::Sorter;
+use crate::sorter::{SortedEntry, Sorter};
 
 /// How a snapshot is rehashed.
 #[derive(Clone, Copy, Debug)]
@@ -133,18 +133,22 @@ fn rehash_keyed(
         writer,
         Arc::new(header.clone()),
         input.format(),
-        sorter,
+        |emit| sorter.try_for_each(emit),
         parallelism,
         max_parallelism,
     )
 }
 
-/// Writes what was sorted as the keyed state of each subtask, in order.
+/// Takes an entry on.
+type Emit<'a> = &'a mut dyn FnMut(SortedEntry<'_>) -> Result<(), Error>;
+
+/// Writes the entries that `entries` emits, in ascending order of key groups, as the keyed state
+/// of each subtask, in order.
 pub(crate) fn write_sorted(
     writer: &SnapshotWriter,
     header: Arc<KeyedHeader>,
-    format: millpond_snapshot::KeyedFormat,
-    sorter: Sorter,
+    format: KeyedFormat,
+    entries: impl FnOnce(Emit<'_>) -> Result<(), Error>,
     parallelism: u32,
     max_parallelism: u32,
 ) -> Result<Vec<WrittenSubtask>, Error> {
@@ -155,7 +159,7 @@ pub(crate) fn write_sorted(
     };
     let mut done = Vec::new();
     let mut current = Some(begin(0)?);
-    sorter.try_for_each(|entry| {
+    entries(&mut |entry| {
         loop {
             let (range, out) = current.as_mut().expect("there is always one");
             if range.contains(entry.group) {

@@ -364,29 +364,42 @@ pub(crate) fn new_metadata(
     version: i32,
     operators: Vec<NewOperator>,
 ) -> Result<Metadata, Error> {
-    let format = format_of(&operators);
-    let (operators, records): (Vec<_>, Vec<_>) = operators
+    let old = from.metadata.trailer.as_ref();
+    let trailer = Trailer {
+        millpond_version: env!("CARGO_PKG_VERSION").to_owned(),
+        job_id: old.map_or(JobId([0; 16]), |trailer| trailer.job_id),
+        job_name: old.map_or_else(String::new, |trailer| trailer.job_name.clone()),
+        savepoint: true,
+        parent: Some(from.directory.to_string()),
+        files: Vec::new(),
+        operators: Vec::new(),
+    };
+    let metadata = Metadata {
+        version,
+        master_states: from.metadata.master_states.clone(),
+        ..Metadata::new(from.metadata.checkpoint_id)
+    };
+    metadata_of(metadata, trailer, operators)
+}
+
+/// Puts operators, properties and trailer into metadata.
+///
+/// # Errors
+///
+/// None in fact: the properties have short names.
+pub(crate) fn metadata_of(
+    mut metadata: Metadata,
+    mut trailer: Trailer,
+    operators: Vec<NewOperator>,
+) -> Result<Metadata, Error> {
+    let properties = CheckpointProperties::Savepoint(format_of(&operators)).to_bytes()?;
+    metadata.properties = (metadata.version >= 4).then_some(properties);
+    (metadata.operators, trailer.operators) = operators
         .into_iter()
         .map(|operator| (operator.snapshot, operator.record))
         .unzip();
-    let old = from.metadata.trailer.as_ref();
-    let properties = CheckpointProperties::Savepoint(format).to_bytes()?;
-    Ok(Metadata {
-        version,
-        checkpoint_id: from.metadata.checkpoint_id,
-        master_states: from.metadata.master_states.clone(),
-        operators,
-        properties: (version >= 4).then_some(properties),
-        trailer: Some(Trailer {
-            millpond_version: env!("CARGO_PKG_VERSION").to_owned(),
-            job_id: old.map_or(JobId([0; 16]), |trailer| trailer.job_id),
-            job_name: old.map_or_else(String::new, |trailer| trailer.job_name.clone()),
-            savepoint: true,
-            parent: Some(from.directory.to_string()),
-            files: Vec::new(),
-            operators: records,
-        }),
-    })
+    metadata.trailer = Some(trailer);
+    Ok(metadata)
 }
 
 /// What the snapshot is called in its properties: native, if any keyed state is.

@@ -1,7 +1,9 @@
 //! Snapshots that real Flink wrote (the golden ones of the crate `snapshot`), written again in
 //! every form, and read back equal.
 
+mod bootstrap;
 mod convert;
 mod edit;
 mod fixture;
+mod property;
 mod rehash;
