@@ -1,4 +1,5 @@
-//! `millpond state`: looks into savepoints and retained checkpoints of Flink and Millpond.
+//! `millpond state`: looks into savepoints and retained checkpoints of Flink and Millpond, and
+//! makes new ones out of them.
 //!
 //! One file per command. They speak to no cluster: all they need is the directory.
 //!
@@ -10,12 +11,16 @@
 //! | 3 | the snapshot is damaged |
 
 mod columns;
+mod convert;
 mod diff;
 mod du;
+mod edit;
 mod gc;
 mod ls;
+mod new_snapshot;
 mod progress;
 mod read;
+mod rehash;
 mod snapshot_argument;
 mod verify;
 
@@ -64,6 +69,21 @@ const COMMANDS: &[Command] = &[
         name: "gc",
         about: "finds files that no snapshot in a directory refers to",
         run: gc::run,
+    },
+    Command {
+        name: "convert",
+        about: "writes a snapshot in another form",
+        run: convert::run,
+    },
+    Command {
+        name: "rehash",
+        about: "writes a snapshot with another maximum parallelism",
+        run: rehash::run,
+    },
+    Command {
+        name: "edit",
+        about: "writes a snapshot that differs by edits",
+        run: edit::run,
     },
 ];
 
@@ -151,8 +171,11 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
 fn print_help() {
     printer::line("millpond state <COMMAND> <SNAPSHOT> [OPTIONS]");
     printer::line("");
-    printer::line("Looks into a savepoint or retained checkpoint of Flink or Millpond. A snapshot");
-    printer::line("is given by its directory or its _metadata file. No cluster is needed.");
+    printer::line(
+        "Looks into a savepoint or retained checkpoint of Flink or Millpond, or makes a new",
+    );
+    printer::line("one out of it. A snapshot is given by its directory or its _metadata file. No");
+    printer::line("cluster is needed.");
     printer::line("");
     for Command { name, about, .. } in COMMANDS {
         printer::line(format!("  {name:<10}{about}"));

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod jobs;
+mod new_snapshots;
 mod run;
 mod savepoints;
 

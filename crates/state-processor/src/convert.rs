@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use millpond_fs::{FileSystem, Location};
 use millpond_snapshot::{
-    Error, KeyGroupsKind, KeyedFormat, KeyedHandle, LoadedSnapshot, OperatorSnapshot,
+    Error as SnapshotError, KeyGroupsKind, KeyedFormat, KeyedHandle, LoadedSnapshot,
+    OperatorSnapshot,
 };
 
+use crate::Error;
 use crate::keyed_input::KeyedInput;
 use crate::operator_input::OperatorStates;
 use crate::rewrite::{NewOperator, Target, check_movable, new_metadata, write_keyed};
@@ -47,7 +49,7 @@ pub fn convert(
         operators.push(convert_operator(&mut writer, from, operator, options)?);
     }
     let metadata = new_metadata(from, options.target.metadata_version, operators)?;
-    writer.finish(metadata)
+    Ok(writer.finish(metadata)?)
 }
 
 fn convert_operator(
@@ -55,7 +57,7 @@ fn convert_operator(
     from: &LoadedSnapshot,
     operator: &OperatorSnapshot,
     options: &ConvertOptions,
-) -> Result<NewOperator, Error> {
+) -> Result<NewOperator, SnapshotError> {
     let parallelism = options.parallelism.map_or(operator.parallelism, |wanted| {
         wanted.clamp(1, operator.max_parallelism)
     });
@@ -111,7 +113,7 @@ fn keyed_to_rewrite<'a>(
     operator: &'a OperatorSnapshot,
     format: Option<KeyedFormat>,
     moves: bool,
-) -> Result<Option<KeyedInput<'a>>, Error> {
+) -> Result<Option<KeyedInput<'a>>, SnapshotError> {
     if !moves && format.is_none() {
         return Ok(None);
     }
@@ -145,7 +147,7 @@ fn operator_states_to_rewrite(
     operator: &OperatorSnapshot,
     target: Target,
     moves: bool,
-) -> Result<Option<OperatorStates>, Error> {
+) -> Result<Option<OperatorStates>, SnapshotError> {
     let states = OperatorStates::open(from, operator)?;
     Ok(states.filter(|states| moves || states.version > target.operator_state_version))
 }

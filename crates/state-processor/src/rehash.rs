@@ -9,11 +9,13 @@ use std::sync::Arc;
 use millpond_fs::{FileSystem, Location};
 use millpond_serializer::{Value, ValueCodec};
 use millpond_snapshot::{
-    Error, FlinkRelease, KeyedFormat, KeyedHeader, LoadedSnapshot, OperatorSnapshot, split_key,
+    Error as SnapshotError, FlinkRelease, KeyedFormat, KeyedHeader, LoadedSnapshot,
+    OperatorSnapshot, split_key,
 };
 use millpond_types::key_group::UPPER_BOUND_MAX_PARALLELISM;
 use millpond_types::{KeyGroup, KeyGroupRange};
 
+use crate::Error;
 use crate::entry_writer::{EntryWriter, WrittenSubtask};
 use crate::keyed_input::KeyedInput;
 use crate::rewrite::{NewOperator, check_movable, copy_subtask, new_metadata};
@@ -37,7 +39,7 @@ pub struct RehashOptions {
 ///
 /// # Errors
 ///
-/// Incompatible, if the maximum parallelism is out of range or lower than the parallelism of an
+/// A request that makes no sense, if the maximum parallelism is out of range or lower than the parallelism of an
 /// operator, or `to` is not missing or empty; unsupported, if keys are of a type whose hash code
 /// only Java knows, or state cannot be read; corrupt or Io, as reading and writing may fail.
 pub fn rehash(
@@ -48,7 +50,7 @@ pub fn rehash(
 ) -> Result<Location, Error> {
     let max_parallelism = options.max_parallelism;
     if !(1..=UPPER_BOUND_MAX_PARALLELISM).contains(&max_parallelism) {
-        return Err(Error::incompatible(format!(
+        return Err(Error::request(format!(
             "a maximum parallelism of {max_parallelism}; 1 to {UPPER_BOUND_MAX_PARALLELISM} are \
              possible"
         )));
@@ -63,7 +65,7 @@ pub fn rehash(
              {max_parallelism}; convert it to a lower parallelism first",
             operator.id, operator.parallelism
         );
-        return Err(Error::incompatible(reason).in_file(&from.metadata_file));
+        return Err(Error::request(reason));
     }
     let mut writer = SnapshotWriter::create(fs, to)?;
     let mut new = Vec::new();
@@ -80,7 +82,7 @@ pub fn rehash(
         None => from.metadata.version.max(3),
     };
     let metadata = new_metadata(from, version, new)?;
-    writer.finish(metadata)
+    Ok(writer.finish(metadata)?)
 }
 
 fn rehash_operator(
@@ -88,7 +90,7 @@ fn rehash_operator(
     from: &LoadedSnapshot,
     operator: &OperatorSnapshot,
     max_parallelism: u32,
-) -> Result<NewOperator, Error> {
+) -> Result<NewOperator, SnapshotError> {
     let input =
         KeyedInput::open(from, operator)?.filter(|_| operator.max_parallelism != max_parallelism);
     let Some(input) = input else {
@@ -119,7 +121,7 @@ fn rehash_keyed(
     input: &KeyedInput<'_>,
     parallelism: u32,
     max_parallelism: u32,
-) -> Result<Vec<WrittenSubtask>, Error> {
+) -> Result<Vec<WrittenSubtask>, SnapshotError> {
     let header = input.header();
     let mut hasher = KeyHasher::new(header, max_parallelism);
     let mut sorter = Sorter::new(writer.file_system().clone(), writer.directory());
@@ -140,7 +142,7 @@ fn rehash_keyed(
 }
 
 /// Takes an entry on.
-type Emit<'a> = &'a mut dyn FnMut(SortedEntry<'_>) -> Result<(), Error>;
+type Emit<'a> = &'a mut dyn FnMut(SortedEntry<'_>) -> Result<(), SnapshotError>;
 
 /// Writes the entries that `entries` emits, in ascending order of key groups, as the keyed state
 /// of each subtask, in order.
@@ -148,14 +150,14 @@ pub(crate) fn write_sorted(
     writer: &SnapshotWriter,
     header: Arc<KeyedHeader>,
     format: KeyedFormat,
-    entries: impl FnOnce(Emit<'_>) -> Result<(), Error>,
+    entries: impl FnOnce(Emit<'_>) -> Result<(), SnapshotError>,
     parallelism: u32,
     max_parallelism: u32,
-) -> Result<Vec<WrittenSubtask>, Error> {
+) -> Result<Vec<WrittenSubtask>, SnapshotError> {
     let begin = |index: u32| {
         let range = KeyGroupRange::of_subtask(index, parallelism, max_parallelism);
         let out = EntryWriter::new(writer, header.clone(), format, range, max_parallelism)?;
-        Ok::<_, Error>((range, out))
+        Ok::<_, SnapshotError>((range, out))
     };
     let mut done = Vec::new();
     let mut current = Some(begin(0)?);
@@ -208,7 +210,7 @@ impl KeyHasher {
     /// # Errors
     ///
     /// Corrupt, if the bytes are no key; unsupported, if its hash code is not known.
-    pub(crate) fn group(&mut self, key: &[u8]) -> Result<KeyGroup, Error> {
+    pub(crate) fn group(&mut self, key: &[u8]) -> Result<KeyGroup, SnapshotError> {
         if let Some((last, group)) = &self.last
             && last == key
         {
@@ -221,10 +223,10 @@ impl KeyHasher {
     }
 
     /// As [`group`](Self::group), for a key at hand.
-    pub(crate) fn group_of(&self, key: &Value) -> Result<KeyGroup, Error> {
+    pub(crate) fn group_of(&self, key: &Value) -> Result<KeyGroup, SnapshotError> {
         match self.codec.hash_code(key) {
             Some(hash) => Ok(KeyGroup::of_hash(hash, self.max_parallelism)),
-            None => Err(Error::unsupported(format!(
+            None => Err(SnapshotError::unsupported(format!(
                 "the hash code of keys of {}: it is made by their Java class, so that their key \
                  groups are known to Flink alone",
                 self.described

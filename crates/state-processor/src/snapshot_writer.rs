@@ -46,9 +46,9 @@ impl SnapshotWriter {
     ///
     /// # Errors
     ///
-    /// Incompatible, if there is something at `directory` that is not an empty directory; Io, if
+    /// A request that makes no sense, if there is something at `directory` that is not an empty directory; Io, if
     /// it cannot be made.
-    pub fn create(fs: Arc<dyn FileSystem>, directory: &Location) -> Result<Self, Error> {
+    pub fn create(fs: Arc<dyn FileSystem>, directory: &Location) -> Result<Self, crate::Error> {
         let there = fs.exists(directory)?;
         if there {
             let taken = match fs.list(directory) {
@@ -60,7 +60,7 @@ impl SnapshotWriter {
                     "\"{directory}\" is there already; a new snapshot needs a directory that is \
                      missing or empty"
                 );
-                return Err(Error::incompatible(reason).in_file(directory));
+                return Err(crate::Error::request(reason));
             }
         } else {
             fs.create_dir_all(directory)?;

@@ -27,6 +27,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
  * check-kinds SAVEPOINT RECORDS KEYS PARALLELISM BACKEND
  * write-kinds SAVEPOINT|- RECORDS KEYS PARALLELISM BACKEND CANONICAL|NATIVE|COMPRESSED DIRECTORY   (moved there)
  * check-counts SAVEPOINT long|string RECORDS KEYS PARALLELISM BACKEND
+ * check-sidecar SAVEPOINT FILE PARALLELISM BACKEND   (all that the JSON file of a golden snapshot tells)
  * </pre>
  * COMPRESSED is canonical with compressed key groups. A task behind "not" must fail.
  * Prints one line per task, "ok ..." or "FAIL ..."; exit code 0 if all are ok.
@@ -88,6 +89,11 @@ public final class Peer {
                 if (task[2].equals("long")) source.keyBy(n -> n, Types.LONG).transform("counter", Types.LONG, new Dump.Operator<Long>("counter").keyed(count)).uid("counter");
                 else source.keyBy(n -> "" + n, Types.STRING).transform("counter", Types.LONG, new Dump.Operator<String>("counter").keyed(count)).uid("counter");
                 return compareCounts(env, task[1], task[2].equals("long"), Long.parseLong(task[3]), Integer.parseInt(task[4]));
+            }
+            case "check-sidecar": {
+                StreamExecutionEnvironment env = environment(task[3], task[4]);
+                Sidecar.build(env, Path.of(task[2]));
+                return compare(env, task[1], Sidecar.expected(Path.of(task[2])));
             }
             case "write-kinds": {
                 StreamExecutionEnvironment env = environment(task[4], task[5]);

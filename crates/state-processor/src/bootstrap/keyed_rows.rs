@@ -7,11 +7,12 @@ use millpond_serializer::{
     ByteWriter, FlinkKey, FlinkType, Namespace, SerializerSnapshot, TimerElement, VoidNamespace,
 };
 use millpond_snapshot::{
-    Error, KeyedFormat, KeyedHeader, KeyedStateType, LIST_DELIMITER, StateKind, StateMeta,
-    put_length,
+    Error as SnapshotError, KeyedFormat, KeyedHeader, KeyedStateType, LIST_DELIMITER, StateKind,
+    StateMeta, put_length,
 };
 use millpond_types::KeyGroup;
 
+use crate::Error;
 use crate::entry_writer::WrittenSubtask;
 use crate::rehash::write_sorted;
 use crate::snapshot_writer::SnapshotWriter;
@@ -64,10 +65,10 @@ impl<K: FlinkKey> KeyedRows<K> {
     fn register(&mut self, meta: StateMeta) -> Result<u16, Error> {
         if self.states.iter().any(|known| known.name == meta.name) {
             let reason = format!("state \"{}\" is registered twice", meta.name);
-            return Err(Error::incompatible(reason));
+            return Err(Error::request(reason));
         }
         let state = i16::try_from(self.states.len())
-            .map_err(|_| Error::unsupported("more than 32768 states of one operator"))?;
+            .map_err(|_| Error::request("more than 32768 states of one operator"))?;
         self.states.push(meta);
         Ok(state as u16)
     }
@@ -86,7 +87,7 @@ impl<K: FlinkKey> KeyedRows<K> {
     ///
     /// # Errors
     ///
-    /// Incompatible, if there is a state of this name; as all methods that register.
+    /// A request that makes no sense, if there is a state of this name; as all methods that register.
     pub fn value<V: FlinkType>(&mut self, name: &str) -> Result<ValueOf<V>, Error> {
         self.register_value(name, KeyedStateType::Value)
     }
@@ -201,7 +202,8 @@ impl<K: FlinkKey> KeyedRows<K> {
 
     fn push(&mut self, state: u16, key: &K) -> Result<(), Error> {
         let group = KeyGroup::of_hash(key.hash_code(), self.max_parallelism);
-        self.sorter.push(group, state, &self.key, &self.value)
+        self.sorter.push(group, state, &self.key, &self.value)?;
+        Ok(())
     }
 
     /// Gives a key its value; once for each key.
@@ -357,7 +359,7 @@ impl AnyKeyedRows {
         writer: &SnapshotWriter,
         format: KeyedFormat,
         parallelism: u32,
-    ) -> Result<Vec<WrittenSubtask>, Error> {
+    ) -> Result<Vec<WrittenSubtask>, SnapshotError> {
         let header = Arc::new(self.header);
         let mut rows = Joined::new(&header);
         write_sorted(
@@ -389,8 +391,8 @@ impl<'a> Joined<'a> {
     fn row(
         &mut self,
         row: SortedEntry<'_>,
-        emit: &mut dyn FnMut(SortedEntry<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        emit: &mut dyn FnMut(SortedEntry<'_>) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
         if let Some((group, state, key, value)) = &mut self.last
             && (*group, *state, key.as_slice()) == (row.group, row.state, row.key)
         {
@@ -405,7 +407,7 @@ impl<'a> Joined<'a> {
                 return Ok(());
             }
             let reason = format!("state \"{}\" has two values for one key", meta.name);
-            return Err(Error::incompatible(reason));
+            return Err(SnapshotError::incompatible(reason));
         }
         self.leave(emit)?;
         self.last = Some((row.group, row.state, row.key.to_vec(), row.value.to_vec()));
@@ -414,8 +416,8 @@ impl<'a> Joined<'a> {
 
     fn leave(
         &mut self,
-        emit: &mut dyn FnMut(SortedEntry<'_>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        emit: &mut dyn FnMut(SortedEntry<'_>) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
         match self.last.take() {
             None => Ok(()),
             Some((group, state, key, value)) => emit(SortedEntry {

@@ -15,12 +15,13 @@ mod operator_rows;
 use std::sync::Arc;
 
 use millpond_fs::{FileSystem, Location};
-use millpond_snapshot::{Error, KeyedFormat, LoadedSnapshot, Metadata, Trailer};
+use millpond_snapshot::{KeyedFormat, LoadedSnapshot, Metadata, Trailer};
 use millpond_types::{CheckpointId, JobId, OperatorId};
 
 pub use keyed_rows::{KeyedRows, ListOf, MapOf, TimersOf, ValueOf};
 pub use operator_rows::OperatorRows;
 
+use crate::Error;
 use crate::rewrite::{NewOperator, Target, metadata_of};
 use crate::snapshot_writer::{SnapshotWriter, random};
 use crate::sorter::Sorter;
@@ -129,12 +130,12 @@ impl<'a> NewSavepoint<'a> {
     ///
     /// # Errors
     ///
-    /// Incompatible, if it has none of this uid.
+    /// A request that makes no sense, if it has none of this uid.
     pub fn remove(&mut self, uid: &str) -> Result<(), Error> {
         let id = OperatorId::of_uid(uid);
         if !self.passes(id) {
             let reason = format!("the savepoint has no operator \"{uid}\" to be removed");
-            return Err(Error::incompatible(reason));
+            return Err(Error::request(reason));
         }
         self.removed.push(id);
         Ok(())
@@ -159,7 +160,7 @@ impl<'a> NewSavepoint<'a> {
     ///
     /// # Errors
     ///
-    /// Incompatible, if there is an operator of its uid already (of the existing savepoint:
+    /// A request that makes no sense, if there is an operator of its uid already (of the existing savepoint:
     /// remove it first), or if a key has two values of one state; unsupported or Io, as writing
     /// may fail.
     pub fn add(&mut self, operator: OperatorRows) -> Result<(), Error> {
@@ -170,7 +171,7 @@ impl<'a> NewSavepoint<'a> {
                 "the savepoint has an operator \"{}\" already; remove that one first",
                 operator.uid()
             );
-            return Err(Error::incompatible(reason));
+            return Err(Error::request(reason));
         }
         let options = &self.options;
         let new = operator.write(&self.writer, options.target, options.format)?;
@@ -210,7 +211,7 @@ impl<'a> NewSavepoint<'a> {
         operators.append(&mut self.operators);
         metadata.version = self.options.target.metadata_version;
         let metadata = metadata_of(metadata, trailer, operators)?;
-        self.writer.finish(metadata)
+        Ok(self.writer.finish(metadata)?)
     }
 }
 

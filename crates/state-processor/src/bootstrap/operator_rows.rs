@@ -2,13 +2,13 @@
 
 use millpond_serializer::{ByteWriter, FlinkKey, FlinkType};
 use millpond_snapshot::{
-    DistributionMode, Error, KeyedFormat, OperatorRecord, OperatorSnapshot, StateMeta,
-    SubtaskSnapshot,
+    DistributionMode, KeyedFormat, OperatorRecord, OperatorSnapshot, StateMeta, SubtaskSnapshot,
 };
 use millpond_types::OperatorId;
 use millpond_types::key_group::UPPER_BOUND_MAX_PARALLELISM;
 
 use super::keyed_rows::{AnyKeyedRows, KeyedRows};
+use crate::Error;
 use crate::operator_input::{ListOrMap, OperatorStates};
 use crate::rewrite::{NewOperator, Target};
 use crate::snapshot_writer::SnapshotWriter;
@@ -28,12 +28,12 @@ impl OperatorRows {
     ///
     /// # Errors
     ///
-    /// Incompatible, unless the parallelism is at least 1 and at most the maximum parallelism, and
+    /// A request that makes no sense, unless the parallelism is at least 1 and at most the maximum parallelism, and
     /// that at most 32768.
     pub fn new(uid: &str, parallelism: u32, max_parallelism: u32) -> Result<Self, Error> {
         let possible = 1..=UPPER_BOUND_MAX_PARALLELISM;
         if !possible.contains(&max_parallelism) || !(1..=max_parallelism).contains(&parallelism) {
-            return Err(Error::incompatible(format!(
+            return Err(Error::request(format!(
                 "operator \"{uid}\": parallelism {parallelism} with maximum parallelism \
                  {max_parallelism}"
             )));
@@ -68,11 +68,11 @@ impl OperatorRows {
     ///
     /// # Errors
     ///
-    /// Incompatible, if the rows are for another maximum parallelism.
+    /// A request that makes no sense, if the rows are for another maximum parallelism.
     pub fn keyed<K: FlinkKey>(mut self, rows: KeyedRows<K>) -> Result<Self, Error> {
         let rows = rows.erase();
         if rows.max_parallelism != self.max_parallelism {
-            return Err(Error::incompatible(format!(
+            return Err(Error::request(format!(
                 "operator \"{}\" has the maximum parallelism {}, its rows {}",
                 self.uid, self.max_parallelism, rows.max_parallelism
             )));
@@ -109,7 +109,7 @@ impl OperatorRows {
             .any(|known| known.meta.name == state.meta.name)
         {
             let reason = format!("state \"{}\" is given twice", state.meta.name);
-            return Err(Error::incompatible(reason));
+            return Err(Error::request(reason));
         }
         states.push(state);
         Ok(())
@@ -119,7 +119,7 @@ impl OperatorRows {
     ///
     /// # Errors
     ///
-    /// Incompatible, if there is a state of this name.
+    /// A request that makes no sense, if there is a state of this name.
     pub fn split<T: FlinkType>(
         self,
         name: &str,

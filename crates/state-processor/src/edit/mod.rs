@@ -15,12 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use millpond_fs::{FileSystem, Location};
-use millpond_snapshot::{Error, FlinkRelease, LoadedSnapshot, OperatorSnapshot};
+use millpond_snapshot::{Error as SnapshotError, FlinkRelease, LoadedSnapshot, OperatorSnapshot};
 use millpond_types::OperatorId;
 use serde_json::json;
 
 pub use expression::{Edit, ParseEditError};
 
+use crate::Error;
 use crate::keyed_input::KeyedInput;
 use crate::operator_input::OperatorStates;
 use crate::rewrite::{NewOperator, check_movable, copy_subtask, new_metadata};
@@ -56,7 +57,7 @@ pub struct EditReport {
 ///
 /// # Errors
 ///
-/// Incompatible, if an edit does not fit the snapshot, `to` is not missing or empty, or the log is
+/// A request that makes no sense, if an edit does not fit the snapshot, `to` is not missing or empty, or the log is
 /// there already; unsupported, if state that is edited cannot be read; corrupt or Io, as reading
 /// and writing may fail.
 pub fn edit(
@@ -74,17 +75,16 @@ pub fn edit(
         .map(|operator| OperatorPlan::new(from, operator))
         .collect();
     for (index, edit) in edits.iter().enumerate() {
-        apply(from, &mut plans, index, edit, options, &counts[index])
-            .map_err(|error| error.in_file(&from.metadata_file))?;
+        apply(from, &mut plans, index, edit, options, &counts[index])?;
     }
-    check_ids(&plans).map_err(|error| error.in_file(&from.metadata_file))?;
+    check_ids(&plans)?;
     let log = match &options.log {
         Some(log) => log.clone(),
         None => beside(to)?,
     };
     if fs.exists(&log)? {
-        let reason = "a log of edits is there already; name another one";
-        return Err(Error::incompatible(reason).in_file(&log));
+        let reason = format!("the log of edits \"{log}\" is there already; name another one");
+        return Err(Error::request(reason));
     }
     let mut writer = SnapshotWriter::create(fs.clone(), to)?;
     let mut operators = Vec::new();
@@ -119,7 +119,7 @@ pub fn edit(
 fn beside(to: &Location) -> Result<Location, Error> {
     let parent = to
         .parent()
-        .ok_or_else(|| Error::incompatible("the root directory cannot be a snapshot"))?;
+        .ok_or_else(|| Error::request("the root directory cannot be a snapshot"))?;
     Ok(parent.join(&format!("{}.edits.json", to.file_name())))
 }
 
@@ -191,7 +191,7 @@ impl<'a> OperatorPlan<'a> {
 }
 
 fn refused(edit: &Edit, what: impl std::fmt::Display) -> Error {
-    Error::incompatible(format!("edit \"{edit}\": {what}"))
+    Error::request(format!("edit \"{edit}\": {what}"))
 }
 
 /// Finds the operator that an edit names by its uid or id.
@@ -379,7 +379,7 @@ fn check_ids(plans: &[OperatorPlan<'_>]) -> Result<(), Error> {
     for plan in left {
         if !seen.insert(plan.id) {
             let uid = plan.uid.as_deref().unwrap_or("none");
-            return Err(Error::incompatible(format!(
+            return Err(Error::request(format!(
                 "after the edits two operators have the id {} (uid \"{uid}\")",
                 plan.id
             )));
@@ -393,7 +393,7 @@ fn write_operator(
     from: &LoadedSnapshot,
     plan: &OperatorPlan<'_>,
     counts: &[AtomicU64],
-) -> Result<NewOperator, Error> {
+) -> Result<NewOperator, SnapshotError> {
     let operator = plan.operator;
     let mut new = NewOperator::like(from, operator);
     if plan.renamed {

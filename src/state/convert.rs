@@ -1,0 +1,49 @@
+//! `millpond state convert`: the same state in another form.
+
+use std::process::ExitCode;
+
+use clap::Command;
+use millpond_snapshot::KeyedFormat;
+use millpond_state_processor::{ConvertOptions, Target, convert};
+
+use crate::arguments::{self, Parsed, value};
+use crate::state::{StateFailure, new_snapshot, snapshot_argument};
+
+fn command() -> Command {
+    new_snapshot::command(
+        "convert",
+        "millpond state convert <SNAPSHOT> <DIRECTORY> [--for-flink RELEASE]\n       \
+             [--format canonical|native-heap] [--parallelism N] [--map FROM=TO]...",
+        "Writes a snapshot in another form; what is not said stays as it is",
+    )
+    .arg(value("format", "FORMAT").help(
+        "Of keyed state: canonical (all state backends restore it) or native-heap (hashmap only)",
+    ))
+    .arg(value("parallelism", "N").help("How many subtasks every operator has"))
+}
+
+/// Runs the command.
+pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
+    let Parsed::Matches(matches) = arguments::parse(command(), given)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let format = match matches.get_one::<String>("format").map(String::as_str) {
+        None => None,
+        Some("canonical") => Some(KeyedFormat::Canonical),
+        Some("native-heap") => Some(KeyedFormat::NativeHeap),
+        Some(other) => {
+            return Err(StateFailure::Usage(format!(
+                "--format takes canonical or native-heap, not \"{other}\""
+            )));
+        }
+    };
+    let options = ConvertOptions {
+        target: new_snapshot::for_flink(&matches)?.map_or_else(Target::default, Target::from),
+        format,
+        parallelism: new_snapshot::number(&matches, "parallelism")?,
+    };
+    let (fs, to) = new_snapshot::directory(&matches)?;
+    let old = snapshot_argument::open(&matches)?;
+    new_snapshot::tell(convert(old.loaded(), fs, &to, &options), &old, &to)?;
+    Ok(ExitCode::SUCCESS)
+}
