@@ -2,6 +2,7 @@
 #
 #   FLINK_CACHE_ROOT   where the releases lie, each in flink-VERSION (${TMPDIR:-/tmp})
 #   FLINK_WORK         what a run leaves: compiled classes, logs, snapshots (a fresh temporary directory)
+#   MILLPOND_BIN       where Millpond's programs lie (release, below the target directory of cargo)
 #
 # The jars of a release come from the Python package apache-flink-libraries; nothing else is fetched or installed.
 
@@ -13,7 +14,7 @@ if [ -z "${FLINK_WORK:-}" ]; then
   FLINK_WORK_IS_OURS=1
 fi
 mkdir -p "$FLINK_WORK"
-BIN=${CARGO_TARGET_DIR:-$ROOT/target}/release
+BIN=${MILLPOND_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/release}
 
 skip() {
   echo "skipped: $*"
@@ -92,6 +93,16 @@ check() {
   local what=$1
   shift
   if "$@"; then echo "ok    $what"; else echo "FAIL  $what"; failures=$((failures + 1)); fi
+}
+
+# flink VERSION TASKS: has Peer do the tasks of a file, and tells its lines.
+flink() {
+  local version=$1 result=0
+  mkdir -p "$FLINK_WORK/tmp"
+  flink_java "$version" -Xmx900m -XX:TieredStopAtLevel=1 -cp "$FLINK_WORK/classes-$version:$(flink_classpath "$version")" \
+    Peer "$2" "$FLINK_WORK/tmp" > "$2.out" 2> "$2.err" || result=1
+  sed "s|$FLINK_WORK/||g; s|^ok|ok    $version|; s|^FAIL|FAIL  $version|" "$2.out"
+  [ "$(wc -l < "$2.out")" = "$(wc -l < "$2")" ] && [ $result = 0 ] || { tail -20 "$2.err" >&2; failures=$((failures + 1)); }
 }
 
 # finish: the exit code of the whole check; what was made is kept only if something failed.

@@ -27,16 +27,6 @@ millpond() {
   mv "$written" "$into" && rmdir "$into.part"
 }
 
-# flink VERSION TASKS: the lines of Peer.
-flink() {
-  local version=$1 result=0
-  mkdir -p "$FLINK_WORK/tmp"
-  flink_java "$version" -Xmx900m -XX:TieredStopAtLevel=1 -cp "$FLINK_WORK/classes-$version:$(flink_classpath "$version")" \
-    Peer "$2" "$FLINK_WORK/tmp" > "$2.out" 2> "$2.err" || result=1
-  sed "s|$FLINK_WORK/||g; s|^ok|ok    $version|; s|^FAIL|FAIL  $version|" "$2.out"
-  [ "$(wc -l < "$2.out")" = "$(wc -l < "$2")" ] && [ $result = 0 ] || { tail -20 "$2.err" >&2; failures=$((failures + 1)); }
-}
-
 for p in 1 2 3; do
   check "Millpond writes kinds-$p" millpond "$FLINK_WORK/kinds-$p" kinds --records 1000 --keys $KEYS -D parallelism.default=$p
   for type in i64 string; do

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Everything that needs a real Flink: savepoints both ways (restore.sh), Flink's command line client (client.sh).
+# Everything that needs a real Flink: savepoints both ways (restore.sh), a job that moves between the engines (move.sh),
+# Flink's command line client (client.sh).
 # `./test --flink` calls it. Says "skipped: ..." and ends with 0 where Java or the releases of Flink cannot be had;
-# installs nothing: the releases are put under $FLINK_CACHE_ROOT (see flink.sh). About seven minutes after the build.
+# installs nothing: the releases are put under $FLINK_CACHE_ROOT (see flink.sh). About ten minutes after the build.
 #   FLINK_VERSIONS   releases that restore and write savepoints ("2.3.0 1.20.5 1.15.4")
 #   FLINK_KEEP       set: what was made stays, also when all is well
 set -uo pipefail
@@ -13,8 +14,11 @@ for version in ${FLINK_VERSIONS:-2.3.0 1.20.5 1.15.4}; do
   if flink_fetch "$version"; then there+=("$version"); else echo "skipped: Flink $version could not be fetched"; fi
 done
 [ ${#there[@]} -gt 0 ] || skip "no release of Flink could be had"
-(cd "$ROOT" && cargo build --release --example kinds --example keyed_count) || exit 1
+(cd "$ROOT" && cargo build --release --example kinds --example keyed_count --example moving) || exit 1
 check "savepoints both ways with Flink ${there[*]}" "$HERE/restore.sh" "${there[@]}"
+moves=()
+for version in "${there[@]}"; do case $version in 2.3.0 | 1.20.5) moves+=("$version") ;; esac; done
+if [ ${#moves[@]} -gt 0 ]; then check "a job that moves between Flink ${moves[*]} and Millpond" "$HERE/move.sh" "${moves[@]}"; fi
 case " ${there[*]} " in
   *" 2.3.0 "*) check "the client of Flink 2.3.0" "$HERE/client.sh" 2.3.0 ;;
   *) echo "skipped: the client of Flink 2.3.0" ;;

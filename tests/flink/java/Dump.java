@@ -11,6 +11,7 @@ import java.util.stream.Stream;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.MapState;
+import org.apache.flink.api.common.state.MapStateDescriptor;
 import org.apache.flink.api.common.state.OperatorStateStore;
 import org.apache.flink.api.common.state.ReducingState;
 import org.apache.flink.api.common.state.ReducingStateDescriptor;
@@ -81,6 +82,7 @@ final class Dump {
         private final ArrayList<StateDescriptor<?, ?>> keyed = new ArrayList<>();
         private final ArrayList<ListStateDescriptor<?>> split = new ArrayList<>();
         private final ArrayList<ListStateDescriptor<?>> union = new ArrayList<>();
+        private MapStateDescriptor<?, ?> broadcast;
         private boolean timers;
 
         Operator(String uid) {
@@ -98,6 +100,11 @@ final class Dump {
             return this;
         }
 
+        Operator<K> broadcast(MapStateDescriptor<?, ?> state) {
+            broadcast = state;
+            return this;
+        }
+
         Operator<K> timers() {
             timers = true;
             return this;
@@ -108,6 +115,10 @@ final class Dump {
             super.initializeState(context);
             Dump.lists(uid, split, union, context.getOperatorStateStore(), Legacy.subtask(getRuntimeContext()));
             for (StateDescriptor<?, ?> state : keyed) dump(state);
+            if (broadcast == null) return;
+            for (Map.Entry<?, ?> entry : context.getOperatorStateStore().getBroadcastState(broadcast).immutableEntries()) {
+                ROWS.add(Kinds.row(uid, broadcast.getName(), entry.getKey(), entry.getValue()));
+            }
         }
 
         private void dump(StateDescriptor<?, ?> state) throws Exception {

@@ -28,6 +28,8 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
  * write-kinds SAVEPOINT|- RECORDS KEYS PARALLELISM BACKEND CANONICAL|NATIVE|COMPRESSED DIRECTORY   (moved there)
  * check-counts SAVEPOINT long|string RECORDS KEYS PARALLELISM BACKEND
  * check-sidecar SAVEPOINT FILE PARALLELISM BACKEND   (all that the JSON file of a golden snapshot tells)
+ * moving-run SAVEPOINT|- UNTIL STOP-AT stop|drain RATE PARALLELISM BACKEND DIRECTORY LINES   (moved there; LINES.SUBTASK)
+ * moving-state SAVEPOINT PARALLELISM BACKEND FILE   (all state, a sorted line per entry)
  * </pre>
  * COMPRESSED is canonical with compressed key groups. A task behind "not" must fail.
  * Prints one line per task, "ok ..." or "FAIL ..."; exit code 0 if all are ok.
@@ -70,6 +72,7 @@ public final class Peer {
     }
 
     private static String run(String[] task) throws Exception {
+        if (task[0].startsWith("moving-")) return MovingTasks.run(task);
         switch (task[0]) {
             case "check-kinds": {
                 long records = Long.parseLong(task[2]);
@@ -104,13 +107,10 @@ public final class Peer {
                 JobGraph graph = graph(env, task[1]);
                 submit(graph);
                 while (!(Kinds.Numbers.done && running(graph))) {
-                    if (cluster.getJobStatus(graph.getJobID()).get().isGloballyTerminalState()) return failure(graph);
+                    if (ended(graph)) return failure(graph);
                     Thread.sleep(20);
                 }
-                String written = cluster.stopWithSavepoint(graph.getJobID(), task[7], false, format).get(180, TimeUnit.SECONDS);
-                Path directory = Path.of(java.net.URI.create(written));
-                for (Path file : list(directory)) Files.move(file, Path.of(task[7]).resolve(file.getFileName()));
-                Files.delete(directory);
+                stop(graph, task[7], false, format);
                 return "ok written";
             }
             default: throw new IllegalArgumentException(task[0]);
@@ -118,11 +118,23 @@ public final class Peer {
     }
 
     /** Whether every subtask runs: earlier no savepoint can be taken. */
-    private static boolean running(JobGraph graph) throws Exception {
+    static boolean running(JobGraph graph) throws Exception {
         for (AccessExecutionVertex vertex : cluster.getExecutionGraph(graph.getJobID()).get().getAllExecutionVertices()) {
             if (vertex.getExecutionState() != ExecutionState.RUNNING) return false;
         }
         return true;
+    }
+
+    static boolean ended(JobGraph graph) throws Exception {
+        return cluster.getJobStatus(graph.getJobID()).get().isGloballyTerminalState();
+    }
+
+    /** Stops a job with a savepoint, which is moved: it may not know where it was made. */
+    static void stop(JobGraph graph, String into, boolean drain, SavepointFormatType format) throws Exception {
+        String written = cluster.stopWithSavepoint(graph.getJobID(), into, drain, format).get(180, TimeUnit.SECONDS);
+        Path directory = Path.of(java.net.URI.create(written));
+        for (Path file : list(directory)) Files.move(file, Path.of(into).resolve(file.getFileName()));
+        Files.delete(directory);
     }
 
     private static List<Path> list(Path directory) throws Exception {
@@ -139,7 +151,7 @@ public final class Peer {
             .uid(pair.uid);
     }
 
-    private static StreamExecutionEnvironment environment(String parallelism, String backend) {
+    static StreamExecutionEnvironment environment(String parallelism, String backend) {
         Configuration configuration = new Configuration();
         configuration.setString("state.backend", backend); // until 1.18
         configuration.setString("state.backend.type", backend);
@@ -149,19 +161,19 @@ public final class Peer {
         return env;
     }
 
-    private static JobGraph graph(StreamExecutionEnvironment env, String savepoint) {
+    static JobGraph graph(StreamExecutionEnvironment env, String savepoint) {
         JobGraph graph = env.getStreamGraph().getJobGraph();
         if (!savepoint.equals("-")) graph.setSavepointRestoreSettings(SavepointRestoreSettings.forPath(Path.of(savepoint).toUri().toString(), false));
         return graph;
     }
 
     /** Submits a job, and waits until its job master can be asked. */
-    private static void submit(JobGraph graph) throws Exception {
+    static void submit(JobGraph graph) throws Exception {
         cluster.submitJob(graph).get(60, TimeUnit.SECONDS);
         while (cluster.getJobStatus(graph.getJobID()).get() == JobStatus.INITIALIZING) Thread.sleep(5);
     }
 
-    private static String failure(JobGraph graph) throws Exception {
+    static String failure(JobGraph graph) throws Exception {
         JobResult result = cluster.requestJobResult(graph.getJobID()).get(60, TimeUnit.SECONDS);
         if (!result.getSerializedThrowable().isPresent()) return "FAIL the job ended by itself";
         StringBuilder text = new StringBuilder("FAIL");
@@ -170,7 +182,7 @@ public final class Peer {
     }
 
     /** Runs a job of dumps; null, or why it failed. */
-    private static String restore(StreamExecutionEnvironment env, String savepoint) throws Exception {
+    static String restore(StreamExecutionEnvironment env, String savepoint) throws Exception {
         Dump.ROWS.clear();
         JobGraph graph = graph(env, savepoint);
         submit(graph);

@@ -11,6 +11,10 @@ final class Legacy {
         return context.getIndexOfThisSubtask();
     }
 
+    static int parallelism(RuntimeContext context) {
+        return context.getNumberOfParallelSubtasks();
+    }
+
     static TumblingEventTimeWindows tumbling(long sizeMs) {
         return TumblingEventTimeWindows.of(Time.milliseconds(sizeMs));
     }

@@ -11,6 +11,10 @@ final class Legacy {
         return context.getTaskInfo().getIndexOfThisSubtask();
     }
 
+    static int parallelism(RuntimeContext context) {
+        return context.getTaskInfo().getNumberOfParallelSubtasks();
+    }
+
     static TumblingEventTimeWindows tumbling(long sizeMs) {
         return TumblingEventTimeWindows.of(Duration.ofMillis(sizeMs));
     }
