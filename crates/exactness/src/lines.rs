@@ -68,12 +68,13 @@ pub fn difference(expected: &Lines, found: &Lines) -> Option<String> {
 
 /// What an at-least-once run owes and has not published, for people; `None` if nothing.
 ///
-/// Lines that do not change when a record counts twice must all be there. Totals (`final`, `window`)
-/// must be as high as expected.
+/// Lines that do not change when a record counts twice must all be there. Totals (`final`, `window`,
+/// `session`, `rules`) must be as high as expected.
 pub fn shortfall(expected: &Lines, found: &Lines) -> Option<String> {
     let mut words = Vec::new();
     for (line, count) in expected {
-        let is_total = line.starts_with("final,") || line.starts_with("window,");
+        let kind = line.split(',').next();
+        let is_total = matches!(kind, Some("final" | "window" | "session" | "rules"));
         let have = found.get(line).copied().unwrap_or(0);
         if !is_total && have < *count {
             words.push(format!("expected {count} times, found {have}: {line}"));
@@ -90,7 +91,8 @@ pub fn shortfall(expected: &Lines, found: &Lines) -> Option<String> {
     (!words.is_empty()).then(|| words.join("\n"))
 }
 
-/// Records per key in `final` lines, and per group and window in `window` lines.
+/// Records per key in `final`, `rules` and `session` lines (of which a record that comes again may
+/// make others), and per group and window in `window` lines.
 fn totals(lines: &Lines) -> BTreeMap<String, i64> {
     let mut totals = BTreeMap::new();
     for (line, times) in lines {
@@ -98,6 +100,8 @@ fn totals(lines: &Lines) -> BTreeMap<String, i64> {
         let (name, count) = match fields.as_slice() {
             ["final", key, count, ..] => (format!("final,{key}"), *count),
             ["window", group, start, count, _] => (format!("window,{group},{start}"), *count),
+            ["session", key, _, _, count, _] => (format!("session,{key}"), *count),
+            ["rules", key, count, _] => (format!("rules,{key}"), *count),
             _ => continue,
         };
         let count: i64 = count.parse().expect("a number of records");

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lines::{Lines, add};
 use crate::workload::{
-    Input, KeyTotals, WINDOW_MS, count_line, event, expand, final_line, group_of, is_sample,
-    reduce, sample_line, timer_line, timer_of, window_line,
+    Input, KeyTotals, SESSION_GAP_MS, WINDOW_MS, count_line, event, expand, final_line, group_of,
+    is_rule, is_sample, reduce, rule_of, rules_line, sample_line, session_line, timer_line,
+    timer_of, window_line,
 };
 
 /// How much a run processes.
@@ -25,6 +26,8 @@ pub fn expected(workload: &Workload) -> Lines {
     let mut totals: BTreeMap<String, KeyTotals> = BTreeMap::new();
     let mut timers = BTreeSet::new();
     let mut windows = BTreeMap::new();
+    let mut times: BTreeMap<String, Vec<(i64, i64)>> = BTreeMap::new();
+    let mut rules: BTreeMap<i64, i64> = BTreeMap::new();
     let of_a = (0..workload.records_a).map(|n| event(Input::A, n, workload.keys));
     let of_b = (0..workload.records_b).map(|n| event(Input::B, n, workload.keys));
     for event in of_a.chain(of_b).flat_map(expand) {
@@ -38,6 +41,12 @@ pub fn expected(workload: &Workload) -> Lines {
         of_key.highest = of_key.highest.max(event.value);
         add(&mut lines, count_line(&event.key, of_key.count));
         timers.insert((event.key.clone(), timer_of(&event)));
+        let of_key = times.entry(event.key.clone()).or_default();
+        of_key.push((event.time_ms, event.value));
+        if is_rule(&event) {
+            let (rule, added) = rule_of(&event);
+            *rules.entry(rule).or_default() += added;
+        }
         let group = group_of(&event);
         let start = event.time_ms / WINDOW_MS * WINDOW_MS;
         let value = (group, 1, event.value);
@@ -51,6 +60,18 @@ pub fn expected(workload: &Workload) -> Lines {
     }
     for ((_, start), value) in &windows {
         add(&mut lines, window_line(*start, value));
+    }
+    let rules: Vec<(i64, i64)> = rules.into_iter().collect();
+    for (key, of_key) in &mut times {
+        add(&mut lines, rules_line(key, of_key.len() as i64, &rules));
+        of_key.sort_unstable();
+        // A gap of exactly the limit does not end a session.
+        for session in of_key.chunk_by(|a, b| b.0 - a.0 <= SESSION_GAP_MS) {
+            let (start, end) = (session[0].0, session[session.len() - 1].0 + SESSION_GAP_MS);
+            let sum = session.iter().map(|(_, value)| value).sum();
+            let line = session_line(key, start, end, (session.len() as i64, sum));
+            add(&mut lines, line);
+        }
     }
     for (key, of_key) in &mut totals {
         of_key.samples.sort_unstable();

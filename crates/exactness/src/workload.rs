@@ -9,8 +9,9 @@
 
 use millpond::operator::functions::KeyedOpenContext;
 use millpond::prelude::{
-    Collector, FunctionResult, KeyedContext, KeyedProcessFunction, ListState, MapState,
-    ReducingState, SideTag, ValueState,
+    AggregateFunction, Collector, FunctionResult, KeyedBroadcastContext,
+    KeyedBroadcastProcessFunction, KeyedContext, KeyedProcessFunction, KeyedReadOnlyContext,
+    ListState, MapState, MapStateDescriptor, ReducingState, SideTag, ValueState,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,12 @@ pub const TIMER_MS: i64 = 500;
 
 /// The timer that fires when all input has ended.
 pub const LAST_TIMER_MS: i64 = i64::MAX - 1;
+
+/// Without a record for so long a session of a key ends.
+pub const SESSION_GAP_MS: i64 = 150;
+
+/// Every so-many-th number is a rule, which is broadcast.
+pub const RULE_EVERY: i64 = 40;
 
 /// Number of keys of the windows.
 pub const GROUPS: i64 = 7;
@@ -112,6 +119,124 @@ pub fn reduce(a: &WindowValue, b: &WindowValue) -> WindowValue {
 /// The line of a window.
 pub fn window_line(start_ms: i64, value: &WindowValue) -> String {
     format!("window,{},{start_ms},{},{}", value.0, value.1, value.2)
+}
+
+/// The line of a session of a key.
+pub fn session_line(key: &str, start_ms: i64, end_ms: i64, (count, sum): (i64, i64)) -> String {
+    format!("session,{key},{start_ms},{end_ms},{count},{sum}")
+}
+
+/// Number and sum of the values of a session.
+pub struct Session;
+
+impl AggregateFunction for Session {
+    type In = Event;
+    type Accumulator = (i64, i64);
+    type Out = (i64, i64);
+
+    fn create_accumulator(&self) -> (i64, i64) {
+        (0, 0)
+    }
+
+    fn add(&self, event: Event, (count, sum): &mut (i64, i64)) {
+        *count += 1;
+        *sum += event.value;
+    }
+
+    fn get_result(&self, session: &(i64, i64)) -> (i64, i64) {
+        *session
+    }
+
+    fn merge(&self, a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
+        (a.0 + b.0, a.1 + b.1)
+    }
+}
+
+/// Whether a record is broadcast to change the rules.
+pub fn is_rule(event: &Event) -> bool {
+    event.n % RULE_EVERY == 0
+}
+
+/// What a broadcast record changes: the rule, and what is added to it. Hearing it twice is seen.
+pub fn rule_of(event: &Event) -> (i64, i64) {
+    (event.value % GROUPS, event.value + 1)
+}
+
+/// The line of a key with all rules, when all input has ended.
+pub fn rules_line(key: &str, records: i64, rules: &[(i64, i64)]) -> String {
+    let rules: Vec<String> = rules
+        .iter()
+        .map(|(rule, n)| format!("{rule}:{n}"))
+        .collect();
+    format!("rules,{key},{records},{}", rules.join(" "))
+}
+
+/// The broadcast state of [`Rules`].
+pub const RULES: MapStateDescriptor<i64, i64> = MapStateDescriptor::new("rules");
+
+/// Counts the records of a key, and sums what is broadcast, by rule.
+pub struct Rules {
+    records: ValueState<i64>,
+}
+
+impl Rules {
+    /// Registers its state.
+    ///
+    /// # Errors
+    ///
+    /// Restored state is of another type.
+    pub fn open(context: &mut KeyedOpenContext<'_, String>) -> FunctionResult<Self> {
+        Ok(Rules {
+            records: context.value_state("records")?,
+        })
+    }
+}
+
+impl KeyedBroadcastProcessFunction for Rules {
+    type Key = String;
+    type In = Event;
+    type Broadcast = Event;
+    type Out = String;
+
+    fn process_element(
+        &mut self,
+        _event: Event,
+        context: &mut KeyedReadOnlyContext<'_, String>,
+        _out: &mut Collector<String>,
+    ) -> FunctionResult<()> {
+        let records = self.records.value().unwrap_or(0) + 1;
+        self.records.update(records);
+        context.register_event_time_timer(LAST_TIMER_MS);
+        Ok(())
+    }
+
+    fn process_broadcast_element(
+        &mut self,
+        event: Event,
+        context: &mut KeyedBroadcastContext<'_, String>,
+        _out: &mut Collector<String>,
+    ) -> FunctionResult<()> {
+        let (rule, added) = rule_of(&event);
+        let mut rules = context.broadcast_state(&RULES)?;
+        let sum = rules.get(&rule).unwrap_or(0) + added;
+        rules.put(rule, sum);
+        Ok(())
+    }
+
+    fn on_timer(
+        &mut self,
+        _timestamp: i64,
+        context: &mut KeyedReadOnlyContext<'_, String>,
+        out: &mut Collector<String>,
+    ) -> FunctionResult<()> {
+        let mut rules = Vec::new();
+        context
+            .broadcast_state(&RULES)?
+            .for_each(|rule, sum| rules.push((*rule, *sum)));
+        let records = self.records.value().unwrap_or(0);
+        out.collect(rules_line(&context.current_key(), records, &rules));
+        Ok(())
+    }
 }
 
 /// The group of the windows that a record belongs to.

@@ -2,12 +2,12 @@
 //! and a sink that publishes exactly once.
 
 use millpond::prelude::{
-    DataStream, Duration, Environment, FileSink, FileSource, GeneratorSource,
-    TumblingEventTimeWindows, WatermarkStrategy,
+    DataStream, Duration, Environment, EventTimeSessionWindows, FileSink, FileSource,
+    GeneratorSource, TumblingEventTimeWindows, WatermarkStrategy,
 };
 use millpond_exactness::workload::{
-    Counted, Counting, Event, Input, OUT_OF_ORDERNESS_MS, SAMPLES, WINDOW_MS, event, expand,
-    reduce, window_line,
+    Counted, Counting, Event, Input, OUT_OF_ORDERNESS_MS, RULES, Rules, SAMPLES, SESSION_GAP_MS,
+    Session, WINDOW_MS, event, expand, is_rule, reduce, session_line, window_line,
 };
 
 use crate::arguments::Arguments;
@@ -42,10 +42,27 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         .map(|line| line)
         .name("one by one")
         .set_parallelism(1);
+    let by_key = events.key_by_ref(|event: &Event| &event.key);
+    let sessions = by_key
+        .window(EventTimeSessionWindows::with_gap(Duration::from_millis(
+            SESSION_GAP_MS as u64,
+        )))
+        .aggregate_with(Session, |key, window, session| {
+            session_line(key, window.start, window.end, session)
+        })
+        .uid("sessions")
+        .name("sessions");
+    let rules = by_key
+        .connect(&events.filter(is_rule).broadcast_with(&RULES))
+        .process(Rules::open)
+        .uid("rules")
+        .name("rules");
     let mut lines = counted
         .map(|counted| counted.line)
         .name("lines")
         .union(&windows)
+        .union(&sessions)
+        .union(&rules)
         .union(&counted.side_output(&SAMPLES));
     if let Some(uid) = &arguments.extra_uid {
         let extra = events

@@ -12,7 +12,7 @@ use millpond_operator::functions::co::{
     KeyedCoProcessOperator,
 };
 use millpond_operator::functions::{FunctionOpenContext, KeyedOpenContext};
-use millpond_operator::partition::KeySelector;
+use millpond_operator::partition::{ByValue, KeySelector};
 use millpond_operator::{Data, OperatorFactory, Result as FunctionResult};
 use millpond_serializer::{FlinkKey, FlinkType};
 
@@ -101,11 +101,14 @@ impl<A: Data, B: Data> ConnectedStreams<A, B> {
     }
 
     /// Partitions both streams by keys that are computed from their records.
-    pub fn key_by<K: FlinkKey>(
+    pub fn key_by<K: FlinkKey, F, G>(
         &self,
-        first: impl Fn(&A) -> K + Send + Sync + 'static,
-        second: impl Fn(&B) -> K + Send + Sync + 'static,
-    ) -> KeyedConnectedStreams<A, B, impl KeySelector<A, Key = K>, impl KeySelector<B, Key = K>>
+        first: F,
+        second: G,
+    ) -> KeyedConnectedStreams<A, B, ByValue<F, K>, ByValue<G, K>>
+    where
+        F: Fn(&A) -> K + Send + Sync + 'static,
+        G: Fn(&B) -> K + Send + Sync + 'static,
     {
         self.first
             .key_by(first)

@@ -183,18 +183,18 @@ impl<T: Data> DataStream<T> {
     }
 
     /// Partitions by a key that is computed from the record.
-    pub fn key_by<K: FlinkKey>(
-        &self,
-        key: impl Fn(&T) -> K + Send + Sync + 'static,
-    ) -> KeyedStream<T, impl KeySelector<T, Key = K>> {
+    pub fn key_by<K: FlinkKey, F>(&self, key: F) -> KeyedStream<T, ByValue<F, K>>
+    where
+        F: Fn(&T) -> K + Send + Sync + 'static,
+    {
         self.keyed(ByValue(key, PhantomData))
     }
 
     /// Partitions by a key that lies in the record; does not copy it.
-    pub fn key_by_ref<K: FlinkKey>(
-        &self,
-        key: impl for<'a> Fn(&'a T) -> &'a K + Send + Sync + 'static,
-    ) -> KeyedStream<T, impl KeySelector<T, Key = K>> {
+    pub fn key_by_ref<K: FlinkKey, F>(&self, key: F) -> KeyedStream<T, ByReference<F, K>>
+    where
+        F: for<'a> Fn(&'a T) -> &'a K + Send + Sync + 'static,
+    {
         self.keyed(ByReference(key, PhantomData))
     }
 
