@@ -6,8 +6,8 @@
 //!
 //! The source makes the numbers 0, 1, 2, ... up to N in one subtask, so that every key sees its
 //! numbers in order. For each pair of a key type and a value type there is one operator with value,
-//! list, map and reducing state; beside them one with operator list state, one with timers and one
-//! with windows that never end. What a number does to the state is written down a second time, in Java, in `Kinds.java`: the two know
+//! list, map and reducing state; beside them one with operator list state, one with timers, one with
+//! broadcast state, and windows of every kind that never end. What a number does to the state is written down a second time, in Java, in `Kinds.java`: the two know
 //! nothing of each other but the comments there. After its last record the job waits until all is
 //! counted, takes a savepoint, and ends.
 
@@ -277,6 +277,124 @@ impl ProcessFunction for Lists {
     }
 }
 
+/// What the broadcast stream has made known, by number modulo 13.
+const RULES: MapStateDescriptor<i64, String> = MapStateDescriptor::new("rules");
+
+/// Broadcast state beside keyed state.
+struct Rules {
+    seen: ValueState<i64>,
+}
+
+impl KeyedBroadcastProcessFunction for Rules {
+    type Key = String;
+    type In = i64;
+    type Broadcast = i64;
+    type Out = i64;
+
+    fn process_element(
+        &mut self,
+        _n: i64,
+        _context: &mut KeyedReadOnlyContext<'_, String>,
+        _out: &mut Collector<i64>,
+    ) -> FunctionResult<()> {
+        self.seen.update(self.seen.value().unwrap_or(0) + 1);
+        Ok(())
+    }
+
+    fn process_broadcast_element(
+        &mut self,
+        n: i64,
+        context: &mut KeyedBroadcastContext<'_, String>,
+        _out: &mut Collector<i64>,
+    ) -> FunctionResult<()> {
+        let mut rules = context.broadcast_state(&RULES)?;
+        if n % 70 == 60 {
+            rules.remove(&((n + 3) % 13));
+        }
+        rules.put(n % 13, String::of(n));
+        Ok(())
+    }
+}
+
+/// Sum and number of what was added.
+struct SumAndCount;
+
+impl AggregateFunction for SumAndCount {
+    type In = i64;
+    type Accumulator = (i64, i64);
+    type Out = i64;
+
+    fn create_accumulator(&self) -> (i64, i64) {
+        (0, 0)
+    }
+
+    fn add(&self, n: i64, accumulator: &mut (i64, i64)) {
+        accumulator.0 += n;
+        accumulator.1 += 1;
+    }
+
+    fn get_result(&self, accumulator: &(i64, i64)) -> i64 {
+        accumulator.0
+    }
+
+    fn merge(&self, a: (i64, i64), b: (i64, i64)) -> (i64, i64) {
+        (a.0 + b.0, a.1 + b.1)
+    }
+}
+
+/// Emits how many records a window has.
+struct Size;
+
+impl ProcessWindowFunction for Size {
+    type Key = String;
+    type Window = TimeWindow;
+    type In = i64;
+    type Out = i64;
+
+    fn process(
+        &mut self,
+        _key: &String,
+        _context: &WindowContext<'_, TimeWindow>,
+        elements: Vec<i64>,
+        out: &mut Collector<i64>,
+    ) -> FunctionResult<()> {
+        out.collect(elements.len() as i64);
+        Ok(())
+    }
+}
+
+/// Windows whose watermark never comes, and windows of so many records.
+fn windows(numbers: &DataStream<i64>, keys: i64) {
+    let timed = |time: fn(&i64) -> i64| {
+        let never = Duration::from_secs(1_000_000_000);
+        let strategy = WatermarkStrategy::for_bounded_out_of_orderness(never, time);
+        let timed = numbers.assign_timestamps_and_watermarks(strategy);
+        // In one subtask, so that every key goes on seeing its numbers in order.
+        let timed = timed.set_parallelism(1);
+        timed.key_by(move |n| String::of(n % keys))
+    };
+    let discard = |stream: DataStream<i64>, uid: &str| {
+        let sink = format!("{uid}-sink");
+        let stream = stream.uid(uid).sink_to(DiscardSink::new());
+        stream.uid(&sink);
+    };
+    let steady = |n: &i64| n * 10;
+    let tumbling = timed(steady).window(TumblingEventTimeWindows::of(Duration::from_millis(500)));
+    discard(tumbling.reduce(|a, b| a + b), "windows");
+    // Bursts of 50 numbers with pauses between: sessions of one or two numbers.
+    let bursts = |n: &i64| n * 10 + n / 50 * 500;
+    let gap = EventTimeSessionWindows::with_gap(Duration::from_millis(450));
+    let sessions = timed(bursts).window(gap);
+    discard(sessions.aggregate(SumAndCount), "sessions");
+    let (size, slide) = (Duration::from_millis(1000), Duration::from_millis(500));
+    let sliding = timed(steady).window(SlidingEventTimeWindows::of(size, slide));
+    discard(sliding.process(|_| Ok(Size)), "sliding");
+    let counted = timed(steady).count_window(7);
+    discard(counted.reduce(|a, b| a + b), "counted");
+    let last = timed(steady).count_window_sliding(5, 3);
+    discard(last.reduce(|a, b| a + b), "last");
+}
+
 /// Timers that never fire: there is no watermark, and processing time is far away.
 struct Timers;
 
@@ -394,18 +512,21 @@ fn run() -> Result<(), String> {
         .uid("timers")
         .sink_to(DiscardSink::new())
         .uid("timers-sink");
-
+    // In one subtask, so that all hear the rules in the same order.
+    let rules = numbers.filter(|n| n % 10 == 0).set_parallelism(1);
+    let rules = rules.broadcast_with(&RULES);
     numbers
-        .assign_timestamps_and_watermarks(WatermarkStrategy::for_bounded_out_of_orderness(
-            Duration::from_secs(1_000_000_000),
-            |n: &i64| n * 10,
-        ))
         .key_by(move |n| String::of(n % keys))
-        .window(TumblingEventTimeWindows::of(Duration::from_millis(500)))
-        .reduce(|a, b| a + b)
-        .uid("windows")
+        .connect(&rules)
+        .process(|context| {
+            Ok(Rules {
+                seen: context.value_state("seen")?,
+            })
+        })
+        .uid("rules")
         .sink_to(DiscardSink::new())
-        .uid("windows-sink");
+        .uid("rules-sink");
+    windows(&numbers, keys);
 
     let job = env.execute_async("kinds").map_err(debug)?;
     if let Some(directory) = savepoint_at_end {

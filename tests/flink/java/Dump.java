@@ -8,6 +8,9 @@ import java.util.Map;
 import java.util.Set;
 import java.util.stream.Collectors;
 import java.util.stream.Stream;
+import org.apache.flink.api.common.functions.AggregateFunction;
+import org.apache.flink.api.common.state.AggregatingStateDescriptor;
+import org.apache.flink.api.common.state.AppendingState;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.MapState;
@@ -20,7 +23,9 @@ import org.apache.flink.api.common.state.StateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.common.typeutils.TypeSerializer;
+import org.apache.flink.api.common.typeutils.base.LongSerializer;
 import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.api.java.typeutils.runtime.TupleSerializer;
 import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.runtime.state.KeyedStateBackend;
@@ -28,13 +33,18 @@ import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
+import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.InternalTimer;
 import org.apache.flink.streaming.api.operators.InternalTimerService;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.api.operators.Triggerable;
+import org.apache.flink.streaming.api.windowing.windows.GlobalWindow;
 import org.apache.flink.streaming.api.windowing.windows.TimeWindow;
+import org.apache.flink.streaming.api.windowing.windows.Window;
+import org.apache.flink.streaming.runtime.streamrecord.StreamElementSerializer;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.util.function.SerializableSupplier;
 
 /** Stands in a job where an operator of a snapshot stood, and tells what state it was given. */
 final class Dump {
@@ -171,39 +181,98 @@ final class Dump {
         public void onProcessingTime(InternalTimer<K, VoidNamespace> timer) {}
     }
 
-    /** A tumbling window with reduce: contents and timers. */
-    static final class Windows<K> extends AbstractStreamOperator<Long> implements OneInputStreamOperator<Long, Long>, Triggerable<K, TimeWindow> {
+    /**
+     * Windows: contents, state of a count trigger, and timers. Contents of merging windows are told by the window that they
+     * are of: where they lie is the engine's choice.
+     */
+    static final class Windows<K, W extends Window> extends AbstractStreamOperator<Long> implements OneInputStreamOperator<Long, Long>, Triggerable<K, W> {
         private final String uid;
-        private final TypeSerializer<TimeWindow> windows = new TimeWindow.Serializer();
+        private final TypeSerializer<W> windows;
+        private final SerializableSupplier<W> any;
+        private final StateDescriptor<?, ?> contents;
+        private final boolean merging;
+        private final boolean counting;
 
-        Windows(String uid) {
+        Windows(String uid, TypeSerializer<W> windows, SerializableSupplier<W> any, StateDescriptor<?, ?> contents, boolean merging, boolean counting) {
             this.uid = uid;
+            this.windows = windows;
+            this.any = any;
+            this.contents = contents;
+            this.merging = merging;
+            this.counting = counting;
         }
 
         @Override
         public void initializeState(StateInitializationContext context) throws Exception {
             super.initializeState(context);
-            KeyedStateBackend<K> backend = getKeyedStateBackend();
-            ReducingStateDescriptor<Long> contents = new ReducingStateDescriptor<>("window-contents", Long::sum, Types.LONG);
-            backend.getPartitionedState(new TimeWindow(0, 1), windows, contents);
-            List<Tuple2<K, TimeWindow>> found;
-            try (Stream<Tuple2<K, TimeWindow>> stream = backend.getKeysAndNamespaces("window-contents")) {
-                found = stream.collect(Collectors.toList());
+            if (merging) {
+                tellMerged();
+                return;
             }
-            for (Tuple2<K, TimeWindow> entry : found) {
-                backend.setCurrentKey(entry.f0);
-                tell("window-contents", entry.f0, entry.f1, backend.getPartitionedState(entry.f1, windows, contents).get());
+            for (Tuple2<K, W> entry : entries(contents)) {
+                getKeyedStateBackend().setCurrentKey(entry.f0);
+                tell("window-contents", entry.f0, entry.f1, read(contents, entry.f1));
+            }
+            if (!counting) return;
+            ReducingStateDescriptor<Long> count = new ReducingStateDescriptor<>("count", Long::sum, LongSerializer.INSTANCE);
+            for (Tuple2<K, W> entry : entries(count)) {
+                getKeyedStateBackend().setCurrentKey(entry.f0);
+                tell("count", entry.f0, entry.f1, read(count, entry.f1));
             }
         }
 
-        private void tell(String state, Object key, TimeWindow window, Long value) {
-            ROWS.add(Kinds.row(uid, state, key, window.getStart() + ".." + window.getEnd() + "=" + value));
+        @SuppressWarnings({"unchecked", "rawtypes"})
+        private void tellMerged() throws Exception {
+            Map<Object, Long> entries = new HashMap<>();
+            Map<String, K> keys = new HashMap<>();
+            for (Tuple2<K, W> entry : entries(contents)) {
+                entries.merge(Sample.text(entry.f0), 1L, Long::sum);
+                keys.put(Sample.text(entry.f0), entry.f0);
+            }
+            TupleSerializer<Tuple2<W, W>> pair = new TupleSerializer<>((Class) Tuple2.class, new TypeSerializer[] {windows, windows});
+            ListStateDescriptor<Tuple2<W, W>> set = new ListStateDescriptor<>("merging-window-set", pair);
+            KeyedStateBackend<K> backend = getKeyedStateBackend();
+            for (K key : keys.values()) {
+                backend.setCurrentKey(key);
+                ROWS.add(Kinds.row(uid, "entries", key, entries.get(Sample.text(key))));
+                for (Tuple2<W, W> merged : backend.getPartitionedState(VoidNamespace.INSTANCE, VoidNamespaceSerializer.INSTANCE, set).get()) {
+                    tell("window-contents", key, merged.f0, read(contents, merged.f1));
+                }
+            }
+        }
+
+        /** Keys and windows that have a value. */
+        private Set<Tuple2<K, W>> entries(StateDescriptor<?, ?> state) throws Exception {
+            KeyedStateBackend<K> backend = getKeyedStateBackend();
+            // Registers the state: serializers that do not fit are refused here.
+            backend.getPartitionedState(any.get(), windows, state);
+            try (Stream<Tuple2<K, W>> stream = backend.getKeysAndNamespaces(state.getName())) {
+                return stream.collect(Collectors.toSet());
+            }
+        }
+
+        private Object read(StateDescriptor<?, ?> state, W window) throws Exception {
+            Object found = ((AppendingState<?, ?>) getKeyedStateBackend().getPartitionedState(window, windows, state)).get();
+            if (!(found instanceof Iterable)) return found;
+            List<Object> items = new ArrayList<>();
+            for (Object item : (Iterable<?>) found) {
+                if (item instanceof StreamRecord) {
+                    StreamRecord<?> record = (StreamRecord<?>) item;
+                    items.add((record.hasTimestamp() ? record.getTimestamp() : "none") + "=" + record.getValue());
+                } else items.add(item);
+            }
+            return items;
+        }
+
+        private void tell(String state, Object key, W window, Object value) {
+            if (window instanceof TimeWindow) value = ((TimeWindow) window).getStart() + ".." + ((TimeWindow) window).getEnd() + "=" + value;
+            ROWS.add(Kinds.row(uid, state, key, value));
         }
 
         @Override
         public void open() throws Exception {
             super.open();
-            InternalTimerService<TimeWindow> service = getInternalTimerService("window-timers", windows, this);
+            InternalTimerService<W> service = getInternalTimerService("window-timers", windows, this);
             service.forEachEventTimeTimer((window, time) -> tell("event", getCurrentKey(), window, time));
             service.forEachProcessingTimeTimer((window, time) -> tell("processing", getCurrentKey(), window, time));
         }
@@ -212,10 +281,57 @@ final class Dump {
         public void processElement(StreamRecord<Long> record) {}
 
         @Override
-        public void onEventTime(InternalTimer<K, TimeWindow> timer) {}
+        public void onEventTime(InternalTimer<K, W> timer) {}
 
         @Override
-        public void onProcessingTime(InternalTimer<K, TimeWindow> timer) {}
+        public void onProcessingTime(InternalTimer<K, W> timer) {}
+    }
+
+    /** The windows of {@link Kinds}, each behind {@code source}. */
+    static void windows(KeyedStream<Long, String> source) {
+        SerializableSupplier<TimeWindow> time = () -> new TimeWindow(0, 1);
+        TypeSerializer<TimeWindow> times = new TimeWindow.Serializer();
+        TypeSerializer<GlobalWindow> global = new GlobalWindow.Serializer();
+        ReducingStateDescriptor<Long> sum = new ReducingStateDescriptor<>("window-contents", Long::sum, Types.LONG);
+        AggregatingStateDescriptor<Long, Tuple2<Long, Long>, Tuple2<Long, Long>> sumAndCount = new AggregatingStateDescriptor<>(
+            "window-contents", new Accumulator(), Types.TUPLE(Types.LONG, Types.LONG));
+        ListStateDescriptor<Long> all = new ListStateDescriptor<>("window-contents", Types.LONG);
+        @SuppressWarnings({"unchecked", "rawtypes"})
+        ListStateDescriptor<StreamRecord<Long>> records = new ListStateDescriptor<>("window-contents", (TypeSerializer) new StreamElementSerializer<>(LongSerializer.INSTANCE));
+        add(source, new Windows<String, TimeWindow>("windows", times, time, sum, false, false));
+        add(source, new Windows<String, TimeWindow>("sessions", times, time, sumAndCount, true, false));
+        add(source, new Windows<String, TimeWindow>("sliding", times, time, all, false, false));
+        add(source, new Windows<String, GlobalWindow>("counted", global, GlobalWindow::get, sum, false, true));
+        add(source, new Windows<String, GlobalWindow>("last", global, GlobalWindow::get, records, false, true));
+    }
+
+    private static <W extends Window> void add(KeyedStream<Long, String> source, Windows<String, W> operator) {
+        source.transform(operator.uid, Types.LONG, operator).uid(operator.uid);
+    }
+
+    /** As {@link Kinds.SumAndCount}, with the accumulator for its result. */
+    private static final class Accumulator implements AggregateFunction<Long, Tuple2<Long, Long>, Tuple2<Long, Long>> {
+        private final Kinds.SumAndCount inner = new Kinds.SumAndCount();
+
+        @Override
+        public Tuple2<Long, Long> createAccumulator() {
+            return inner.createAccumulator();
+        }
+
+        @Override
+        public Tuple2<Long, Long> add(Long n, Tuple2<Long, Long> accumulator) {
+            return inner.add(n, accumulator);
+        }
+
+        @Override
+        public Tuple2<Long, Long> getResult(Tuple2<Long, Long> accumulator) {
+            return accumulator;
+        }
+
+        @Override
+        public Tuple2<Long, Long> merge(Tuple2<Long, Long> a, Tuple2<Long, Long> b) {
+            return inner.merge(a, b);
+        }
     }
 
     private Dump() {}

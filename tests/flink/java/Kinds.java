@@ -4,8 +4,12 @@ import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import java.util.TreeSet;
+import org.apache.flink.api.common.eventtime.SerializableTimestampAssigner;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import org.apache.flink.api.common.functions.AggregateFunction;
+import org.apache.flink.api.common.state.BroadcastState;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.MapState;
@@ -20,9 +24,13 @@ import org.apache.flink.runtime.state.FunctionInitializationContext;
 import org.apache.flink.runtime.state.FunctionSnapshotContext;
 import org.apache.flink.streaming.api.checkpoint.CheckpointedFunction;
 import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.streaming.api.functions.KeyedProcessFunction;
 import org.apache.flink.streaming.api.functions.ProcessFunction;
+import org.apache.flink.streaming.api.functions.co.KeyedBroadcastProcessFunction;
+import org.apache.flink.streaming.api.functions.windowing.ProcessWindowFunction;
+import org.apache.flink.streaming.api.windowing.windows.TimeWindow;
 import org.apache.flink.util.Collector;
 
 /** The job of kinds.rs in Flink, and what it must have in its state by plain arithmetic. */
@@ -125,8 +133,65 @@ final class Kinds {
         reducing.forEach((key, found) -> rows.add(row(pair.uid, "reducing", key, found)));
     }
 
+    private static String window(long start, long end, Object value) {
+        return start + ".." + end + "=" + value;
+    }
+
+    /** Sessions, sliding windows, and windows of so many numbers. */
+    private static void expectWindows(long records, long keys, List<String> rows) {
+        Map<String, List<long[]>> sessions = new HashMap<>(); // start, end, sum, count
+        Map<String, TreeMap<Long, List<Long>>> sliding = new HashMap<>();
+        Map<String, List<Long>> counted = new HashMap<>();
+        Map<String, List<Long>> last = new HashMap<>();
+        Map<String, Long> seen = new HashMap<>();
+        for (long n = 0; n < records; n++) {
+            String key = Sample.STRING.of(n % keys);
+            long time = n * 10 + n / 50 * 500;
+            List<long[]> ofKey = sessions.computeIfAbsent(key, unused -> new ArrayList<>());
+            // Times rise: only the newest session can go on.
+            long[] newest = ofKey.isEmpty() ? null : ofKey.get(ofKey.size() - 1);
+            if (newest == null || newest[1] < time) ofKey.add(new long[] {time, time + 450, n, 1});
+            else {
+                newest[1] = time + 450;
+                newest[2] += n;
+                newest[3]++;
+            }
+            for (long start = n * 10 / 500 * 500; start > n * 10 - 1000; start -= 500) {
+                sliding.computeIfAbsent(key, unused -> new TreeMap<>()).computeIfAbsent(start, unused -> new ArrayList<>()).add(n);
+            }
+            List<Long> numbers = counted.computeIfAbsent(key, unused -> new ArrayList<>());
+            numbers.add(n);
+            if (numbers.size() == 7) numbers.clear();
+            numbers = last.computeIfAbsent(key, unused -> new ArrayList<>());
+            numbers.add(n);
+            if (seen.merge(key, 1L, Long::sum) % 3 == 0) while (numbers.size() > 5) numbers.remove(0);
+        }
+        sessions.forEach((key, ofKey) -> {
+            for (long[] session : ofKey) {
+                rows.add(row("sessions", "window-contents", key, window(session[0], session[1], Tuple2.of(session[2], session[3]))));
+                rows.add(row("sessions", "event", key, window(session[0], session[1], session[1] - 1)));
+            }
+            rows.add(row("sessions", "entries", key, (long) ofKey.size()));
+        });
+        sliding.forEach((key, windows) -> windows.forEach((start, numbers) -> {
+            rows.add(row("sliding", "window-contents", key, window(start, start + 1000, numbers)));
+            rows.add(row("sliding", "event", key, window(start, start + 1000, start + 999)));
+        }));
+        counted.forEach((key, numbers) -> {
+            if (numbers.isEmpty()) return;
+            rows.add(row("counted", "window-contents", key, numbers.stream().mapToLong(n -> n).sum()));
+            rows.add(row("counted", "count", key, (long) numbers.size()));
+        });
+        last.forEach((key, numbers) -> {
+            List<String> kept = new ArrayList<>();
+            for (Long n : numbers) kept.add(n * 10 + "=" + n);
+            rows.add(row("last", "window-contents", key, kept));
+            if (seen.get(key) % 3 != 0) rows.add(row("last", "count", key, seen.get(key) % 3));
+        });
+    }
+
     /** What the state must hold once the numbers below {@code records} are counted. */
-    static List<String> expected(long records, long keys) {
+    static List<String> expected(long records, long keys, int parallelism) {
         List<String> rows = new ArrayList<>();
         for (Pair<?, ?> pair : PAIRS) expectKeyed(pair, records, keys, rows);
         rows.add(row("source", "offsets", null, records));
@@ -152,6 +217,18 @@ final class Kinds {
             rows.add(row("windows", "window-contents", key, start + ".." + (start + 500) + "=" + sum));
             rows.add(row("windows", "event", key, start + ".." + (start + 500) + "=" + (start + 499)));
         }));
+        expectWindows(records, keys, rows);
+        Map<Long, String> rules = new HashMap<>();
+        Map<String, Long> seen = new HashMap<>();
+        for (long n = 0; n < records; n++) {
+            seen.merge(Sample.STRING.of(n % keys), 1L, Long::sum);
+            if (n % 10 != 0) continue;
+            if (n % 70 == 60) rules.remove((n + 3) % 13);
+            rules.put(n % 13, Sample.STRING.of(n));
+        }
+        seen.forEach((key, count) -> rows.add(row("rules", "seen", key, count)));
+        // Every subtask has a copy.
+        for (int subtask = 0; subtask < parallelism; subtask++) rules.forEach((number, rule) -> rows.add(row("rules", "rules", number, rule)));
         event.forEach((key, times) -> times.forEach(time -> rows.add(row("timers", "event", key, time))));
         processing.forEach((key, times) -> times.forEach(time -> rows.add(row("timers", "processing", key, time))));
         return rows;
@@ -274,10 +351,85 @@ final class Kinds {
         }
     }
 
+    static final MapStateDescriptor<Long, String> RULES = new MapStateDescriptor<>("rules", Types.LONG, Sample.STRING.type);
+    static final ValueStateDescriptor<Long> SEEN = new ValueStateDescriptor<>("seen", Types.LONG);
+
+    static final class Rules extends KeyedBroadcastProcessFunction<String, Long, Long, Long> {
+        @Override
+        public void processElement(Long n, ReadOnlyContext context, Collector<Long> out) throws Exception {
+            ValueState<Long> seen = getRuntimeContext().getState(SEEN);
+            seen.update(seen.value() == null ? 1 : seen.value() + 1);
+        }
+
+        @Override
+        public void processBroadcastElement(Long n, Context context, Collector<Long> out) throws Exception {
+            BroadcastState<Long, String> rules = context.getBroadcastState(RULES);
+            if (n % 70 == 60) rules.remove((n + 3) % 13);
+            rules.put(n % 13, Sample.STRING.of(n));
+        }
+    }
+
+    /** Sum and number of what was added. */
+    static final class SumAndCount implements AggregateFunction<Long, Tuple2<Long, Long>, Long> {
+        @Override
+        public Tuple2<Long, Long> createAccumulator() {
+            return Tuple2.of(0L, 0L);
+        }
+
+        @Override
+        public Tuple2<Long, Long> add(Long n, Tuple2<Long, Long> accumulator) {
+            return Tuple2.of(accumulator.f0 + n, accumulator.f1 + 1);
+        }
+
+        @Override
+        public Long getResult(Tuple2<Long, Long> accumulator) {
+            return accumulator.f0;
+        }
+
+        @Override
+        public Tuple2<Long, Long> merge(Tuple2<Long, Long> a, Tuple2<Long, Long> b) {
+            return Tuple2.of(a.f0 + b.f0, a.f1 + b.f1);
+        }
+    }
+
+    static final class Size extends ProcessWindowFunction<Long, Long, String, TimeWindow> {
+        @Override
+        public void process(String key, Context context, Iterable<Long> numbers, Collector<Long> out) {
+            long size = 0;
+            for (Long unused : numbers) size++;
+            out.collect(size);
+        }
+    }
+
+    private static KeyedStream<Long, String> timed(DataStream<Long> numbers, long keys, SerializableTimestampAssigner<Long> time) {
+        return numbers.assignTimestampsAndWatermarks(WatermarkStrategy.<Long>forBoundedOutOfOrderness(Duration.ofSeconds(1_000_000_000)).withTimestampAssigner(time))
+            .setParallelism(1) // so that every key goes on seeing its numbers in order
+            .keyBy(n -> Sample.STRING.of(n % keys), Types.STRING);
+    }
+
+    /** The operators that never fire: windows, and broadcast state. */
+    private static void addWindows(DataStream<Long> numbers, long keys) {
+        numbers.keyBy(n -> Sample.STRING.of(n % keys), Types.STRING)
+            .connect(numbers.filter(n -> n % 10 == 0).setParallelism(1).broadcast(RULES)) // so that all hear the rules in the same order
+            .process(new Rules(), Types.LONG).uid("rules");
+        SerializableTimestampAssigner<Long> steady = (n, unused) -> n * 10;
+        SerializableTimestampAssigner<Long> bursts = (n, unused) -> n * 10 + n / 50 * 500;
+        timed(numbers, keys, steady).window(Legacy.tumbling(500)).reduce(Long::sum).returns(Types.LONG).uid("windows");
+        timed(numbers, keys, bursts).window(Legacy.sessions(450)).aggregate(new SumAndCount(), Types.TUPLE(Types.LONG, Types.LONG), Types.LONG).uid("sessions");
+        timed(numbers, keys, steady).window(Legacy.sliding(1000, 500)).process(new Size(), Types.LONG).uid("sliding");
+        timed(numbers, keys, steady).countWindow(7).reduce(Long::sum).returns(Types.LONG).uid("counted");
+        timed(numbers, keys, steady).countWindow(5, 3).reduce(Long::sum).returns(Types.LONG).uid("last");
+    }
+
     private static <K, V> void addKeyed(DataStream<Long> numbers, Pair<K, V> pair, long keys) {
         Sample<K> key = pair.key;
         numbers.keyBy(n -> key.of(n % keys), key.type)
             .process(new Keyed<K, V>(pair.uid)).returns(Types.LONG).uid(pair.uid).name(pair.uid);
+    }
+
+    /** A job of windows and broadcast state alone. */
+    static void buildWindows(StreamExecutionEnvironment env, long records, long keys) {
+        addWindows(env.addSource(new Numbers(records), Types.LONG).setParallelism(1).uid("source"), keys);
     }
 
     static void build(StreamExecutionEnvironment env, long records, long keys) {
@@ -285,9 +437,7 @@ final class Kinds {
         for (Pair<?, ?> pair : PAIRS) addKeyed(numbers, pair, keys);
         numbers.rebalance().process(new Lists()).returns(Types.LONG).uid("lists");
         numbers.keyBy(n -> Sample.STRING.of(n % keys), Types.STRING).process(new Timers()).returns(Types.LONG).uid("timers");
-        numbers.assignTimestampsAndWatermarks(WatermarkStrategy.<Long>forBoundedOutOfOrderness(Duration.ofSeconds(1_000_000_000)).withTimestampAssigner((n, unused) -> n * 10))
-            .keyBy(n -> Sample.STRING.of(n % keys), Types.STRING)
-            .window(Legacy.tumbling(500)).reduce(Long::sum).returns(Types.LONG).uid("windows");
+        addWindows(numbers, keys);
     }
 
     private Kinds() {}

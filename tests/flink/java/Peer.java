@@ -26,6 +26,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
  * <pre>
  * check-kinds SAVEPOINT RECORDS KEYS PARALLELISM BACKEND
  * write-kinds SAVEPOINT|- RECORDS KEYS PARALLELISM BACKEND CANONICAL|NATIVE|COMPRESSED DIRECTORY   (moved there)
+ * write-windows RECORDS KEYS PARALLELISM BACKEND DIRECTORY   (windows and broadcast state alone; moved there)
  * check-counts SAVEPOINT long|string RECORDS KEYS PARALLELISM BACKEND
  * check-sidecar SAVEPOINT FILE PARALLELISM BACKEND   (all that the JSON file of a golden snapshot tells)
  * moving-run SAVEPOINT|- UNTIL STOP-AT stop|drain RATE PARALLELISM BACKEND DIRECTORY LINES   (moved there; LINES.SUBTASK)
@@ -81,8 +82,9 @@ public final class Peer {
                 for (Kinds.Pair<?, ?> pair : Kinds.PAIRS) dump(source, pair);
                 source.rebalance().transform("lists", Types.LONG, new Dump.Operator<Long>("lists").lists(List.of(Kinds.TEXTS, Kinds.MAPS), List.of(Kinds.UNION))).uid("lists");
                 source.keyBy(n -> Sample.STRING.of(n), Types.STRING).transform("timers", Types.LONG, new Dump.Operator<String>("timers").timers()).uid("timers");
-                source.keyBy(n -> Sample.STRING.of(n), Types.STRING).transform("windows", Types.LONG, new Dump.Windows<String>("windows")).uid("windows");
-                return compare(env, task[1], Kinds.expected(records, Long.parseLong(task[3])));
+                source.keyBy(n -> Sample.STRING.of(n), Types.STRING).transform("rules", Types.LONG, new Dump.Operator<String>("rules").keyed(Kinds.SEEN).broadcast(Kinds.RULES)).uid("rules");
+                Dump.windows(source.keyBy(n -> Sample.STRING.of(n), Types.STRING));
+                return compare(env, task[1], Kinds.expected(records, Long.parseLong(task[3]), Integer.parseInt(task[4])));
             }
             case "check-counts": {
                 StreamExecutionEnvironment env = environment(task[5], task[6]);
@@ -100,21 +102,31 @@ public final class Peer {
             }
             case "write-kinds": {
                 StreamExecutionEnvironment env = environment(task[4], task[5]);
-                Kinds.Numbers.done = false;
                 env.getConfig().setUseSnapshotCompression(task[6].equals("COMPRESSED"));
                 SavepointFormatType format = task[6].equals("NATIVE") ? SavepointFormatType.NATIVE : SavepointFormatType.CANONICAL;
                 Kinds.build(env, Long.parseLong(task[2]), Long.parseLong(task[3]));
-                JobGraph graph = graph(env, task[1]);
-                submit(graph);
-                while (!(Kinds.Numbers.done && running(graph))) {
-                    if (ended(graph)) return failure(graph);
-                    Thread.sleep(20);
-                }
-                stop(graph, task[7], false, format);
-                return "ok written";
+                return write(env, task[1], format, task[7]);
+            }
+            case "write-windows": {
+                StreamExecutionEnvironment env = environment(task[3], task[4]);
+                Kinds.buildWindows(env, Long.parseLong(task[1]), Long.parseLong(task[2]));
+                return write(env, "-", SavepointFormatType.CANONICAL, task[5]);
             }
             default: throw new IllegalArgumentException(task[0]);
         }
+    }
+
+    /** Runs a job of {@link Kinds} until all numbers are out, and stops it with a savepoint, which is moved to a directory. */
+    private static String write(StreamExecutionEnvironment env, String from, SavepointFormatType format, String into) throws Exception {
+        Kinds.Numbers.done = false;
+        JobGraph graph = graph(env, from);
+        submit(graph);
+        while (!(Kinds.Numbers.done && running(graph))) {
+            if (ended(graph)) return failure(graph);
+            Thread.sleep(20);
+        }
+        stop(graph, into, false, format);
+        return "ok written";
     }
 
     /** Whether every subtask runs: earlier no savepoint can be taken. */

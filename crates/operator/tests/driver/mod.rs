@@ -12,12 +12,13 @@ use millpond_operator::{
 };
 use millpond_serializer::FlinkKey;
 use millpond_snapshot::{
-    KeyGroupsKind, KeyedHandle, Metadata, OperatorStateHandle, StreamHandle, load, write_metadata,
+    KeyGroupsKind, KeyedHandle, LoadedSnapshot, Metadata, OperatorStateHandle, StreamHandle, load,
+    write_metadata,
 };
 use millpond_types::{JobId, KeyGroup, ManualClock, OperatorId};
 
-/// Max parallelism of the operators under test.
-pub(crate) const MAX_PARALLELISM: u32 = 16;
+/// Max parallelism of operators that start without state.
+const MAX_PARALLELISM: u32 = 16;
 
 /// Makes one subtask of the operator.
 pub(crate) type Make = Box<dyn Fn() -> Box<dyn Operator>>;
@@ -25,6 +26,7 @@ pub(crate) type Make = Box<dyn Fn() -> Box<dyn Operator>>;
 /// All subtasks of one operator, whose main output is of type `Out`.
 pub(crate) struct Driver<Out> {
     make: Make,
+    max_parallelism: u32,
     operators: Vec<Box<dyn Operator>>,
     clock: Arc<ManualClock>,
     watermark: i64,
@@ -44,6 +46,7 @@ impl<Out: Data> Driver<Out> {
     pub(crate) fn new(parallelism: u32, make: impl Fn() -> Box<dyn Operator> + 'static) -> Self {
         let mut driver = Driver {
             make: Box::new(make),
+            max_parallelism: MAX_PARALLELISM,
             operators: Vec::new(),
             clock: Arc::new(ManualClock::at(0)),
             watermark: i64::MIN,
@@ -54,6 +57,45 @@ impl<Out: Data> Driver<Out> {
             watermarks: Vec::new(),
         };
         driver.open(parallelism, &|_| None);
+        driver
+    }
+
+    /// Opens the subtasks with the state that an operator has in a snapshot.
+    pub(crate) fn of_snapshot(
+        snapshot: &Arc<LoadedSnapshot>,
+        uid: &str,
+        parallelism: u32,
+        make: impl Fn() -> Box<dyn Operator> + 'static,
+    ) -> Self {
+        let operator = snapshot.metadata.operator(OperatorId::of_uid(uid));
+        let operator = operator.expect("in the snapshot");
+        let states = operator.subtasks.iter().map(|(_, state)| state);
+        let keyed: Vec<_> = states
+            .clone()
+            .filter_map(|state| state.managed_keyed.clone())
+            .collect();
+        let operator_states: Vec<_> = states
+            .filter_map(|state| state.managed_operator.clone())
+            .collect();
+        let mut driver = Driver::new(1, make);
+        driver.max_parallelism = operator.max_parallelism;
+        let restored = |subtask: u32| {
+            let copies = operator_states.len().max(1);
+            Some(RestoredState {
+                snapshot: Arc::clone(snapshot),
+                checkpoint: snapshot.metadata.checkpoint_id,
+                keyed: keyed.clone(),
+                operator: operator_states
+                    .get(subtask as usize % copies)
+                    .cloned()
+                    .into_iter()
+                    .collect(),
+                finished: false,
+                ended: false,
+                allow_non_restored_state: false,
+            })
+        };
+        driver.open(parallelism, &restored);
         driver
     }
 
@@ -68,7 +110,7 @@ impl<Out: Data> Driver<Out> {
                 name: "tested".to_owned(),
                 subtask,
                 parallelism,
-                max_parallelism: MAX_PARALLELISM,
+                max_parallelism: self.max_parallelism,
                 checkpointing: true,
             };
             let context = OpenContext {
@@ -95,8 +137,8 @@ impl<Out: Data> Driver<Out> {
         key: &K,
         rows: Vec<(i64, T)>,
     ) {
-        let group = KeyGroup::of_hash(key.hash_code(), MAX_PARALLELISM);
-        let subtask = group.subtask(self.parallelism(), MAX_PARALLELISM);
+        let group = KeyGroup::of_hash(key.hash_code(), self.max_parallelism);
+        let subtask = group.subtask(self.parallelism(), self.max_parallelism);
         let (timestamps, rows): (Vec<i64>, Vec<T>) = rows.into_iter().unzip();
         let batch = Batch {
             key_groups: vec![group.0; rows.len()],

@@ -1,5 +1,7 @@
 import org.apache.flink.api.common.functions.RuntimeContext;
 import org.apache.flink.streaming.api.functions.source.RichParallelSourceFunction;
+import org.apache.flink.streaming.api.windowing.assigners.EventTimeSessionWindows;
+import org.apache.flink.streaming.api.windowing.assigners.SlidingEventTimeWindows;
 import org.apache.flink.streaming.api.windowing.assigners.TumblingEventTimeWindows;
 import org.apache.flink.streaming.api.windowing.time.Time;
 
@@ -17,6 +19,14 @@ final class Legacy {
 
     static TumblingEventTimeWindows tumbling(long sizeMs) {
         return TumblingEventTimeWindows.of(Time.milliseconds(sizeMs));
+    }
+
+    static EventTimeSessionWindows sessions(long gapMs) {
+        return EventTimeSessionWindows.withGap(Time.milliseconds(gapMs));
+    }
+
+    static SlidingEventTimeWindows sliding(long sizeMs, long slideMs) {
+        return SlidingEventTimeWindows.of(Time.milliseconds(sizeMs), Time.milliseconds(slideMs));
     }
 
     private Legacy() {}
