@@ -91,7 +91,7 @@ pub(crate) fn decode(snapshot: &SerializerSnapshot, input: &mut ByteReader<'_>) 
             .expect("a text")
             .map_or(Value::Null, Value::from),
         "Long" => json!(input.i64().expect("8 bytes")),
-        "Int" => json!(input.i32().expect("4 bytes")),
+        "Integer" => json!(input.i32().expect("4 bytes")),
         "Boolean" => json!(input.bool().expect("0 or 1")),
         "Double" => json!(input.f64().expect("8 bytes")),
         "VoidNamespace" => {
