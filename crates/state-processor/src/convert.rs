@@ -12,7 +12,7 @@ use millpond_snapshot::{
 use crate::Error;
 use crate::keyed_input::KeyedInput;
 use crate::operator_input::OperatorStates;
-use crate::rewrite::{NewOperator, Target, check_movable, new_metadata, write_keyed};
+use crate::rewrite::{NewOperator, Target, check_movable, check_shape, new_metadata, write_keyed};
 use crate::snapshot_writer::SnapshotWriter;
 
 /// How a snapshot is converted. What is not said stays as it is.
@@ -67,6 +67,7 @@ fn convert_operator(
         new.snapshot.parallelism = parallelism;
         return Ok(new);
     }
+    check_shape(from, operator)?;
     if moves {
         check_movable(from, operator)?;
         new.set_parallelism(parallelism);
@@ -99,10 +100,7 @@ fn convert_operator(
             states.deal(parallelism);
         }
         let version = states.version.min(options.target.operator_state_version);
-        let written = states.write(writer, parallelism, version)?;
-        for (index, written) in (0..).zip(written) {
-            new.set_operator_state(index, written);
-        }
+        new.write_operator_states(writer, &states, version)?;
     }
     Ok(new)
 }

@@ -18,7 +18,7 @@ use millpond_types::{KeyGroup, KeyGroupRange};
 use crate::Error;
 use crate::entry_writer::{EntryWriter, WrittenSubtask};
 use crate::keyed_input::KeyedInput;
-use crate::rewrite::{NewOperator, check_movable, copy_subtask, new_metadata};
+use crate::rewrite::{NewOperator, check_movable, copy_subtask, new_metadata, states_above};
 use crate::snapshot_writer::SnapshotWriter;
 use crate::sorter::{SortedEntry, Sorter};
 
@@ -70,12 +70,7 @@ pub fn rehash(
     let mut writer = SnapshotWriter::create(fs, to)?;
     let mut new = Vec::new();
     for operator in operators {
-        new.push(rehash_operator(
-            &mut writer,
-            from,
-            operator,
-            max_parallelism,
-        )?);
+        new.push(rehash_operator(&mut writer, from, operator, options)?);
     }
     let version = match options.for_flink {
         Some(release) => release.metadata_version(),
@@ -89,29 +84,39 @@ fn rehash_operator(
     writer: &mut SnapshotWriter,
     from: &LoadedSnapshot,
     operator: &OperatorSnapshot,
-    max_parallelism: u32,
+    options: &RehashOptions,
 ) -> Result<NewOperator, SnapshotError> {
+    let max_parallelism = options.max_parallelism;
     let input =
         KeyedInput::open(from, operator)?.filter(|_| operator.max_parallelism != max_parallelism);
-    let Some(input) = input else {
-        let mut new = NewOperator::copy(writer, from, operator)?;
-        new.snapshot.max_parallelism = max_parallelism;
-        return Ok(new);
-    };
-    check_movable(from, operator)?;
+    if input.is_some() {
+        check_movable(from, operator)?;
+    }
+    let newest = options.for_flink.map(FlinkRelease::operator_state_version);
+    let states = states_above(from, operator, newest)?;
     let mut new = NewOperator::like(from, operator);
     new.snapshot.max_parallelism = max_parallelism;
     for (index, subtask) in &operator.subtasks {
         let mut rest = subtask.clone();
-        rest.managed_keyed = None;
+        if input.is_some() {
+            rest.managed_keyed = None;
+        }
+        if states.is_some() {
+            rest.managed_operator = None;
+        }
         let copy = copy_subtask(writer, from, &rest)?;
         new.snapshot.subtasks.push((*index, copy));
     }
-    let parallelism = operator.parallelism;
-    let written = rehash_keyed(writer, &input, parallelism, max_parallelism)
-        .map_err(|error| error.in_file(&from.metadata_file))?;
-    for (index, written) in (0..).zip(written) {
-        new.set_keyed(index, written);
+    if let Some(input) = input {
+        let parallelism = operator.parallelism;
+        let written = rehash_keyed(writer, &input, parallelism, max_parallelism)
+            .map_err(|error| error.in_file(&from.metadata_file))?;
+        for (index, written) in (0..).zip(written) {
+            new.set_keyed(index, written);
+        }
+    }
+    if let (Some(states), Some(newest)) = (states, newest) {
+        new.write_operator_states(writer, &states, newest)?;
     }
     Ok(new)
 }

@@ -12,7 +12,7 @@ use millpond_types::{JobId, KeyGroupRange};
 
 use crate::entry_writer::{EntryWriter, WrittenSubtask};
 use crate::keyed_input::KeyedInput;
-use crate::operator_input::WrittenOperatorState;
+use crate::operator_input::{OperatorStates, WrittenOperatorState};
 use crate::parallel::in_parallel;
 use crate::snapshot_writer::SnapshotWriter;
 
@@ -163,6 +163,20 @@ impl NewOperator {
         self.set_records(index, written.states);
     }
 
+    /// Writes lists and broadcast maps, and puts them into the subtasks.
+    pub(crate) fn write_operator_states(
+        &mut self,
+        writer: &SnapshotWriter,
+        states: &OperatorStates,
+        version: i32,
+    ) -> Result<(), Error> {
+        let written = states.write(writer, self.snapshot.parallelism, version)?;
+        for (index, written) in (0..).zip(written) {
+            self.set_operator_state(index, written);
+        }
+        Ok(())
+    }
+
     fn set_records(&mut self, index: u32, states: Vec<millpond_snapshot::StateRecord>) {
         let record = self.subtask_record(index);
         let is_new = |name: &str| states.iter().any(|state| state.name == name);
@@ -304,11 +318,28 @@ impl Copier<'_> {
     }
 }
 
+/// Refuses numbers of subtasks and key groups that no operator has.
+pub(crate) fn check_shape(
+    snapshot: &LoadedSnapshot,
+    operator: &OperatorSnapshot,
+) -> Result<(), Error> {
+    let (parallelism, max) = (operator.parallelism, operator.max_parallelism);
+    if (1..=max).contains(&parallelism) {
+        return Ok(());
+    }
+    let reason = format!(
+        "operator {} has the parallelism {parallelism} with the maximum parallelism {max}",
+        operator.id
+    );
+    Err(Error::incompatible(reason).in_file(&snapshot.metadata_file))
+}
+
 /// Refuses what cannot be dealt out to other subtasks or into other key groups.
 pub(crate) fn check_movable(
     snapshot: &LoadedSnapshot,
     operator: &OperatorSnapshot,
 ) -> Result<(), Error> {
+    check_shape(snapshot, operator)?;
     let what = operator.subtasks.iter().find_map(|(index, subtask)| {
         let what = if subtask.finished {
             "has finished alone, while other subtasks go on"
@@ -331,6 +362,23 @@ pub(crate) fn check_movable(
             Err(Error::unsupported(what).in_file(&snapshot.metadata_file))
         }
     }
+}
+
+/// The operator state of an operator, if a file of it has a version above `newest`.
+pub(crate) fn states_above(
+    from: &LoadedSnapshot,
+    operator: &OperatorSnapshot,
+    newest: Option<i32>,
+) -> Result<Option<OperatorStates>, Error> {
+    let Some(newest) = newest else {
+        return Ok(None);
+    };
+    let states = OperatorStates::open(from, operator)?;
+    let states = states.filter(|states| states.version > newest);
+    if states.is_some() {
+        check_shape(from, operator)?;
+    }
+    Ok(states)
 }
 
 /// Writes the keyed state of an operator again, entry by entry, for another number of subtasks or

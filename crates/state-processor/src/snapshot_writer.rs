@@ -155,7 +155,9 @@ impl SnapshotWriter {
             | StreamHandle::Segment { .. }
             | StreamHandle::EmptySegment => None,
         };
-        let free = own.filter(|name| self.files().names.insert((*name).clone()));
+        // A name that others wrote must stay off the metadata of the new directory.
+        let plain = own.filter(|name| !name.starts_with(['.', '_']));
+        let free = plain.filter(|name| self.files().names.insert((*name).clone()));
         let name = free.cloned().unwrap_or_else(|| self.take_name());
         let record = self.copy_bytes(from, stream, &name)?;
         let trailer = from.metadata.trailer.as_ref();

@@ -198,11 +198,7 @@ impl OperatorRows {
             }
         }
         if !self.lists.states.is_empty() {
-            let version = target.operator_state_version;
-            let written = self.lists.write(writer, self.parallelism, version)?;
-            for (index, written) in (0..).zip(written) {
-                new.set_operator_state(index, written);
-            }
+            new.write_operator_states(writer, &self.lists, target.operator_state_version)?;
         }
         Ok(new)
     }

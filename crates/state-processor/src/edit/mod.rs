@@ -24,7 +24,7 @@ pub use expression::{Edit, ParseEditError};
 use crate::Error;
 use crate::keyed_input::KeyedInput;
 use crate::operator_input::OperatorStates;
-use crate::rewrite::{NewOperator, check_movable, copy_subtask, new_metadata};
+use crate::rewrite::{NewOperator, check_movable, copy_subtask, new_metadata, states_above};
 use crate::snapshot_writer::SnapshotWriter;
 use expression::{Action, Target, TimeDomain};
 use keyed::KeyedPlan;
@@ -87,10 +87,11 @@ pub fn edit(
         return Err(Error::request(reason));
     }
     let mut writer = SnapshotWriter::create(fs.clone(), to)?;
+    let newest = options.for_flink.map(FlinkRelease::operator_state_version);
     let mut operators = Vec::new();
     for plan in &plans {
         if plan.dropped_by.is_none() {
-            operators.push(write_operator(&mut writer, from, plan, &counts)?);
+            operators.push(write_operator(&mut writer, from, plan, newest, &counts)?);
         }
     }
     let version = match options.for_flink {
@@ -392,6 +393,7 @@ fn write_operator(
     writer: &mut SnapshotWriter,
     from: &LoadedSnapshot,
     plan: &OperatorPlan<'_>,
+    newest: Option<i32>,
     counts: &[AtomicU64],
 ) -> Result<NewOperator, SnapshotError> {
     let operator = plan.operator;
@@ -403,7 +405,15 @@ fn write_operator(
     }
     let states = plan.states.as_ref();
     let keyed = states.filter(|states| states.keyed_changed);
-    let lists = states.filter(|states| states.lists_changed);
+    let lists = states
+        .filter(|states| states.lists_changed)
+        .and_then(|states| states.lists.as_ref());
+    // What is not edited may still be in a version that the release does not read.
+    let lowered = match lists {
+        Some(_) => None,
+        None => states_above(from, operator, newest)?,
+    };
+    let lists = lists.or(lowered.as_ref());
     for (index, subtask) in &operator.subtasks {
         let mut rest = subtask.clone();
         if keyed.is_some() {
@@ -434,13 +444,11 @@ fn write_operator(
             new.set_keyed(index, written);
         }
     }
-    if let Some(lists) = lists.and_then(|states| states.lists.as_ref())
+    if let Some(lists) = lists
         && !lists.states.is_empty()
     {
-        let written = lists.write(writer, operator.parallelism, lists.version)?;
-        for (index, written) in (0..).zip(written) {
-            new.set_operator_state(index, written);
-        }
+        let version = lists.version.min(newest.unwrap_or(lists.version));
+        new.write_operator_states(writer, lists, version)?;
     }
     Ok(new)
 }

@@ -3,6 +3,7 @@
 
 mod bootstrap;
 mod convert;
+mod damage;
 mod edit;
 mod fixture;
 mod property;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use millpond_fs::LocalFileSystem;
 use millpond_serializer::{ByteReader, FlinkKey, FlinkType, SerializerSnapshot};
 use millpond_snapshot::{LoadedSnapshot, StateKind, split_key};
-use millpond_state_processor::{RehashOptions, rehash};
+use millpond_state_processor::{EditOptions, RehashOptions, edit, rehash};
 use millpond_types::{KeyGroup, KeyGroupRange};
 
 use crate::fixture::{Content, content, golden, golden_named, load_from, location};
@@ -123,5 +123,49 @@ fn a_maximum_parallelism_that_cannot_be_is_refused_before_anything_is_written() 
             .expect_err("impossible");
         assert!(error.to_string().contains(message), "{error}");
         assert!(!to.exists());
+    }
+}
+
+#[test]
+fn for_an_older_release_operator_state_is_written_in_the_version_that_it_reads() {
+    let from = golden_named("1.20.5/opstate-hashmap-canonical").load();
+    let home = tempfile::tempdir().expect("room");
+    let release = "1.15".parse().expect("known");
+    let options = RehashOptions {
+        max_parallelism: 64,
+        for_flink: Some(release),
+    };
+    let (rehashed, edited) = (home.path().join("rehashed"), home.path().join("edited"));
+    let fs = Arc::new(LocalFileSystem);
+    rehash(&from, fs.clone(), &location(&rehashed), &options).expect("fits");
+    let edits = ["uid op-state to other".parse().expect("an edit")];
+    let options = EditOptions {
+        for_flink: Some(release),
+        ..EditOptions::default()
+    };
+    edit(&from, fs, &location(&edited), &edits, &options).expect("fits");
+    for directory in [rehashed, edited] {
+        let new = load_from(&directory);
+        assert!(new.verify().is_empty());
+        assert_eq!(new.metadata.version, 3);
+        let elements = |snapshot: &LoadedSnapshot| -> Vec<Vec<u8>> {
+            let mut elements: Vec<_> = content(snapshot)
+                .lists
+                .into_iter()
+                .map(|row| row.2)
+                .collect();
+            elements.sort();
+            elements
+        };
+        assert_eq!(elements(&new), elements(&from));
+        let mut files = 0;
+        for (_, subtask) in new.metadata.operators.iter().flat_map(|o| &o.subtasks) {
+            if let Some(handle) = &subtask.managed_operator {
+                let reader = new.open_operator(handle).expect("a header");
+                assert_eq!(reader.header().version, 5);
+                files += 1;
+            }
+        }
+        assert!(files > 0);
     }
 }
