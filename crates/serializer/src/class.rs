@@ -16,7 +16,8 @@ pub(crate) const WINDOWS: &str = "org.apache.flink.streaming.api.windowing.windo
 pub(crate) const TIMER: &str = "org.apache.flink.streaming.api.operators.TimerSerializerSnapshot";
 /// The snapshot class of records with their timestamps.
 pub(crate) const STREAM_ELEMENT: &str = "org.apache.flink.streaming.runtime.streamrecord.StreamElementSerializer$StreamElementSerializerSnapshot";
-const AVRO: &str = "org.apache.flink.formats.avro.typeutils.AvroSerializerSnapshot";
+/// The snapshot class of Avro.
+pub(crate) const AVRO: &str = "org.apache.flink.formats.avro.typeutils.AvroSerializerSnapshot";
 
 /// How the body of a snapshot, and a value, of a class is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -397,7 +397,12 @@ fn resolve_avro(new: &str, old: &str) -> Compatibility {
     if new == old {
         return Compatibility::AsIs;
     }
-    Compatibility::incompatible("the Avro schema differs")
+    #[cfg(feature = "avro")]
+    return crate::avro_type::resolve(new, old);
+    #[cfg(not(feature = "avro"))]
+    Compatibility::incompatible(
+        "the Avro schema differs; build with the feature \"avro\" to compare schemas by Avro's rules",
+    )
 }
 
 #[cfg(test)]

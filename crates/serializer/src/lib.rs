@@ -19,6 +19,9 @@
 //! ```
 
 mod array;
+mod avro_block;
+#[cfg(feature = "avro")]
+mod avro_type;
 mod byte_reader;
 mod byte_writer;
 mod class;
@@ -49,6 +52,8 @@ pub mod value;
 pub use millpond_derive::{FlinkEnum, FlinkPojo};
 
 pub use array::{ObjectArray, PrimitiveArray, PrimitiveElement, StringArray};
+#[cfg(feature = "avro")]
+pub use avro_type::{Avro, AvroRecord, AvroSchema};
 pub use byte_reader::ByteReader;
 pub use byte_writer::ByteWriter;
 pub use compatibility::{Compatibility, Incompatibility};

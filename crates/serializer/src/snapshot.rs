@@ -254,6 +254,19 @@ impl SerializerSnapshot {
         }
     }
 
+    /// The snapshot of an Avro record of a Java class, whose schema is `schema` in JSON.
+    #[cfg(feature = "avro")]
+    pub fn avro(class: &str, schema: &str) -> Self {
+        SerializerSnapshot {
+            class: crate::class::AVRO.to_owned(),
+            version: 3,
+            body: SnapshotBody::Avro {
+                class: Some(class.to_owned()),
+                schema: schema.to_owned(),
+            },
+        }
+    }
+
     /// The snapshot of `TupleN`.
     ///
     /// # Panics
