@@ -204,7 +204,8 @@ impl SerializerSnapshot {
             | SnapshotBody::Enum { .. }
             | SnapshotBody::Pojo { .. }
             | SnapshotBody::Kryo { .. }
-            | SnapshotBody::Avro { .. } => &[],
+            | SnapshotBody::Avro { .. }
+            | SnapshotBody::Opaque { .. } => &[],
         }
     }
 
@@ -233,6 +234,7 @@ impl SerializerSnapshot {
             }
             (SnapshotBody::Simple | SnapshotBody::Legacy { .. }, _)
             | (SnapshotBody::Avro { class: None, .. }, _) => name.to_owned(),
+            (SnapshotBody::Opaque { .. }, _) => self.class.clone(),
         }
     }
 

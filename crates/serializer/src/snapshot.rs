@@ -11,7 +11,7 @@
 //! | Kryo body | UTF class, three optional maps of opaque frames |
 //! | Avro body | version 1: UTF schema; 2: UTF class, UTF schema; 3: UTF class, STR schema |
 //!
-//! A body has no length, so a class that is not known makes the rest of a header unreadable.
+//! A body has no length, so that a class that is not known has to be guessed around: see `opaque`.
 //!
 //! Source: Flink 2.3.0, classes `TypeSerializerSnapshot`, `CompositeTypeSerializerSnapshot`,
 //! `NestedSerializersSnapshotDelegate`, and the snapshot classes themselves.
@@ -20,7 +20,10 @@ use crate::class::{
     BASE, Class, Composite, Layout, Outer, RUNTIME, STATE, STREAM_ELEMENT, TIMER, lookup,
     simple_class,
 };
-use crate::{ByteReader, ByteWriter, Error, Incompatibility, OptionalEntry, optional_map};
+use crate::{
+    ByteReader, ByteWriter, Error, ErrorKind, Incompatibility, OpaqueBodies, OptionalEntry,
+    optional_map,
+};
 
 const ENCLOSED_VERSION: i32 = 2;
 const COMPOSITE_MAGIC: i32 = 911_108;
@@ -92,6 +95,11 @@ pub enum SnapshotBody {
         class: Option<String>,
         /// The schema as JSON.
         schema: String,
+    },
+    /// A class that is not known; its values cannot be read.
+    Opaque {
+        /// All behind the version.
+        body: Vec<u8>,
     },
 }
 
@@ -324,7 +332,8 @@ impl SerializerSnapshot {
             | SnapshotBody::Enum { .. }
             | SnapshotBody::Pojo { .. }
             | SnapshotBody::Kryo { .. }
-            | SnapshotBody::Avro { .. } => &[],
+            | SnapshotBody::Avro { .. }
+            | SnapshotBody::Opaque { .. } => &[],
         }
     }
 
@@ -392,7 +401,8 @@ impl SerializerSnapshot {
             | SnapshotBody::Enum { .. }
             | SnapshotBody::Pojo { .. }
             | SnapshotBody::Kryo { .. }
-            | SnapshotBody::Avro { .. } => 0,
+            | SnapshotBody::Avro { .. }
+            | SnapshotBody::Opaque { .. } => 0,
         }
     }
 
@@ -455,6 +465,7 @@ impl SerializerSnapshot {
                     })?;
                 }
             }
+            SnapshotBody::Opaque { body } => out.put(body),
             SnapshotBody::Avro { class, schema } => {
                 if let Some(class) = class {
                     out.put_utf(class)?;
@@ -485,7 +496,7 @@ impl SerializerSnapshot {
     ///
     /// Corrupt, if the bytes are no snapshot; unsupported, if the class or its version is unknown.
     pub fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
-        Self::read_nested(input, 0)
+        Self::read_nested(input, &mut OpaqueBodies::none(), 0)
     }
 
     /// Reads a snapshot as it stands in a header.
@@ -494,11 +505,27 @@ impl SerializerSnapshot {
     ///
     /// As [`read`](Self::read).
     pub fn read_enclosed(input: &mut ByteReader<'_>) -> Result<Self, Error> {
-        input.expect_i32(ENCLOSED_VERSION, "serializer snapshot proxy version")?;
-        Self::read(input)
+        Self::read_enclosed_with(input, &mut OpaqueBodies::none())
     }
 
-    fn read_nested(input: &mut ByteReader<'_>, depth: usize) -> Result<Self, Error> {
+    /// As [`read_enclosed`](Self::read_enclosed), with lengths for the bodies of unknown classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn read_enclosed_with(
+        input: &mut ByteReader<'_>,
+        opaque: &mut OpaqueBodies,
+    ) -> Result<Self, Error> {
+        input.expect_i32(ENCLOSED_VERSION, "serializer snapshot proxy version")?;
+        Self::read_nested(input, opaque, 0)
+    }
+
+    fn read_nested(
+        input: &mut ByteReader<'_>,
+        opaque: &mut OpaqueBodies,
+        depth: usize,
+    ) -> Result<Self, Error> {
         if depth > MAX_DEPTH {
             return Err(input.corrupt(format!("at most {MAX_DEPTH} nested serializers"), "more"));
         }
@@ -506,7 +533,17 @@ impl SerializerSnapshot {
         let class = input.utf()?;
         let version = input.i32()?;
         let Some(known) = lookup(&class) else {
-            return Err(unknown_class(&class, at));
+            let unknown = unknown_class(&class, at);
+            let may_be =
+                class.contains('.') && matches!(unknown.kind(), ErrorKind::Unsupported { .. });
+            return match opaque.take(input)? {
+                Some(body) if may_be => Ok(SerializerSnapshot {
+                    class,
+                    version,
+                    body: SnapshotBody::Opaque { body },
+                }),
+                Some(_) | None => Err(unknown),
+            };
         };
         let readable = match known {
             Class::Simple(_) => 2..=3,
@@ -527,9 +564,11 @@ impl SerializerSnapshot {
                 serializer_class: input.utf()?,
             },
             Class::Simple(_) => SnapshotBody::Simple,
-            Class::Composite(composite) => read_composite(input, composite, version, depth)?,
+            Class::Composite(composite) => {
+                read_composite(input, opaque, composite, version, depth)?
+            }
             Class::Enum => read_enum(input)?,
-            Class::Pojo => read_pojo(input, depth)?,
+            Class::Pojo => read_pojo(input, opaque, depth)?,
             Class::Kryo => read_kryo(input)?,
             Class::Avro => read_avro(input, version)?,
         };
@@ -558,6 +597,7 @@ fn unknown_class(class: &str, offset: u64) -> Error {
 
 fn read_composite(
     input: &mut ByteReader<'_>,
+    opaque: &mut OpaqueBodies,
     composite: Composite,
     version: i32,
     depth: usize,
@@ -589,7 +629,7 @@ fn read_composite(
     }
     let mut nested = Vec::new();
     for _ in 0..count {
-        nested.push(SerializerSnapshot::read_nested(input, depth + 1)?);
+        nested.push(SerializerSnapshot::read_nested(input, opaque, depth + 1)?);
     }
     Ok(SnapshotBody::Composite {
         outer_version,
@@ -608,11 +648,15 @@ fn read_enum(input: &mut ByteReader<'_>) -> Result<SnapshotBody, Error> {
     Ok(SnapshotBody::Enum { class, constants })
 }
 
-fn read_pojo(input: &mut ByteReader<'_>, depth: usize) -> Result<SnapshotBody, Error> {
+fn read_pojo(
+    input: &mut ByteReader<'_>,
+    opaque: &mut OpaqueBodies,
+    depth: usize,
+) -> Result<SnapshotBody, Error> {
     let class = input.utf()?;
     let mut map = || {
         optional_map::read(input, |frame| {
-            SerializerSnapshot::read_nested(frame, depth + 1)
+            SerializerSnapshot::read_nested(frame, opaque, depth + 1)
         })
     };
     let (fields, registered, other) = (map()?, map()?, map()?);

@@ -16,7 +16,7 @@
 
 use std::borrow::Cow;
 
-use millpond_serializer::{ByteReader, ByteWriter};
+use millpond_serializer::{ByteReader, ByteWriter, OpaqueBodies};
 
 use crate::compression::decompress_chunks;
 use crate::state_meta::{read_metas, write_metas};
@@ -86,11 +86,13 @@ impl OperatorStateHeader {
                 return Err(Error::corrupt(at, expected, version.to_string()));
             }
         }
+        // A handle may name a part of the elements, so that nothing tells where the header ends.
+        let unknown = &mut OpaqueBodies::none();
         Ok(OperatorStateHeader {
             version,
             compressed: if version >= 6 { input.bool()? } else { false },
-            lists: read_metas(input)?,
-            broadcasts: read_metas(input)?,
+            lists: read_metas(input, unknown)?,
+            broadcasts: read_metas(input, unknown)?,
         })
     }
 

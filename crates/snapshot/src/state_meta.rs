@@ -19,7 +19,7 @@
 //!
 //! Source: Flink 2.3.0, classes `StateMetaInfoSnapshot` and `StateMetaInfoSnapshotReadersWriters`.
 
-use millpond_serializer::{ByteReader, ByteWriter, SerializerSnapshot};
+use millpond_serializer::{ByteReader, ByteWriter, OpaqueBodies, SerializerSnapshot};
 
 use crate::handle::read_list;
 use crate::{DistributionMode, Error};
@@ -229,7 +229,10 @@ impl StateMeta {
     }
 
     /// Reads a meta.
-    pub(crate) fn read(input: &mut ByteReader<'_>) -> Result<Self, Error> {
+    pub(crate) fn read(
+        input: &mut ByteReader<'_>,
+        opaque: &mut OpaqueBodies,
+    ) -> Result<Self, Error> {
         let name = input.utf()?;
         let at = input.offset();
         let kind = match input.i32()? {
@@ -248,7 +251,15 @@ impl StateMeta {
         };
         let options = read_list(input, 4, |input| Ok((input.utf()?, input.utf()?)))?;
         let serializers = read_list(input, 12, |input| {
-            Ok((input.utf()?, SerializerSnapshot::read_enclosed(input)?))
+            let name = input.utf()?;
+            if ![KEY_SERIALIZER, NAMESPACE_SERIALIZER, VALUE_SERIALIZER].contains(&name.as_str()) {
+                return Err(Error::corrupt(
+                    at,
+                    "the name of a serializer",
+                    format!("{name:?}"),
+                ));
+            }
+            Ok((name, SerializerSnapshot::read_enclosed_with(input, opaque)?))
         })?;
         Ok(StateMeta {
             name,
@@ -268,11 +279,14 @@ pub(crate) fn write_metas(metas: &[StateMeta], out: &mut Vec<u8>) -> Result<(), 
 }
 
 /// Reads i16 n and n metas.
-pub(crate) fn read_metas(input: &mut ByteReader<'_>) -> Result<Vec<StateMeta>, Error> {
+pub(crate) fn read_metas(
+    input: &mut ByteReader<'_>,
+    opaque: &mut OpaqueBodies,
+) -> Result<Vec<StateMeta>, Error> {
     let at = input.offset();
     let count = input.i16()?;
     if count < 0 {
         return Err(Error::corrupt(at, "a number of states", count.to_string()));
     }
-    (0..count).map(|_| StateMeta::read(input)).collect()
+    (0..count).map(|_| StateMeta::read(input, opaque)).collect()
 }

@@ -135,7 +135,7 @@ impl CanonicalReader {
         wanted: KeyGroupRange,
         max_parallelism: u32,
     ) -> Result<Self, Error> {
-        let (header, header_bytes) = KeyedHeader::read_from(&source)?;
+        let (header, header_bytes) = KeyedHeader::read_from(&source, groups)?;
         let mut todo = extents(groups, wanted, &source, header_bytes)?;
         todo.reverse();
         let ahead = todo.iter().map(|(_, _, end)| *end).max().unwrap_or(0);

@@ -87,7 +87,7 @@ impl NativeHeapReader {
         groups: &KeyGroupOffsets,
         wanted: KeyGroupRange,
     ) -> Result<Self, Error> {
-        let (header, header_bytes) = KeyedHeader::read_from(&source)?;
+        let (header, header_bytes) = KeyedHeader::read_from(&source, groups)?;
         let mut todo = extents(groups, wanted, &source, header_bytes)?;
         todo.reverse();
         Ok(NativeHeapReader {

@@ -1,0 +1,129 @@
+//! Serializer snapshots of classes that are not known, in headers whose end is.
+//!
+//! The body of a snapshot has no length: where a class is not known, nothing in the bytes says
+//! where it ends. But the header as a whole ends where the data begins, which a handle tells, and
+//! what stands behind a body is told by the format. So every length is tried, and a header is taken
+//! if **exactly one** way of reading it ends where it must. The body is then kept as it is, and the
+//! values of that serializer pass as bytes. With no such way, or with two, the header is refused.
+//!
+//! In the fields of a POJO bodies lie in frames, and nothing has to be tried for long.
+
+use crate::{ByteReader, Error};
+
+/// How many bytes are read in all attempts together: a hostile file ends the search, and not the
+/// patience.
+const MAX_WORK_BYTES: usize = 200 << 20;
+/// A body longer than this is not looked for.
+const MAX_BODY_BYTES: usize = 1 << 16;
+
+/// How long the bodies of unknown classes are taken to be, in the order in which they come.
+#[derive(Debug, Default)]
+pub struct OpaqueBodies {
+    lengths: Vec<usize>,
+    used: usize,
+    /// How many bytes there are at most for a body of which no length is given.
+    open: Option<usize>,
+}
+
+impl OpaqueBodies {
+    /// No unknown class can be read.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Reads a body; `None` if no length is given for it.
+    pub(crate) fn take(&mut self, input: &mut ByteReader<'_>) -> Result<Option<Vec<u8>>, Error> {
+        let Some(length) = self.lengths.get(self.used) else {
+            self.open.get_or_insert(input.remaining());
+            return Ok(None);
+        };
+        let body = input.take(*length)?;
+        self.used += 1;
+        Ok(Some(body.to_vec()))
+    }
+}
+
+/// Reads all of `header`, in which classes may be unknown.
+///
+/// `read` is called again and again, and fails if anything is left behind what it reads; what it
+/// returns must depend on its arguments alone.
+///
+/// # Errors
+///
+/// Those of `read` without unknown classes, if there is not exactly one way.
+pub fn read_whole<T, E>(
+    header: &ByteReader<'_>,
+    read: impl Fn(&mut ByteReader<'_>, &mut OpaqueBodies) -> Result<T, E>,
+) -> Result<T, E> {
+    let mut search = Search {
+        header,
+        read: &read,
+        attempts_left: MAX_WORK_BYTES / header.remaining().max(1),
+        found: Vec::new(),
+    };
+    let error = match search.attempt(&[]) {
+        Attempt::Read(value) => return Ok(value),
+        Attempt::Failed(error) => return Err(error),
+        Attempt::Open(error, bytes) => {
+            search.go_on(&mut Vec::new(), bytes);
+            error
+        }
+    };
+    match (search.attempts_left > 0, search.found.pop()) {
+        (true, Some(only)) if search.found.is_empty() => Ok(only),
+        _ => Err(error),
+    }
+}
+
+struct Search<'a, 'h, T, R> {
+    header: &'a ByteReader<'h>,
+    read: &'a R,
+    attempts_left: usize,
+    found: Vec<T>,
+}
+
+/// What came of one way of reading.
+enum Attempt<T, E> {
+    /// The whole header.
+    Read(T),
+    /// A body of which no length was given; there are as many bytes for it at most.
+    Open(E, usize),
+    /// Something that is no header.
+    Failed(E),
+}
+
+impl<T, E, R> Search<'_, '_, T, R>
+where
+    R: Fn(&mut ByteReader<'_>, &mut OpaqueBodies) -> Result<T, E>,
+{
+    fn attempt(&mut self, lengths: &[usize]) -> Attempt<T, E> {
+        self.attempts_left = self.attempts_left.saturating_sub(1);
+        let mut bodies = OpaqueBodies {
+            lengths: lengths.to_vec(),
+            ..OpaqueBodies::default()
+        };
+        match (self.read)(&mut self.header.clone(), &mut bodies) {
+            Ok(value) => Attempt::Read(value),
+            Err(error) => match bodies.open {
+                Some(bytes) => Attempt::Open(error, bytes),
+                None => Attempt::Failed(error),
+            },
+        }
+    }
+
+    /// Tries all lengths for the next body, of which there are `open` bytes at most.
+    fn go_on(&mut self, lengths: &mut Vec<usize>, open: usize) {
+        for length in 0..=open.min(MAX_BODY_BYTES) {
+            if self.attempts_left == 0 || self.found.len() > 1 {
+                return;
+            }
+            lengths.push(length);
+            match self.attempt(lengths) {
+                Attempt::Read(value) => self.found.push(value),
+                Attempt::Open(_, bytes) => self.go_on(lengths, bytes),
+                Attempt::Failed(_) => {}
+            }
+            lengths.pop();
+        }
+    }
+}
