@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that needs a real Flink: savepoints both ways (restore.sh), a job that moves between the engines (move.sh),
-# Flink's command line client (client.sh).
+# Everything that needs a real Flink: savepoints both ways (restore.sh), what `millpond state` makes of Flink's savepoints
+# (rewrite.sh), a job that moves between the engines (move.sh), Flink's command line client (client.sh).
 # `./test --flink` calls it. Says "skipped: ..." and ends with 0 where Java or the releases of Flink cannot be had;
 # installs nothing: the releases are put under $FLINK_CACHE_ROOT (see flink.sh). About ten minutes after the build.
 #   FLINK_VERSIONS   releases that restore and write savepoints ("2.3.0 1.20.5 1.15.4")
@@ -14,8 +14,9 @@ for version in ${FLINK_VERSIONS:-2.3.0 1.20.5 1.15.4}; do
   if flink_fetch "$version"; then there+=("$version"); else echo "skipped: Flink $version could not be fetched"; fi
 done
 [ ${#there[@]} -gt 0 ] || skip "no release of Flink could be had"
-(cd "$ROOT" && cargo build --release --example kinds --example keyed_count --example moving) || exit 1
+(cd "$ROOT" && cargo build --release --bin millpond --example kinds --example keyed_count --example moving) || exit 1
 check "savepoints both ways with Flink ${there[*]}" "$HERE/restore.sh" "${there[@]}"
+check "new snapshots out of old ones with Flink ${there[*]}" "$HERE/rewrite.sh" "${there[@]}"
 moves=()
 for version in "${there[@]}"; do case $version in 2.3.0 | 1.20.5) moves+=("$version") ;; esac; done
 if [ ${#moves[@]} -gt 0 ]; then check "a job that moves between Flink ${moves[*]} and Millpond" "$HERE/move.sh" "${moves[@]}"; fi

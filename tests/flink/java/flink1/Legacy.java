@@ -1,4 +1,5 @@
 import org.apache.flink.api.common.functions.RuntimeContext;
+import org.apache.flink.api.common.state.StateTtlConfig;
 import org.apache.flink.streaming.api.functions.source.RichParallelSourceFunction;
 import org.apache.flink.streaming.api.windowing.assigners.EventTimeSessionWindows;
 import org.apache.flink.streaming.api.windowing.assigners.SlidingEventTimeWindows;
@@ -27,6 +28,10 @@ final class Legacy {
 
     static SlidingEventTimeWindows sliding(long sizeMs, long slideMs) {
         return SlidingEventTimeWindows.of(Time.milliseconds(sizeMs), Time.milliseconds(slideMs));
+    }
+
+    static StateTtlConfig ttl(long ms) {
+        return StateTtlConfig.newBuilder(org.apache.flink.api.common.time.Time.milliseconds(ms)).build();
     }
 
     private Legacy() {}

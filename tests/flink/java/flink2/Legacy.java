@@ -1,5 +1,6 @@
 import java.time.Duration;
 import org.apache.flink.api.common.functions.RuntimeContext;
+import org.apache.flink.api.common.state.StateTtlConfig;
 import org.apache.flink.streaming.api.functions.source.legacy.RichParallelSourceFunction;
 import org.apache.flink.streaming.api.windowing.assigners.EventTimeSessionWindows;
 import org.apache.flink.streaming.api.windowing.assigners.SlidingEventTimeWindows;
@@ -27,6 +28,10 @@ final class Legacy {
 
     static SlidingEventTimeWindows sliding(long sizeMs, long slideMs) {
         return SlidingEventTimeWindows.of(Duration.ofMillis(sizeMs), Duration.ofMillis(slideMs));
+    }
+
+    static StateTtlConfig ttl(long ms) {
+        return StateTtlConfig.newBuilder(Duration.ofMillis(ms)).build();
     }
 
     private Legacy() {}
