@@ -121,8 +121,15 @@ impl<K: FlinkKey> KeyedBackend<K> {
         self.context
             .set(key, usize::from(group.0 - self.range.first().0));
         if self.cleans.get() {
-            self.cleaned.borrow().iter().for_each(|state| state.clean());
+            self.clean();
         }
+    }
+
+    /// Has each state clean up that does so at each record.
+    #[cold]
+    #[inline(never)]
+    fn clean(&self) {
+        self.cleaned.borrow().iter().for_each(|state| state.clean());
     }
 
     /// Looks up keys that will be current soon, so that their values are in the processor's caches.
