@@ -326,12 +326,26 @@ impl<K: FlinkKey> KeyedBackend<K> {
         name: &str,
         function: F,
     ) -> Result<AggregatingState<F>> {
-        let table = self.table::<_, ValueCodec<F::Accumulator>>(
+        self.aggregating_in(name, VoidNamespace, function)
+    }
+
+    /// Registers an aggregating state with namespaces, of which `namespace` is chosen first.
+    ///
+    /// # Errors
+    ///
+    /// As [`KeyedBackend::value_state`].
+    pub fn aggregating_in<N: Namespace, F: AggregateFunction>(
+        &self,
+        name: &str,
+        namespace: N,
+        function: F,
+    ) -> Result<AggregatingState<F, N>> {
+        let table = self.table::<N, ValueCodec<F::Accumulator>>(
             name,
             KeyedStateType::Aggregating,
-            &VoidNamespace,
+            &namespace,
         )?;
-        Ok(AggregatingState::new(table, VoidNamespace, function))
+        Ok(AggregatingState::new(table, namespace, function))
     }
 
     /// Returns what registers states whose values have a time-to-live by `clock`.

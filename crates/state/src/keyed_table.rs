@@ -45,6 +45,9 @@ pub(crate) trait Cells<N, V> {
 pub(crate) trait CleanCells<N, V>: Cells<N, V> {
     /// Looks at some entries and removes what has expired of them.
     fn clean(&self);
+
+    /// Whether a caller further out is looking at a value: nothing may be changed now.
+    fn is_being_read(&self) -> bool;
 }
 
 /// The tables of one state.
@@ -182,6 +185,10 @@ impl<K: FlinkKey, N: Namespace, C: Codec> Cells<N, C::Value> for KeyedTable<K, N
 impl<K: FlinkKey, N: Namespace, C: Codec> CleanCells<N, C::Value> for KeyedTable<K, N, C> {
     fn clean(&self) {
         self.clean_some();
+    }
+
+    fn is_being_read(&self) -> bool {
+        self.groups.try_borrow_mut().is_err()
     }
 }
 

@@ -36,6 +36,7 @@ impl<N: Namespace, V: FlinkType> Cells<N, V> for TtlCells<N, V> {
     fn read(&self, namespace: &N, read: &mut dyn FnMut(Option<&V>)) {
         let expiry = self.ttl.expiry();
         let mut due = Due::Nothing;
+        let is_nested = self.cells.is_being_read();
         self.cells.read(namespace, &mut |value| match value {
             Some(value) if expiry.is_over(value.last_access) => {
                 due = Due::Remove;
@@ -48,6 +49,10 @@ impl<N: Namespace, V: FlinkType> Cells<N, V> for TtlCells<N, V> {
             }
             None => read(None),
         });
+        // A look within a look changes nothing; the one further out will.
+        if is_nested {
+            return;
+        }
         // Written only if something is to be done: a snapshot would see each write as a change.
         match due {
             Due::Nothing => {}

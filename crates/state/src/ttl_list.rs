@@ -25,6 +25,7 @@ impl<T: FlinkType, N: Namespace> TtlLists<T, N> {
     pub(crate) fn for_each(&self, namespace: &N, visit: &mut dyn FnMut(&T)) {
         let expiry = self.ttl.expiry();
         let (mut left, mut all) = (0, 0);
+        let is_nested = self.cells.is_being_read();
         self.cells.read(namespace, &mut |list| {
             let Some(list) = list else { return };
             list.for_each(|element| {
@@ -36,6 +37,10 @@ impl<T: FlinkType, N: Namespace> TtlLists<T, N> {
                 }
             });
         });
+        // A look within a look changes nothing; the one further out will.
+        if is_nested {
+            return;
+        }
         if left == 0 && all > 0 {
             self.cells.remove(namespace);
         } else if left > 0 && self.ttl.renews_on_read() {

@@ -24,6 +24,7 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
     pub(crate) fn read(&self, namespace: &N, key: &UK, read: &mut dyn FnMut(&UV)) {
         let expiry = self.ttl.expiry();
         let (mut is_over, mut renew) = (false, false);
+        let is_nested = self.cells.is_being_read();
         self.cells.read(namespace, &mut |map| {
             if let Some(value) = map.and_then(|map| map.get(key)) {
                 is_over = expiry.is_over(value.last_access);
@@ -34,6 +35,10 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
                 }
             }
         });
+        // A look within a look changes nothing; the one further out will.
+        if is_nested {
+            return;
+        }
         if is_over || renew {
             self.cells.modify(namespace, &mut |map| match map {
                 Some(map) if is_over => without(map, key),
@@ -89,6 +94,7 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
     pub(crate) fn retain(&self, namespace: &N, visit: &mut dyn FnMut(&UK, &UV) -> bool) {
         let expiry = self.ttl.expiry();
         let (mut refused, mut renewed) = (Vec::new(), Vec::new());
+        let is_nested = self.cells.is_being_read();
         self.cells.read(namespace, &mut |map| {
             let Some(map) = map else { return };
             map.for_each(|key, value| {
@@ -102,6 +108,9 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
                 }
             });
         });
+        if is_nested {
+            return;
+        }
         if !refused.is_empty() || !renewed.is_empty() {
             self.cells.modify(namespace, &mut |map| {
                 let Some(map) = map else {

@@ -605,19 +605,21 @@ fn a_map_of_options_keeps_its_nulls_under_the_serializer_of_the_plain_value() {
     backend.set_current_key(&key, backend.key_group(&key));
     map.put(1, None);
     map.put(2, Some("two".to_owned()));
-    let mut bytes = Vec::new();
-    let written = backend.freeze().write(&mut bytes).unwrap();
-    let files = [(bytes, written)];
-    let again = fresh();
-    restore_into(&again, &files).unwrap();
-    let map = again.map_state::<i64, Option<String>>("map").unwrap();
-    again.set_current_key(&key, again.key_group(&key));
-    assert_eq!(map.entries(), [(1, None), (2, Some("two".to_owned()))]);
-    let plain = fresh();
-    restore_into(&plain, &files).unwrap();
-    let error = plain.map_state::<i64, String>("map").unwrap_err();
-    assert!(
-        matches!(error.kind(), ErrorKind::Unsupported { .. }),
-        "{error}"
-    );
+    for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+        let mut bytes = Vec::new();
+        let written = backend.freeze().write_as(format, &mut bytes).unwrap();
+        let files = [(bytes, written)];
+        let again = fresh();
+        restore_format(&again, &files, format).unwrap();
+        let map = again.map_state::<i64, Option<String>>("map").unwrap();
+        again.set_current_key(&key, again.key_group(&key));
+        assert_eq!(map.entries(), [(1, None), (2, Some("two".to_owned()))]);
+        let plain = fresh();
+        restore_format(&plain, &files, format).unwrap();
+        let error = plain.map_state::<i64, String>("map").unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::Unsupported { .. }),
+            "{error}"
+        );
+    }
 }

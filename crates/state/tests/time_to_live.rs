@@ -467,3 +467,27 @@ fn an_iteration_over_all_keys_shows_user_values() {
     assert!(is_there);
     assert_eq!(found, [(1, 8)]);
 }
+
+#[test]
+fn a_state_may_be_looked_at_while_it_is_being_looked_at() {
+    let config = ten_seconds().update_type(TtlUpdateType::OnReadAndWrite);
+    let mut job = Job::new(config.cleanup_incrementally(5, false));
+    job.write(3);
+    job.pass(1);
+    let clock = Arc::clone(&job.clock);
+    let value = job.value.with(|value| {
+        clock.advance(SECOND);
+        (value.copied(), job.value.value())
+    });
+    assert_eq!(value, (Some(3), Some(3)));
+    job.list.for_each(|element| {
+        clock.advance(SECOND);
+        assert_eq!((element.as_str(), job.list.get().len()), ("3", 1));
+    });
+    job.map.for_each(|key, value| {
+        clock.advance(SECOND);
+        assert_eq!((job.map.get(key), job.map.len()), (Some(*value), 1));
+    });
+    job.pass(8);
+    assert_eq!(job.map.len(), 1, "reading has renewed it");
+}

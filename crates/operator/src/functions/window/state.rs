@@ -5,7 +5,10 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 use millpond_serializer::{FlinkKey, FlinkType, Namespace};
-use millpond_state::{KeyedBackend, ListState, MapState, ReducingState, ValueState};
+use millpond_state::{
+    AggregateFunction, AggregatingState, KeyedBackend, ListState, MapState, ReducingState,
+    ValueState,
+};
 
 use super::Window;
 use crate::error::{FunctionError, Result};
@@ -60,6 +63,20 @@ impl<T: FlinkType, W: Window> PerWindow<ListState<T, W>, W> {
     }
 }
 
+impl<F: AggregateFunction, W: Window> PerWindow<AggregatingState<F, W>, W> {
+    /// Merges what the windows in `merged` have into the current window.
+    pub fn merge(&mut self, merged: &[W]) {
+        let into = self.window.get();
+        for window in merged.iter().filter(|window| **window != into) {
+            let from = self.of(*window);
+            if let Some(accumulator) = from.accumulator() {
+                from.clear();
+                self.of(into).merge(accumulator);
+            }
+        }
+    }
+}
+
 /// A state handle whose namespace can be chosen.
 pub trait OfNamespace<N> {
     /// Has all other methods work in `namespace`.
@@ -85,6 +102,12 @@ impl<T: FlinkType, N: Namespace> OfNamespace<N> for ListState<T, N> {
 }
 
 impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> OfNamespace<N> for MapState<UK, UV, N> {
+    fn choose(&mut self, namespace: N) {
+        self.set_namespace(namespace);
+    }
+}
+
+impl<F: AggregateFunction, N: Namespace> OfNamespace<N> for AggregatingState<F, N> {
     fn choose(&mut self, namespace: N) {
         self.set_namespace(namespace);
     }
@@ -149,6 +172,20 @@ impl<'a, K: FlinkKey, W: Window> WindowStates<'a, K, W> {
         reduce: impl Fn(&V, &V) -> V + 'static,
     ) -> Result<PerWindow<ReducingState<V, W>, W>> {
         let state = self.keyed.reducing_state_in(name, W::default(), reduce)?;
+        Ok(self.per_window(state))
+    }
+
+    /// An accumulator per key and window, to which values are added.
+    ///
+    /// # Errors
+    ///
+    /// As [`WindowStates::value_state`].
+    pub fn aggregating_state<F: AggregateFunction>(
+        &self,
+        name: &str,
+        function: F,
+    ) -> Result<PerWindow<AggregatingState<F, W>, W>> {
+        let state = self.keyed.aggregating_in(name, W::default(), function)?;
         Ok(self.per_window(state))
     }
 }
