@@ -18,6 +18,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
+use millpond::JobClient;
 use millpond::operator::Data;
 use millpond::prelude::*;
 use millpond::types::Clock;
@@ -340,6 +341,24 @@ fn build(env: &Environment, output: &str, range: Range) {
         .uid("lines");
 }
 
+/// Waits until at most `left` numbers are left; false if the job has ended before.
+fn comes_to(job: &JobClient, left: u64) -> bool {
+    loop {
+        let details = job.details();
+        let sources = details.vertices.iter();
+        let pending: Vec<u64> = sources
+            .filter_map(|source| source.pending_records)
+            .collect();
+        if pending.len() == 3 && pending.iter().sum::<u64>() <= left {
+            return true;
+        }
+        if details.overview.status.is_globally_terminal() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let env = Environment::from_args()?;
     let (mut records, mut rate, mut until, mut stop_at) = (12_000, f64::INFINITY, None, None);
@@ -366,24 +385,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     build(&env, &output.ok_or("--output is missing")?, range);
     let job = env.execute_async("moving")?;
-    if let Some(stop_at) = stop_at {
-        // Of both sources of numbers, and of the rules.
-        let left = ((records - stop_at) * 2 + (records - stop_at) / PERIOD) as u64;
-        loop {
-            let details = job.details();
-            let pending = details
-                .vertices
-                .iter()
-                .filter_map(|vertex| vertex.pending_records);
-            let pending: Vec<u64> = pending.collect();
-            if pending.len() == 3 && pending.iter().sum::<u64>() <= left {
-                break;
-            }
-            if details.overview.status.is_globally_terminal() {
-                break;
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    // Of both sources of numbers, and of the rules.
+    let left = |stop_at| (records - stop_at) * 2 + (records - stop_at) / PERIOD;
+    if let Some(stop_at) = stop_at
+        && comes_to(&job, left(stop_at) as u64)
+    {
         let path = job.stop_with_savepoint(stop_at == records, savepoints.as_deref())?;
         eprintln!("Savepoint completed. Path: {path}");
     }

@@ -7,7 +7,7 @@
 #   3 Flink, hashmap      4 Millpond in two worker processes, one of which is killed
 #   5 Flink, rocksdb      6 Millpond, to the end
 # Besides, each engine is given a savepoint of the other while windows are open and timers are set, reads nothing, and
-# writes it again: no entry may have changed. The comparisons must see what is missing, doubled or another state.
+# writes it again: no entry may have changed. One state is of Kryo, which only Flink can read. The comparisons must see what is missing, doubled or another state.
 set -uo pipefail
 . "$(dirname "$0")/flink.sh"
 [ $# -gt 0 ] || set -- 2.3.0 1.20.5
@@ -41,6 +41,11 @@ millpond() {
   wait "$pid" && settle "$name" && return
   tail -5 "$name.log" >&2
   return 1
+}
+
+# refused NAME SAVEPOINT WORD: the program does not start from it, and says the word.
+refused() {
+  ! millpond "$1" "$2" --until 0 --stop-at 0 2> /dev/null && grep -qi "$3" "$1.log"
 }
 
 # settle NAME: moves the savepoint that was written, so that nothing in it may know where it was made.
@@ -135,15 +140,18 @@ for version in "$@"; do
 moving-run - $RECORDS $RECORDS drain 1e9 2 hashmap $d/through $d/through.lines
 moving-run - 3000 2000 stop $RATE 2 hashmap $d/1 $d/1.lines
 moving-state $through 2 hashmap $d/expected.state
-moving-state $d/through 2 hashmap $d/through.state
+moving-state $d/through 2 rocksdb $d/through.state
 moving-state $d/1 2 hashmap $d/1.state
+moving-run - 300 200 native $RATE 2 hashmap $d/native $d/native.lines
 T
   flink "$version" "$d/tasks-1"
   lines "$through" > "$d/expected.lines"
   check "Flink $version and Millpond write the same $(wc -l < "$d/expected.lines") lines" lines_same "$d/expected.lines" "$d/through"
-  check "... and have the same $(wc -l < "$d/expected.state") entries of state" same "$d/expected.state" "$d/through.state"
+  grep -v '^counts token ' "$d/through.state" > "$d/without-tokens.state"
+  check "... and have the same $(wc -l < "$d/expected.state") entries of state" same "$d/expected.state" "$d/without-tokens.state"
 
   check "Millpond writes Flink's savepoint again, at parallelism 4" millpond "$d/1-again" "$d/1" --until 0 --stop-at 0 -D parallelism.default=4
+  check "Millpond refuses a native savepoint with Kryo, and names it" refused "$d/native-again" "$d/native" Kryo
   check "Millpond goes on, and is killed" killed "$d/2" "$d/1" --rate $RATE --until 3200 -D parallelism.default=3
   check "... and goes on from its checkpoint, at another parallelism" millpond "$d/2" "$(newest "$d/2")" --rate $RATE --until 5000 --stop-at 4000 -D parallelism.default=1
 
@@ -170,15 +178,15 @@ moving-state $d/end 2 hashmap $d/end.state
 T
   flink "$version" "$d/tasks-4"
   check "the lines of the job that moved twice around are those of one that ran through" lines_same "$d/expected.lines" "$d"/[1-6]
-  check "... and so is its state" same "$d/expected.state" "$d/6.state"
+  check "... and so is its state" same "$d/through.state" "$d/6.state"
   check "the lines of the job that ended in Flink are those of one that ran through" lines_same "$d/expected.lines" "$d"/[12] "$d/end"
-  check "... and so is its state" same "$d/expected.state" "$d/end.state"
+  check "... and so is its state" same "$d/through.state" "$d/end.state"
 
   for stage in 1 2 3 4 5 6; do
     check "... as it must, the comparison misses the lines of stage $stage" lines_other "$d/expected.lines" $(ls -d "$d"/[1-6] | grep -v "/$stage$")
     check "... and sees them twice" lines_other "$d/expected.lines" "$d"/[1-6] "$d/$stage"
   done
   check "... and sees that stage 3 was repeated by the job that ended in Flink" lines_other "$d/expected.lines" "$d"/[123] "$d/end"
-  check "... and that the state in between is another" other "$d/expected.state" "$d/2.state"
+  check "... and that the state in between is another" other "$d/through.state" "$d/2.state"
 done
 finish

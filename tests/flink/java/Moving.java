@@ -7,6 +7,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.UUID;
 import java.util.concurrent.ConcurrentHashMap;
 import org.apache.flink.api.common.eventtime.SerializableTimestampAssigner;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
@@ -47,6 +48,8 @@ final class Moving {
     static final TypeInformation<Tuple2<Long, Long>> PAIR = Types.TUPLE(Types.LONG, Types.LONG);
     static final ListStateDescriptor<Long> OFFSETS = new ListStateDescriptor<>("offsets", Types.LONG);
     static final ValueStateDescriptor<Long> COUNT = new ValueStateDescriptor<>("count", Types.LONG);
+    /** What only Flink can read: Kryo. Millpond does not register it and carries it along. */
+    static final ValueStateDescriptor<UUID> TOKEN = new ValueStateDescriptor<>("token", Types.GENERIC(UUID.class));
     static final ValueStateDescriptor<Long> TOTAL = new ValueStateDescriptor<>("total", Types.LONG);
     static final MapStateDescriptor<Long, Long> OPEN = new MapStateDescriptor<>("open", Types.LONG, Types.LONG);
     static final MapStateDescriptor<Long, Long> RULES = new MapStateDescriptor<>("rules", Types.LONG, Types.LONG);
@@ -140,10 +143,12 @@ final class Moving {
 
     static final class Counts extends KeyedProcessFunction<String, Tuple2<String, Long>, String> implements CheckpointedFunction {
         private transient ValueState<Long> count;
+        private transient ValueState<UUID> token;
 
         @Override
         public void initializeState(FunctionInitializationContext context) throws Exception {
             count = context.getKeyedStateStore().getState(COUNT);
+            token = context.getKeyedStateStore().getState(TOKEN);
         }
 
         @Override
@@ -153,6 +158,7 @@ final class Moving {
         public void processElement(Tuple2<String, Long> number, Context context, Collector<String> out) throws Exception {
             long now = (count.value() == null ? 0 : count.value()) + 1;
             count.update(now);
+            if (now == 1) token.update(new UUID(number.f0.hashCode(), 1));
             context.timerService().registerProcessingTimeTimer(FAR_MS);
             if (now % 10 == 0) out.collect("count " + number.f0 + " " + now);
         }

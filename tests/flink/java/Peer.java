@@ -29,7 +29,7 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
  * write-windows RECORDS KEYS PARALLELISM BACKEND DIRECTORY   (windows and broadcast state alone; moved there)
  * check-counts SAVEPOINT long|string RECORDS KEYS PARALLELISM BACKEND
  * check-sidecar SAVEPOINT FILE PARALLELISM BACKEND   (all that the JSON file of a golden snapshot tells)
- * moving-run SAVEPOINT|- UNTIL STOP-AT stop|drain RATE PARALLELISM BACKEND DIRECTORY LINES   (moved there; LINES.SUBTASK)
+ * moving-run SAVEPOINT|- UNTIL STOP-AT stop|drain|native RATE PARALLELISM BACKEND DIRECTORY LINES   (moved there; LINES.SUBTASK)
  * moving-state SAVEPOINT PARALLELISM BACKEND FILE   (all state, a sorted line per entry)
  * </pre>
  * COMPRESSED is canonical with compressed key groups. A task behind "not" must fail.
