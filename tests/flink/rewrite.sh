@@ -2,9 +2,9 @@
 # Snapshots that `millpond state` wrote, restored by real Flink, all content compared with what was in the old ones.
 #   rewrite.sh [VERSION...]   (2.3.0 1.20.5 1.15.4)
 # The old ones are the golden snapshots (crates/snapshot/tests/golden), which these releases wrote; the JSON file beside each
-# tells what is in it. Each is converted: as it is, into the canonical and the native heap format, to parallelism 3, for each of
-# the releases; rehashed to 4096 key groups; and edited, with the JSON edited alike by this script. Each is then restored at
-# parallelism 2 and 3, canonical ones by both state backends. Ends with a table: from, to, how many were restored and equal.
+# tells what is in it. Each is converted as it is, into the other format, and to parallelism 3; some for the other releases;
+# each is rehashed to 4096 key groups; and some are edited, with the JSON edited alike by this script. All are restored, canonical
+# ones by both state backends, and compared. Ends with a table: who restored what, and how many of them with equal content.
 set -uo pipefail
 . "$(dirname "$0")/flink.sh"
 [ $# -gt 0 ] || set -- 2.3.0 1.20.5 1.15.4
@@ -12,7 +12,7 @@ flink_need "$@"
 [ -x "$BIN/millpond" ] || (cd "$ROOT" && cargo build --release --bin millpond) || exit 1
 GOLDEN=$ROOT/crates/snapshot/tests/golden
 NEW=$FLINK_WORK/rewritten
-mkdir -p "$NEW"
+mkdir -p "$NEW/tasks"
 
 # case_of NAME: "kinds" of "kinds-hashmap-native".
 case_of() { echo "${1%-*-*}"; }
@@ -28,12 +28,13 @@ made() {
   return 1
 }
 
-# task VERSION SET DIRECTORY SIDECAR FORMAT: what Flink VERSION is to check.
+# task VERSION SET DIRECTORY SIDECAR FORMAT PARALLELISM...: what Flink VERSION is to check.
 task() {
-  local backends=hashmap backend p
+  local version=$1 set=$2 directory=$3 sidecar=$4 backends=hashmap backend p
   [ "$5" = canonical ] && backends="hashmap rocksdb"
-  for backend in $backends; do for p in 2 3; do
-    echo "check-sidecar $3 $4 $p $backend" >> "$NEW/tasks-$1-$2"
+  shift 5
+  for backend in $backends; do for p in "$@"; do
+    echo "check-sidecar $directory $sidecar $p $backend" >> "$NEW/tasks/$version-$set"
   done; done
 }
 
@@ -110,25 +111,29 @@ for from in "$@"; do
     old=${sidecar%.json} name=$(basename "${sidecar%.json}") format=${sidecar##*-}
     format=${format%.json}
     to=$NEW/$from-$name
-    made "$to-kept" convert "$old" "$to-kept" && task "$from" kept "$to-kept" "$sidecar" "$format"
-    made "$to-3" convert "$old" "$to-3" --parallelism 3 --for-flink "$from" && task "$from" parallelism-3 "$to-3" "$sidecar" "$format"
+    made "$to-kept" convert "$old" "$to-kept" && task "$from" kept "$to-kept" "$sidecar" "$format" 2 3
+    case $format in canonical) other=native-heap ;; *) other=canonical ;; esac
+    made "$to-other" convert "$old" "$to-other" --format $other --for-flink "$from" &&
+      task "$from" "as-$other" "$to-other" "$sidecar" $other 3
+    made "$to-3" convert "$old" "$to-3" --parallelism 3 --for-flink "$from" &&
+      task "$from" parallelism-3 "$to-3" "$sidecar" "$format" 2
+    case $name in maxpar*) ;; *)
+      made "$to-4096" rehash "$old" "$to-4096" --max-parallelism 4096 && task "$from" rehashed "$to-4096" "$sidecar" "$format" 3 ;;
+    esac
+    case $(case_of "$name") in count-stringkey | count-tuplekey | kinds | timers | opstate | window | ttl) ;; *) continue ;; esac
     for version in "$@"; do
-      made "$to-c-$version" convert "$old" "$to-c-$version" --format canonical --for-flink "$version" &&
-        task "$version" "canonical-of-$from" "$to-c-$version" "$sidecar" canonical
-      made "$to-n-$version" convert "$old" "$to-n-$version" --format native-heap --for-flink "$version" &&
-        task "$version" "native-heap-of-$from" "$to-n-$version" "$sidecar" native
+      [ "$version" != "$from" ] || continue
+      made "$to-$version" convert "$old" "$to-$version" --format canonical --for-flink "$version" &&
+        task "$version" "canonical-of-$from" "$to-$version" "$sidecar" canonical 2
+      made "$to-$version-n" convert "$old" "$to-$version-n" --format native-heap --for-flink "$version" &&
+        task "$version" "native-heap-of-$from" "$to-$version-n" "$sidecar" native-heap 3
     done
-    case $name in
-      maxpar*) ;;
-      *) made "$to-4096" rehash "$old" "$to-4096" --max-parallelism 4096 && task "$from" rehashed "$to-4096" "$sidecar" "$format" ;;
-    esac
-    case $(case_of "$name") in
-      count-stringkey | kinds | timers | opstate | window | ttl)
-        mapfile -t edits < <(edited "$sidecar" "$to-edited.json")
-        made "$to-edited" edit "$old" "$to-edited" "${edits[@]}" --log "$to-edited.log.json" &&
-          task "$from" edited "$to-edited" "$to-edited.json" "$format"
-        ;;
-    esac
+    [ "$(case_of "$name")" != count-tuplekey ] || continue
+    mapfile -t edits < <(edited "$sidecar" "$to-edited.json")
+    made "$to-edited" edit "$old" "$to-edited" "${edits[@]}" --log "$to-edited.log.json" &&
+      task "$from" edited "$to-edited" "$to-edited.json" "$format" 2 3
+    # A checker that sees no difference would be seen here.
+    echo "not check-sidecar $to-edited $sidecar 2 hashmap" >> "$NEW/tasks/$from-edited"
   done
 done
 
@@ -136,12 +141,12 @@ table=""
 for version in "$@"; do
   flink_compile "$version" "$HERE/java" "$FLINK_WORK/classes-$version" || exit 1
   mkdir -p "$FLINK_WORK/tmp"
-  for tasks in "$NEW/tasks-$version-"*; do
-    what=${tasks#"$NEW/tasks-$version-"}
+  for tasks in "$NEW/tasks/$version-"*; do
+    what=${tasks#"$NEW/tasks/$version-"} out=$NEW/$version-${tasks##*/}
     flink_java "$version" -Xmx900m -XX:TieredStopAtLevel=1 -cp "$FLINK_WORK/classes-$version:$(flink_classpath "$version")" \
-      Peer "$tasks" "$FLINK_WORK/tmp" > "$tasks.out" 2> "$tasks.err"
-    grep '^FAIL' "$tasks.out" | sed "s|$FLINK_WORK/||g"
-    equal=$(grep -c '^ok' "$tasks.out") all=$(wc -l < "$tasks")
+      Peer "$tasks" "$FLINK_WORK/tmp" > "$out.out" 2> "$out.err"
+    grep '^FAIL' "$out.out" | sed "s|$FLINK_WORK/||g"
+    equal=$(grep -c '^ok' "$out.out") all=$(wc -l < "$tasks")
     table+=$(printf '%-8s %-28s %4d of %4d restored and equal' "$version" "$what" "$equal" "$all")$'\n'
     [ "$equal" = "$all" ] || failures=$((failures + 1))
   done
