@@ -23,9 +23,9 @@
 //! | `operator_input` | lists and broadcast maps on their way |
 //! | `parallel` | the same work on all cores |
 //!
-//! Keyed state streams: what is in memory does not grow with the snapshot, but for one value, and
-//! one key group where the native format of the heap backend is read or written. A new snapshot
-//! is never made in the place of an old one.
+//! Keyed state streams: what is in memory does not grow with the snapshot, but for the largest
+//! value, and for one key group where the native format of the heap backend is written. A new
+//! snapshot is never made in the place of an old one.
 //!
 //! # Examples
 //!

@@ -76,6 +76,7 @@ pub(super) enum Node {
     },
     Ttl(Box<Node>),
     Timer(Box<(Node, Node)>),
+    StreamRecord(Box<Node>),
     Enum(Arc<EnumShape>),
     Pojo(Box<PojoNode>),
     Avro(Arc<AvroSchema>),
@@ -131,6 +132,16 @@ impl ValueCodec {
     #[inline]
     pub fn decode(&self, input: &mut ByteReader<'_>) -> Result<Value, Error> {
         self.node.decode(input)
+    }
+
+    /// Passes over one value, as [`decode`](Self::decode) reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    #[inline]
+    pub fn skip(&self, input: &mut ByteReader<'_>) -> Result<(), Error> {
+        self.node.skip(input)
     }
 
     /// Reads all of `bytes` as one value.
@@ -224,6 +235,7 @@ impl Node {
                         Node::Ttl(boxed(value))
                     }
                     (Composite::Timer, [key, namespace]) => Node::Timer(pair(key, namespace)),
+                    (Composite::StreamElement, [value]) => Node::StreamRecord(boxed(value)),
                     _ => opaque(),
                 }
             }
@@ -321,7 +333,8 @@ impl Node {
             | Node::Set(part)
             | Node::GenericArray(part)
             | Node::Nullable { value: part, .. }
-            | Node::Ttl(part) => vec![part],
+            | Node::Ttl(part)
+            | Node::StreamRecord(part) => vec![part],
             Node::Map(pair) | Node::Either(pair) | Node::Timer(pair) => vec![&pair.0, &pair.1],
             Node::Tuple(parts) | Node::Row { fields: parts, .. } => parts.iter().collect(),
             Node::Pojo(pojo) => {
@@ -349,6 +362,7 @@ impl Node {
             | Node::Row { .. }
             | Node::Ttl(_)
             | Node::Timer(_)
+            | Node::StreamRecord(_)
             | Node::TimeWindow
             | Node::GlobalWindow
             | Node::Nothing(_)
@@ -465,6 +479,21 @@ impl Node {
                 key: Box::new(pair.0.decode(input)?),
                 namespace: Box::new(pair.1.decode(input)?),
             },
+            Node::StreamRecord(value) => {
+                let at = input.offset();
+                let timestamp = match input.u8()? {
+                    0 => Some(input.i64()?),
+                    1 => None,
+                    other => {
+                        let expected = "a record with or without timestamp, 0 or 1";
+                        return Err(Error::corrupt(at, expected, other.to_string()));
+                    }
+                };
+                Value::StreamRecord {
+                    timestamp,
+                    value: Box::new(value.decode(input)?),
+                }
+            }
             Node::Enum(declared) => {
                 let at = input.offset();
                 let index = input.i32()?;
@@ -488,6 +517,30 @@ impl Node {
                 )));
             }
         })
+    }
+
+    /// As [`decode`](Self::decode), without making the value where that costs something.
+    fn skip(&self, input: &mut ByteReader<'_>) -> Result<(), Error> {
+        match self {
+            Node::Long | Node::Double => input.take(8).map(drop),
+            Node::Int | Node::Float => input.take(4).map(drop),
+            Node::TimeWindow => input.take(16).map(drop),
+            Node::Text => input.skip_string_value(),
+            Node::Bytes => input.bytes().map(drop),
+            Node::FlinkValue(_, value) => value.skip(input),
+            Node::List(item) => (0..input.count(1)?).try_for_each(|_| item.skip(input)),
+            Node::Tuple(fields) => fields.iter().try_for_each(|field| field.skip(input)),
+            Node::Ttl(value) => {
+                input.take(8)?;
+                value.skip(input)
+            }
+            Node::Timer(pair) => {
+                input.take(8)?;
+                pair.0.skip(input)?;
+                pair.1.skip(input)
+            }
+            _ => self.decode(input).map(drop),
+        }
     }
 
     fn decode_unless(&self, is_null: bool, input: &mut ByteReader<'_>) -> Result<Value, Error> {
@@ -648,6 +701,16 @@ impl Node {
                 out.put_i64(*timestamp ^ i64::MIN);
                 pair.0.encode(key, out)?;
                 pair.1.encode(namespace, out)?;
+            }
+            (Node::StreamRecord(node), Value::StreamRecord { timestamp, value }) => {
+                match timestamp {
+                    Some(timestamp) => {
+                        out.put_u8(0);
+                        out.put_i64(*timestamp);
+                    }
+                    None => out.put_u8(1),
+                }
+                node.encode(value, out)?;
             }
             (Node::Enum(declared), Value::Enum { .. }) => {
                 let name = value.constant();

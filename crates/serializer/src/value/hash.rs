@@ -103,6 +103,7 @@ impl Value {
             | Value::Union { .. }
             | Value::Ttl { .. }
             | Value::Timer { .. }
+            | Value::StreamRecord { .. }
             | Value::TimeWindow { .. }
             | Value::GlobalWindow
             | Value::Opaque { .. } => return None,

@@ -18,6 +18,7 @@
 //! | union of Avro | the value of the branch |
 //! | time-to-live | the user's value; [`WithTtl`]: `{"value": ..., "last_access": ...}` |
 //! | timer | `[key, timestamp]` or `[key, namespace, timestamp]` |
+//! | record with its timestamp | `{"value": ..., "timestamp": ...}` |
 //! | time window, global window | `[start, end]`, `"global"` |
 //! | opaque | `{"opaque": "Kryo com.acme.Cart", "hex": ...}` |
 
@@ -206,6 +207,12 @@ impl Serialize for Shown<'_> {
                 }
                 row.serialize_element(timestamp)?;
                 row.end()
+            }
+            Value::StreamRecord { timestamp, value } => {
+                let mut map = serializer.serialize_map(Some(2))?;
+                map.serialize_entry("value", &self.of(value))?;
+                map.serialize_entry("timestamp", timestamp)?;
+                map.end()
             }
             Value::TimeWindow { start, end } => serializer.collect_seq([start, end]),
             Value::GlobalWindow => serializer.serialize_str("global"),
@@ -582,6 +589,19 @@ impl Node {
                     timestamp: timestamp.as_i64().ok_or_else(wrong)?,
                     key: Box::new(pair.0.parse_json(key, used)?),
                     namespace: Box::new(pair.1.parse_json(namespace, used)?),
+                }
+            }
+            Node::StreamRecord(node) => {
+                let record = object()?;
+                let timestamp = record.get("timestamp").unwrap_or(&Json::Null);
+                let timestamp = match timestamp.is_null() {
+                    true => None,
+                    false => Some(timestamp.as_i64().ok_or_else(wrong)?),
+                };
+                let value = record.get("value").ok_or_else(wrong)?;
+                Value::StreamRecord {
+                    timestamp,
+                    value: Box::new(node.parse_json(value, used)?),
                 }
             }
             Node::Enum(declared) => constant(declared, json).ok_or_else(|| {

@@ -144,6 +144,13 @@ pub enum Value {
         /// Its namespace.
         namespace: Box<Value>,
     },
+    /// A record with the time that it had in its stream.
+    StreamRecord {
+        /// When it was, in milliseconds; `None` for a record without a timestamp.
+        timestamp: Option<i64>,
+        /// The record.
+        value: Box<Value>,
+    },
     /// A time window: from `start` up to `end`, not included, in milliseconds.
     TimeWindow {
         /// The first millisecond.
@@ -325,6 +332,13 @@ impl Value {
                     value: other_value,
                 },
             ) => last_access == other_access && value.is_same(other_value),
+            (
+                Value::StreamRecord { timestamp, value },
+                Value::StreamRecord {
+                    timestamp: other_timestamp,
+                    value: other_value,
+                },
+            ) => timestamp == other_timestamp && value.is_same(other_value),
             (one, other) => one == other,
         }
     }

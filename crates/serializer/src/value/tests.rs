@@ -390,6 +390,11 @@ fn rows_nullables_windows_timers_and_time_to_live_round_trip() {
     is(&global, &[0], json!("global"));
     let timer = SerializerSnapshot::timer(base("Byte"), SerializerSnapshot::void_namespace());
     is(&timer, &[0x80, 0, 0, 0, 0, 0, 0, 5, 1, 0], json!([1, 5]));
+    let record = SerializerSnapshot::stream_record(base("Byte"));
+    let bytes = [0, 0, 0, 0, 0, 0, 0, 0, 9, 7];
+    is(&record, &bytes, json!({"value": 7, "timestamp": 9}));
+    is(&record, &[1, 7], json!({"value": 7, "timestamp": null}));
+    assert!(ValueCodec::new(&record).decode_all(&[2, 7]).is_err());
     let timer = SerializerSnapshot::timer(base("Byte"), window);
     let bytes = concat(&[&[0x80, 0, 0, 0, 0, 0, 0, 8, 1], &bounds]);
     is(&timer, &bytes, json!([1, [0, 9], 8]));
@@ -780,11 +785,15 @@ fn whatever_decodes_is_written_again_byte_by_byte() {
                 bytes.put_u8(byte);
             }
             let mut input = ByteReader::new(&bytes);
+            let mut skipped = ByteReader::new(&bytes);
+            let skip = codec.skip(&mut skipped);
             let Ok(value) = codec.decode(&mut input) else {
+                assert!(skip.is_err(), "{}", snapshot.describe());
                 continue;
             };
             decoded += 1;
             let used = input.position();
+            assert_eq!((skip, skipped.position()), (Ok(()), used));
             let mut again = Vec::new();
             codec.encode(&value, &mut again).expect("a value of it");
             assert_eq!(again, bytes[..used], "{}", snapshot.describe());

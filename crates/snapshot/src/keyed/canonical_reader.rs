@@ -2,16 +2,15 @@
 //! [`CanonicalWriter`](crate::CanonicalWriter).
 //!
 //! Only the key groups that are asked for are read, through a window of about a mebibyte: a key
-//! group may be larger than the memory. A compressed group is read whole.
+//! group may be larger than the memory, compressed or not.
 
 use millpond_types::{KeyGroup, KeyGroupRange};
 
-use crate::compression::decompress;
+use crate::keyed::window::Window;
 use crate::keyed::{Entry, extents, key_group_prefix_bytes};
 use crate::{Error, KeyGroupOffsets, KeyedHeader, StateSource};
 
 const END_OF_GROUP: u16 = 0xffff;
-const WINDOW_BYTES: u64 = 1 << 20;
 
 /// Reads the entries of some key groups.
 pub struct CanonicalReader {
@@ -23,104 +22,6 @@ pub struct CanonicalReader {
     /// The group being read and the state in it.
     current: Option<(KeyGroup, u16)>,
     window: Window,
-}
-
-/// A part of the stream in memory.
-#[derive(Default)]
-struct Window {
-    bytes: Vec<u8>,
-    /// The next byte to be read.
-    at: usize,
-    /// Where the current group ends in `bytes`, or the end of `bytes` if that is before.
-    end: usize,
-    /// Where `bytes` begins in the stream.
-    start: u64,
-    /// Where the current group ends in the stream.
-    limit: u64,
-    /// Up to where it is worth reading ahead.
-    ahead: u64,
-}
-
-impl Window {
-    fn offset(&self) -> u64 {
-        self.start + self.at as u64
-    }
-
-    /// Turns to the group from `start` to `limit`; what is in memory of it stays.
-    fn turn_to(&mut self, start: u64, limit: u64) {
-        if self.offset() != start {
-            self.bytes.clear();
-            (self.at, self.start) = (0, start);
-        }
-        self.limit = limit;
-        self.find_end();
-    }
-
-    /// Turns to a group whose bytes are all at hand, and lie at `start` in another form.
-    fn turn_to_bytes(&mut self, start: u64, bytes: Vec<u8>) {
-        (self.at, self.start, self.limit) = (0, start, start + bytes.len() as u64);
-        self.bytes = bytes;
-        self.find_end();
-    }
-
-    fn find_end(&mut self) {
-        self.end = (self.limit - self.start).min(self.bytes.len() as u64) as usize;
-    }
-
-    /// Makes sure that the next `length` bytes of the group are in memory.
-    #[inline]
-    fn need(&mut self, length: usize, source: &StateSource) -> Result<(), Error> {
-        if self.end - self.at >= length {
-            return Ok(());
-        }
-        self.refill(length, source)
-    }
-
-    #[cold]
-    fn refill(&mut self, length: usize, source: &StateSource) -> Result<(), Error> {
-        let offset = self.offset();
-        let left = self.limit - offset;
-        if left < length as u64 {
-            let found = format!("the end of the key group after {left} bytes");
-            return Err(Error::corrupt(offset, format!("{length} bytes"), found));
-        }
-        self.bytes.drain(..self.at);
-        (self.start, self.at) = (offset, 0);
-        let have = self.bytes.len();
-        // `limit` and `ahead` lie in the stream, so that its length bounds the memory.
-        let ahead = self.ahead.saturating_sub(offset).min(WINDOW_BYTES);
-        let want = ahead.max(length as u64) as usize;
-        self.bytes.resize(want.max(have), 0);
-        source.read_at(self.start + have as u64, &mut self.bytes[have..])?;
-        self.find_end();
-        Ok(())
-    }
-
-    /// Reads a length, and makes sure that as many bytes are in memory.
-    #[inline]
-    fn length(&mut self, source: &StateSource) -> Result<usize, Error> {
-        self.need(4, source)?;
-        let bytes = self.bytes[self.at..].first_chunk().expect("needed before");
-        let length = i32::from_be_bytes(*bytes);
-        let Ok(bytes) = usize::try_from(length) else {
-            return Err(Error::corrupt(
-                self.offset(),
-                "a length",
-                length.to_string(),
-            ));
-        };
-        self.at += 4;
-        self.need(bytes, source)?;
-        Ok(bytes)
-    }
-
-    #[inline]
-    fn u16(&mut self, source: &StateSource) -> Result<u16, Error> {
-        self.need(2, source)?;
-        let bytes = self.bytes[self.at..].first_chunk().expect("needed before");
-        self.at += 2;
-        Ok(u16::from_be_bytes(*bytes))
-    }
 }
 
 impl CanonicalReader {
@@ -139,17 +40,13 @@ impl CanonicalReader {
         let mut todo = extents(groups, wanted, &source, header_bytes)?;
         todo.reverse();
         let ahead = todo.iter().map(|(_, _, end)| *end).max().unwrap_or(0);
-        let window = Window {
-            ahead,
-            ..Window::default()
-        };
         Ok(CanonicalReader {
             source,
             header,
             prefix_bytes: key_group_prefix_bytes(max_parallelism),
             todo,
             current: None,
-            window,
+            window: Window::new(ahead),
         })
     }
 
@@ -253,9 +150,9 @@ impl CanonicalReader {
     fn end_state(&mut self, group: KeyGroup) -> Result<(), Error> {
         let at = self.window.offset();
         self.current = match self.window.u16(&self.source)? {
-            END_OF_GROUP if self.window.offset() == self.window.limit => None,
+            END_OF_GROUP if self.window.is_at_end()? => None,
             END_OF_GROUP => {
-                let expected = format!("the end of key group {} at {}", group.0, self.window.limit);
+                let expected = format!("the end of key group {} further on", group.0);
                 return Err(Error::corrupt(at, expected, "it here already"));
             }
             state => Some((group, self.known_state(state, at)?)),
@@ -281,8 +178,7 @@ impl CanonicalReader {
         };
         let window = &mut self.window;
         if self.header.compressed {
-            let framed = self.source.read_range(start, end)?;
-            window.turn_to_bytes(start, decompress(&framed, start)?);
+            window.turn_to_framed(&self.source, start, end);
         } else {
             window.turn_to(start, end);
         }

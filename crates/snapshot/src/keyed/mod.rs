@@ -10,6 +10,7 @@ mod composite_key;
 mod header;
 mod native_heap;
 mod native_heap_writer;
+mod window;
 
 pub use canonical_reader::CanonicalReader;
 pub use canonical_writer::{CanonicalWriter, WrittenKeyed, WrittenState};

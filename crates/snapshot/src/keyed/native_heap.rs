@@ -13,29 +13,32 @@
 //! serializer that is not known ends the reading of a group. Lists lie as i32 n and elements,
 //! maps as i32 n and (key, bool is-null, value).
 //!
+//! Groups are read through a window, as those of the canonical format are: where an entry ends is
+//! known once it has been read, so that one that lies over the end of the window is read again.
+//!
 //! Source: Flink 2.3.0, class `HeapSnapshotStrategy`.
 
-use millpond_serializer::{ByteReader, SerializerSnapshot, skip_value};
+use millpond_serializer::{ByteReader, ValueCodec};
 use millpond_types::{KeyGroup, KeyGroupRange};
 
-use crate::compression::decompress;
+use crate::keyed::window::Window;
 use crate::keyed::{Entry, LIST_DELIMITER, extents, is_ambiguous, put_length};
 use crate::{
-    Error, KeyGroupOffsets, KeyedHeader, KeyedStateType, StateKind, StateMeta, StateSource,
+    Error, ErrorKind, KeyGroupOffsets, KeyedHeader, KeyedStateType, StateKind, StateMeta,
+    StateSource,
 };
 
 /// Reads the entries of some key groups.
 pub struct NativeHeapReader {
     source: StateSource,
     header: KeyedHeader,
+    /// By state.
+    layouts: Vec<Option<Layout>>,
     /// The groups still to be read, the next one last.
     todo: Vec<(KeyGroup, u64, u64)>,
-    /// The group being read.
-    group: KeyGroup,
-    /// Its bytes, from `start` in the stream on.
-    bytes: Vec<u8>,
-    start: u64,
-    at: usize,
+    /// The group being read; `None` in front of the first.
+    group: Option<KeyGroup>,
+    window: Window,
     /// How many states of the group are still to come.
     states_left: usize,
     /// The state being read, and its entries still to come.
@@ -88,16 +91,22 @@ impl NativeHeapReader {
         wanted: KeyGroupRange,
     ) -> Result<Self, Error> {
         let (header, header_bytes) = KeyedHeader::read_from(&source, groups)?;
+        // What cannot be read is told when there is an entry of it.
+        let layouts = header
+            .states
+            .iter()
+            .map(|meta| Layout::of(&header, meta).ok());
+        let layouts = layouts.collect();
         let mut todo = extents(groups, wanted, &source, header_bytes)?;
         todo.reverse();
+        let ahead = todo.iter().map(|(_, _, end)| *end).max().unwrap_or(0);
         Ok(NativeHeapReader {
             source,
             header,
+            layouts,
             todo,
-            group: KeyGroup(0),
-            bytes: Vec::new(),
-            start: 0,
-            at: 0,
+            group: None,
+            window: Window::new(ahead),
             states_left: 0,
             state: 0,
             entries_left: 0,
@@ -115,7 +124,7 @@ impl NativeHeapReader {
 
     /// Where the next entry lies in the stream: exactly, unless its key group is compressed.
     pub fn offset(&self) -> u64 {
-        self.start + self.at as u64
+        self.window.offset()
     }
 
     /// What the stream is called in errors.
@@ -133,7 +142,7 @@ impl NativeHeapReader {
         match self.advance() {
             Ok(false) => Ok(None),
             Ok(true) => Ok(Some(Entry {
-                key_group: self.group,
+                key_group: self.group.unwrap_or(KeyGroup(0)),
                 state: self.state,
                 key: &self.key,
                 value: &self.value,
@@ -152,8 +161,10 @@ impl NativeHeapReader {
             }
             if self.entries_left > 0 {
                 self.entries_left -= 1;
-                if self.read_with(read_entry)? {
-                    return Ok(true);
+                match self.read_with(read_entry)? {
+                    Read::Entry => return Ok(true),
+                    Read::Nothing => {}
+                    Read::Map => self.user_keys_left = self.window.count(2, &self.source)?,
                 }
             } else if self.states_left > 0 {
                 self.states_left -= 1;
@@ -164,138 +175,201 @@ impl NativeHeapReader {
         }
     }
 
+    /// Reads something of which it is not known how long it is: more comes into memory until it
+    /// can be read, or there is no more.
     fn read_with<T>(
         &mut self,
         read: fn(&mut Parts<'_>, &mut ByteReader<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut input = ByteReader::at_offset(&self.bytes[self.at..], self.start + self.at as u64);
-        let mut parts = Parts {
-            key_serializer: &self.header.key_serializer,
-            meta: &self.header.states[self.state],
-            key: &mut self.key,
-            key_bytes: &mut self.key_bytes,
-            value: &mut self.value,
-            user_keys_left: &mut self.user_keys_left,
-        };
-        let read = read(&mut parts, &mut input)?;
-        self.at += input.position();
-        Ok(read)
+        loop {
+            let mut input = ByteReader::at_offset(self.window.ready(), self.window.offset());
+            let layout = match &self.layouts[self.state] {
+                Some(layout) => layout,
+                // Says why there is none.
+                None => {
+                    let meta = &self.header.states[self.state];
+                    self.layouts[self.state].insert(Layout::of(&self.header, meta)?)
+                }
+            };
+            let mut parts = Parts {
+                layout,
+                key: &mut self.key,
+                key_bytes: &mut self.key_bytes,
+                value: &mut self.value,
+            };
+            let result = read(&mut parts, &mut input);
+            let position = input.position();
+            match result {
+                Ok(read) => {
+                    self.window.at += position;
+                    return Ok(read);
+                }
+                Err(error) => {
+                    let may_be_cut = matches!(error.kind(), ErrorKind::Corrupt { .. });
+                    if !may_be_cut || !self.window.grow(&self.source)? {
+                        return Err(error);
+                    }
+                }
+            }
+        }
     }
 
     fn next_state(&mut self) -> Result<(), Error> {
-        let mut input = ByteReader::at_offset(&self.bytes[self.at..], self.start + self.at as u64);
-        let at = input.offset();
-        let state = input.i16()?;
-        self.state = usize::try_from(state)
-            .ok()
-            .filter(|state| *state < self.header.states.len())
-            .ok_or_else(|| {
-                let expected = format!("one of {} states", self.header.states.len());
-                Error::corrupt(at, expected, format!("state {state}"))
-            })?;
-        self.entries_left = input.count(1)?;
-        self.at += input.position();
+        let at = self.window.offset();
+        let state = self.window.u16(&self.source)?;
+        self.state = usize::from(state);
+        if self.state >= self.header.states.len() {
+            let expected = format!("one of {} states", self.header.states.len());
+            return Err(Error::corrupt(at, expected, format!("state {state}")));
+        }
+        self.entries_left = self.window.count(1, &self.source)?;
         Ok(())
     }
 
     fn next_group(&mut self) -> Result<bool, Error> {
-        if self.at != self.bytes.len() {
-            let found = format!("{} more bytes", self.bytes.len() - self.at);
-            let expected = format!("the end of key group {}", self.group.0);
-            return Err(Error::corrupt(self.start + self.at as u64, expected, found));
+        if let Some(group) = self.group
+            && !self.window.is_at_end()?
+        {
+            let expected = format!("the end of key group {}", group.0);
+            return Err(Error::corrupt(self.window.offset(), expected, "more bytes"));
         }
         let Some((group, start, end)) = self.todo.pop() else {
             return Ok(false);
         };
-        let bytes = self.source.read_range(start, end)?;
-        let mut input = ByteReader::at_offset(&bytes, start);
-        input.expect_i32(i32::from(group.0), "key group")?;
-        self.bytes = match self.header.compressed {
-            true => decompress(input.rest(), start + 4)?,
-            false => input.rest().to_vec(),
-        };
-        (self.group, self.start, self.at) = (group, start + 4, 0);
+        // The number is never compressed.
+        self.window.turn_to(start, end);
+        if self.header.compressed {
+            let mut number = [0; 4];
+            self.source.read_at(start, &mut number)?;
+            ByteReader::at_offset(&number, start).expect_i32(i32::from(group.0), "key group")?;
+            self.window.turn_to_framed(&self.source, start + 4, end);
+        } else {
+            let number = self.window.i32(&self.source)?;
+            if number != i32::from(group.0) {
+                let expected = format!("key group {:#x}", group.0);
+                return Err(Error::corrupt(start, expected, format!("{number:#x}")));
+            }
+        }
+        self.group = Some(group);
         self.states_left = self.header.states.len();
         Ok(true)
     }
 }
 
+/// How the entries of a state lie, its serializers looked up once.
+struct Layout {
+    content: Content,
+    /// Whether keys and namespaces are followed by their lengths in canonical entries.
+    ambiguous: bool,
+    key: ValueCodec,
+    namespace: ValueCodec,
+}
+
+/// What follows namespace and key; of timers all there is.
+enum Content {
+    Timer(ValueCodec),
+    Value(ValueCodec),
+    List(ValueCodec),
+    Map(ValueCodec, ValueCodec),
+}
+
+impl Layout {
+    fn of(header: &KeyedHeader, meta: &StateMeta) -> Result<Self, Error> {
+        let value = meta.value_serializer()?;
+        let codec = ValueCodec::new;
+        let key = &header.key_serializer;
+        let (content, namespace) = match meta.kind {
+            StateKind::PriorityQueue => (Content::Timer(codec(value)), key),
+            StateKind::KeyValue | StateKind::KeyValueV2 => {
+                let content = match (meta.keyed_state_type(), value.nested()) {
+                    (Some(KeyedStateType::List), [element]) => Content::List(codec(element)),
+                    (Some(KeyedStateType::Map), [key, value]) => {
+                        Content::Map(codec(key), codec(value))
+                    }
+                    (Some(KeyedStateType::List | KeyedStateType::Map), _) => {
+                        let (name, found) = (&meta.name, value.describe());
+                        let what = format!("state \"{name}\" with values of {found}");
+                        return Err(Error::unsupported(what));
+                    }
+                    _ => Content::Value(codec(value)),
+                };
+                (content, meta.namespace_serializer()?)
+            }
+            StateKind::Operator | StateKind::Broadcast => {
+                let what = format!("operator state \"{}\" among keyed state", meta.name);
+                return Err(Error::unsupported(what));
+            }
+        };
+        Ok(Layout {
+            content,
+            ambiguous: is_ambiguous(key, namespace),
+            key: codec(key),
+            namespace: codec(namespace),
+        })
+    }
+}
+
 /// What reading an entry needs of the reader, apart from the bytes.
 struct Parts<'a> {
-    key_serializer: &'a SerializerSnapshot,
-    meta: &'a StateMeta,
+    layout: &'a Layout,
     key: &'a mut Vec<u8>,
     key_bytes: &'a mut usize,
     value: &'a mut Vec<u8>,
-    user_keys_left: &'a mut usize,
 }
 
-/// Reads an entry; returns whether there is a canonical one: not for empty lists and for maps.
-fn read_entry(parts: &mut Parts<'_>, input: &mut ByteReader<'_>) -> Result<bool, Error> {
-    let meta = parts.meta;
+/// What was read of an entry.
+enum Read {
+    /// A canonical entry.
+    Entry,
+    /// What has none: an empty list.
+    Nothing,
+    /// Key and namespace of a map; its user keys follow.
+    Map,
+}
+
+/// Reads an entry; of a map key and namespace alone.
+fn read_entry(parts: &mut Parts<'_>, input: &mut ByteReader<'_>) -> Result<Read, Error> {
+    let layout = parts.layout;
     parts.key.clear();
     parts.value.clear();
-    match meta.kind {
-        StateKind::PriorityQueue => {
-            parts
-                .key
-                .extend_from_slice(value_bytes(meta.value_serializer()?, input)?);
-            return Ok(true);
-        }
-        StateKind::KeyValue | StateKind::KeyValueV2 => {}
-        StateKind::Operator | StateKind::Broadcast => {
-            let what = format!("operator state \"{}\" among keyed state", meta.name);
-            return Err(Error::unsupported(what));
-        }
+    if let Content::Timer(element) = &layout.content {
+        parts.key.extend_from_slice(value_bytes(element, input)?);
+        return Ok(Read::Entry);
     }
-    let namespace_serializer = meta.namespace_serializer()?;
-    let ambiguous = is_ambiguous(parts.key_serializer, namespace_serializer);
-    let namespace = value_bytes(namespace_serializer, input)?;
-    let key = value_bytes(parts.key_serializer, input)?;
+    let namespace = value_bytes(&layout.namespace, input)?;
+    let key = value_bytes(&layout.key, input)?;
     for part in [key, namespace] {
         parts.key.extend_from_slice(part);
-        if ambiguous {
+        if layout.ambiguous {
             put_length(part.len(), parts.key);
         }
     }
     *parts.key_bytes = parts.key.len();
-    match (meta.keyed_state_type(), meta.value_serializer()?.nested()) {
-        (Some(KeyedStateType::List), [element]) => {
+    match &layout.content {
+        Content::List(element) => {
             for index in 0..input.count(1)? {
                 if index > 0 {
                     parts.value.push(LIST_DELIMITER);
                 }
                 parts.value.extend_from_slice(value_bytes(element, input)?);
             }
-            Ok(!parts.value.is_empty())
+            Ok(match parts.value.is_empty() {
+                true => Read::Nothing,
+                false => Read::Entry,
+            })
         }
-        (Some(KeyedStateType::Map), [_, _]) => {
-            *parts.user_keys_left = input.count(2)?;
-            Ok(false)
-        }
-        (Some(KeyedStateType::List | KeyedStateType::Map), _) => {
-            let found = meta.value_serializer()?.describe();
-            Err(Error::unsupported(format!(
-                "state \"{}\" with values of {found}",
-                meta.name
-            )))
-        }
-        _ => {
-            parts
-                .value
-                .extend_from_slice(value_bytes(meta.value_serializer()?, input)?);
-            Ok(true)
+        Content::Map(..) => Ok(Read::Map),
+        Content::Value(value) | Content::Timer(value) => {
+            parts.value.extend_from_slice(value_bytes(value, input)?);
+            Ok(Read::Entry)
         }
     }
 }
 
 /// Reads a user key and its value; key and namespace are there already.
 fn read_user_key(parts: &mut Parts<'_>, input: &mut ByteReader<'_>) -> Result<(), Error> {
-    let [user_key, user_value] = parts.meta.value_serializer()?.nested() else {
-        return Err(Error::unsupported(format!(
-            "map state \"{}\" without map",
-            parts.meta.name
-        )));
+    let Content::Map(user_key, user_value) = &parts.layout.content else {
+        return Err(Error::unsupported("user keys of what is no map"));
     };
     parts.key.truncate(*parts.key_bytes);
     parts.key.extend_from_slice(value_bytes(user_key, input)?);
@@ -310,11 +384,9 @@ fn read_user_key(parts: &mut Parts<'_>, input: &mut ByteReader<'_>) -> Result<()
     Ok(())
 }
 
-fn value_bytes<'a>(
-    serializer: &SerializerSnapshot,
-    input: &mut ByteReader<'a>,
-) -> Result<&'a [u8], Error> {
+#[inline]
+fn value_bytes<'a>(codec: &ValueCodec, input: &mut ByteReader<'a>) -> Result<&'a [u8], Error> {
     let start = input.position();
-    skip_value(serializer, input)?;
+    codec.skip(input)?;
     Ok(input.since(start))
 }

@@ -210,3 +210,55 @@ fn a_state_in_two_parts_is_refused() {
     let error = writer.begin_state(KeyGroup(4), 1).expect_err("again");
     assert!(error.to_string().contains("in two parts in key group 4"));
 }
+
+/// Several mebibytes in one key group: values, a list and a map that is larger than the window.
+#[test]
+fn key_groups_larger_than_the_window_are_read_entry_by_entry() {
+    let mut rows: Vec<Row> = Vec::new();
+    for key in 0..20_000 {
+        let head = bytes(&(format!("key-{key}"), VoidNamespace));
+        rows.push((3, 0, head, bytes(&i64::from(key))));
+    }
+    let long = text(&"x".repeat(3 << 20));
+    rows.push((3, 1, bytes(&("long".to_owned(), VoidNamespace)), long));
+    let head = bytes(&("map".to_owned(), VoidNamespace));
+    for at in 0..120_000u32 {
+        let user_key = [head.clone(), text(&format!("user key {at}"))].concat();
+        let value = [vec![0], bytes(&i64::from(at.wrapping_mul(2_654_435_761)))].concat();
+        rows.push((3, 2, user_key, value));
+    }
+    rows.push((
+        4,
+        0,
+        bytes(&("next".to_owned(), VoidNamespace)),
+        bytes(&1i64),
+    ));
+    let groups = KeyGroupRange::new(KeyGroup(3), KeyGroup(4));
+    for compressed in [false, true] {
+        let header = header(compressed);
+        let written = write(&header, groups, &rows);
+        let source = StateSource::of_bytes("large", written.out.clone());
+        let kind = KeyGroupsKind::V2 { id: String::new() };
+        let read = |source: StateSource| {
+            let mut reader = KeyedReader::open(source, &kind, &written.groups, groups, 128)?;
+            let mut found: Vec<Row> = Vec::new();
+            while let Some(entry) = reader.next_entry()? {
+                let (key, value) = (entry.key.to_vec(), entry.value.to_vec());
+                found.push((entry.key_group.0, entry.state, key, value));
+            }
+            Ok::<_, Error>(found)
+        };
+        assert!(
+            read(source).expect("whole") == rows,
+            "compressed: {compressed}"
+        );
+        // A count that lies, in front of the values of the first group.
+        let mut damaged = written.out;
+        let at = written.groups.offsets[0] as usize + 6;
+        if !compressed {
+            damaged[at..at + 4].copy_from_slice(&i32::MAX.to_be_bytes());
+            let error = read(StateSource::of_bytes("large", damaged)).expect_err("too many");
+            assert!(error.to_string().contains("a count of 0 to"), "{error}");
+        }
+    }
+}
