@@ -7,6 +7,7 @@ mod jobs;
 mod new_snapshots;
 mod run;
 mod savepoints;
+mod state;
 
 use std::process::{Command, Output};
 use std::sync::Arc;

@@ -4,6 +4,9 @@
 //! millpond-bench keyed-count --keys 1000000 --key-type i64 --parallelism 2 --json
 //! millpond-bench savepoint --keys 10000000 --parallelism 2 --restore-parallelism 1 --json
 //! millpond-bench latency --rate 1000 --json
+//! millpond-bench state-read --keys 10000000 --json
+//! millpond-bench state-verify --keys 10000000 --json
+//! millpond-bench state-diff --keys 10000000 --json
 //! ```
 
 mod job;
@@ -11,6 +14,7 @@ mod keyed_count;
 mod latency;
 mod measure;
 mod savepoint;
+mod state;
 
 use std::process::ExitCode;
 
@@ -37,6 +41,15 @@ enum Command {
     RestoreOnly(savepoint::RestoreArguments),
     /// Measures the time from emission to sink at a low rate.
     Latency(latency::Arguments),
+    /// Reads a savepoint, as values and as lines of JSON.
+    StateRead(state::Arguments),
+    /// Part of those below and above: writes a savepoint in a process of its own.
+    #[command(hide = true)]
+    StateWrite(state::WriteArguments),
+    /// Verifies a savepoint.
+    StateVerify(state::Arguments),
+    /// Compares two savepoints.
+    StateDiff(state::Arguments),
 }
 
 /// Why a benchmark could not be run, for people.
@@ -52,6 +65,10 @@ fn main() -> ExitCode {
         Command::Savepoint(arguments) => savepoint::run(&arguments),
         Command::RestoreOnly(arguments) => savepoint::run_restore(&arguments),
         Command::Latency(arguments) => latency::run(&arguments),
+        Command::StateRead(arguments) => state::run_read(&arguments),
+        Command::StateWrite(arguments) => state::run_write(&arguments),
+        Command::StateVerify(arguments) => state::run_verify(&arguments),
+        Command::StateDiff(arguments) => state::run_diff(&arguments),
     };
     match result {
         Ok(figures) => {

@@ -1,13 +1,14 @@
 //! An operator of a snapshot, and where its keyed state lies.
 
+use millpond_serializer::{ByteReader, FlinkType, Incompatibility};
 use millpond_snapshot::{
     KeyGroupsKind, KeyedHandle, KeyedHeader, KeyedReader, OperatorRecord, OperatorSnapshot,
-    StreamHandle,
+    StateMeta, StreamHandle,
 };
 use millpond_types::{KeyGroup, KeyGroupRange, OperatorId};
 use serde::Serialize;
 
-use crate::{EntryCodec, Error, KeyedState, OpenSnapshot, Piece, Row, RowReader};
+use crate::{EntryCodec, Error, KeyedState, OpenSnapshot, Piece, Row, RowReader, StateType};
 
 /// An operator of a snapshot.
 #[derive(Clone, Copy, Debug)]
@@ -181,6 +182,55 @@ impl<'a> Operator<'a> {
         }
         Ok(())
     }
+
+    /// Calls `visit` for key and value of every entry of a state without windows that is one value
+    /// per key, as Rust values.
+    ///
+    /// # Errors
+    ///
+    /// Request: there is no such state, or it is of another kind or type. Snapshot: it is damaged
+    /// or cannot be read; else what `visit` returns.
+    pub fn for_each_value<K: FlinkType, V: FlinkType>(
+        &self,
+        state: &str,
+        mut visit: impl FnMut(K, V) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let states = self.keyed_states()?;
+        let known = states.iter().find(|known| known.name == state);
+        let known = known.ok_or_else(|| {
+            let names: Vec<&str> = states.iter().map(|state| state.name.as_str()).collect();
+            let names = names.join(", ");
+            Error::request(format!("there is no state \"{state}\"; there are: {names}"))
+        })?;
+        let is_value = matches!(
+            known.kind,
+            StateType::Value | StateType::Reducing | StateType::Aggregating
+        );
+        if !is_value || !known.has_void_namespace() {
+            let (kind, namespace) = (known.kind.name(), known.namespace_words());
+            let reason = format!("state \"{state}\" is a {kind} state with namespace {namespace}");
+            return Err(Error::request(reason));
+        }
+        let wrong = |what: &str, why: Incompatibility| {
+            Error::request(format!("{what} of state \"{state}\": {why}"))
+        };
+        let keys = K::reader(&known.key).map_err(|why| wrong("the key", why))?;
+        let values = V::reader(&known.value).map_err(|why| wrong("the value", why))?;
+        for part in self.keyed_parts() {
+            let Some(mut reader) = part.open(None)? else {
+                continue;
+            };
+            let header = reader.header().clone();
+            let is_it = |meta: &StateMeta| meta.name == state;
+            while let Some(entry) = reader.next_entry()? {
+                if header.states.get(entry.state).is_some_and(is_it) {
+                    let key = keys.read(&mut ByteReader::new(entry.key))?;
+                    visit(key, values.read(&mut ByteReader::new(entry.value))?)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 impl<'a> KeyedPart<'a> {
@@ -274,7 +324,7 @@ impl<'a> KeyedPart<'a> {
             KeyedHandle::Incremental(handle) => {
                 let source = loaded.open(&handle.meta)?;
                 let bytes = source.read_all()?;
-                let mut input = millpond_serializer::ByteReader::new(&bytes);
+                let mut input = ByteReader::new(&bytes);
                 let header = KeyedHeader::read(&mut input);
                 Ok(Some(header.map_err(|error| error.in_file(source.name()))?))
             }

@@ -258,8 +258,12 @@ impl Table {
             // A column in which nothing stands is left out.
             most.map_or(0, |most| most.max(headings[column].len()).min(MOST_WIDTH))
         };
-        let widths = std::array::from_fn(width);
-        Table::print(&headings, &widths, out)?;
+        let widths: [usize; 6] = std::array::from_fn(width);
+        let shown = std::array::from_fn(|column| match widths[column] {
+            0 => String::new(),
+            _ => headings[column].clone(),
+        });
+        Table::print(&shown, &widths, out)?;
         for row in std::mem::take(&mut self.waiting) {
             Table::print(&row, &widths, out)?;
         }

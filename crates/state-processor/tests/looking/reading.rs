@@ -239,5 +239,12 @@ fn csv_is_quoted_and_a_table_moves_no_cursor() {
     assert_eq!(rest, "k2,,,\"a,\"\"b\"\"\n\u{1b}[2J\"\n");
     let table = text(&snapshot, Format::Table, Selection::default()).expect("readable");
     assert!(table.contains("a,\"b\"\\n\\u{1b}[2J"), "{table}");
-    assert_eq!(table.lines().count(), 2);
+    let lines: Vec<&str> = table.lines().collect();
+    let columns = |line: &str| line.split("  ").filter(|cell| !cell.is_empty()).count();
+    assert_eq!(
+        (lines.len(), columns(lines[0]), columns(lines[1])),
+        (2, 4, 4),
+        "{table}"
+    );
+    assert_eq!(lines[0].find("value"), lines[1].find("a,"), "{table}");
 }
