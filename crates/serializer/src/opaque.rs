@@ -21,8 +21,8 @@ const MAX_BODY_BYTES: usize = 1 << 16;
 pub struct OpaqueBodies {
     lengths: Vec<usize>,
     used: usize,
-    /// How many bytes there are at most for a body of which no length is given.
-    open: Option<usize>,
+    /// All behind the version of a class whose body has no length given.
+    open: Option<Vec<u8>>,
 }
 
 impl OpaqueBodies {
@@ -34,7 +34,7 @@ impl OpaqueBodies {
     /// Reads a body; `None` if no length is given for it.
     pub(crate) fn take(&mut self, input: &mut ByteReader<'_>) -> Result<Option<Vec<u8>>, Error> {
         let Some(length) = self.lengths.get(self.used) else {
-            self.open.get_or_insert(input.remaining());
+            self.open.get_or_insert_with(|| input.rest().to_vec());
             return Ok(None);
         };
         let body = input.take(*length)?;
@@ -64,8 +64,8 @@ pub fn read_whole<T, E>(
     let error = match search.attempt(&[]) {
         Attempt::Read(value) => return Ok(value),
         Attempt::Failed(error) => return Err(error),
-        Attempt::Open(error, bytes) => {
-            search.go_on(&mut Vec::new(), bytes);
+        Attempt::Open(error, rest) => {
+            search.go_on(&mut Vec::new(), &rest);
             error
         }
     };
@@ -86,8 +86,8 @@ struct Search<'a, 'h, T, R> {
 enum Attempt<T, E> {
     /// The whole header.
     Read(T),
-    /// A body of which no length was given; there are as many bytes for it at most.
-    Open(E, usize),
+    /// A body of which no length was given, and what follows behind its class and version.
+    Open(E, Vec<u8>),
     /// Something that is no header.
     Failed(E),
 }
@@ -105,25 +105,39 @@ where
         match (self.read)(&mut self.header.clone(), &mut bodies) {
             Ok(value) => Attempt::Read(value),
             Err(error) => match bodies.open {
-                Some(bytes) => Attempt::Open(error, bytes),
+                Some(rest) => Attempt::Open(error, rest),
                 None => Attempt::Failed(error),
             },
         }
     }
 
-    /// Tries all lengths for the next body, of which there are `open` bytes at most.
-    fn go_on(&mut self, lengths: &mut Vec<usize>, open: usize) {
-        for length in 0..=open.min(MAX_BODY_BYTES) {
+    /// Tries all lengths for the next body, which `rest` begins with.
+    fn go_on(&mut self, lengths: &mut Vec<usize>, rest: &[u8]) {
+        for length in 0..=rest.len().min(MAX_BODY_BYTES) {
+            if !may_follow(&rest[length..]) {
+                continue;
+            }
             if self.attempts_left == 0 || self.found.len() > 1 {
                 return;
             }
             lengths.push(length);
             match self.attempt(lengths) {
                 Attempt::Read(value) => self.found.push(value),
-                Attempt::Open(_, bytes) => self.go_on(lengths, bytes),
+                Attempt::Open(_, rest) => self.go_on(lengths, &rest),
                 Attempt::Failed(_) => {}
             }
             lengths.pop();
         }
+    }
+}
+
+/// Whether a body may end in front of `rest`: behind it is the end, a name, or a number of states.
+///
+/// Both begin with 16 bits that are no more than what follows. It spares most attempts.
+fn may_follow(rest: &[u8]) -> bool {
+    match rest {
+        [] => true,
+        [high, low, behind @ ..] => usize::from(u16::from_be_bytes([*high, *low])) <= behind.len(),
+        [_] => false,
     }
 }
