@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A job that moves from real Flink to Millpond and back, and once more around, at ever another parallelism: its lines and
 # its state at the end are those of a job that ran through, in either engine.
-#   move.sh [VERSION...]   (2.3.0 1.20.5)
+#   move.sh [VERSION...]   (2.3.0 1.20.5 1.15.4)
 # The job is examples/moving.rs and java/Moving.java; its lines and final state depend on its input alone.
 #   1 Flink, hashmap      2 Millpond: the program is killed, and started again with its newest checkpoint
 #   3 Flink, hashmap      4 Millpond in two worker processes, one of which is killed
@@ -10,7 +10,7 @@
 # writes it again: no entry may have changed. One state is of Kryo, which only Flink can read. The comparisons must see what is missing, doubled or another state.
 set -uo pipefail
 . "$(dirname "$0")/flink.sh"
-[ $# -gt 0 ] || set -- 2.3.0 1.20.5
+[ $# -gt 0 ] || set -- 2.3.0 1.20.5 1.15.4
 flink_need "$@"
 [ -x "$BIN/examples/moving" ] || (cd "$ROOT" && cargo build --release --example moving) || exit 1
 RECORDS=12000 RATE=1000

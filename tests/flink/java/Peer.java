@@ -167,6 +167,8 @@ public final class Peer {
         Configuration configuration = new Configuration();
         configuration.setString("state.backend", backend); // until 1.18
         configuration.setString("state.backend.type", backend);
+        // A slot's share of managed memory is less than the buffers of all operators in it: each put would wait for a flush.
+        configuration.setString("state.backend.rocksdb.memory.managed", "false");
         StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(configuration);
         env.configure(configuration);
         env.setParallelism(Integer.parseInt(parallelism));
