@@ -3,8 +3,8 @@
 //!
 //! One file per action; this one only finds the action. Answers go to standard output, failures of
 //! an action to standard error; a mistake in the arguments is told on standard output, as in Flink.
-//! The exit code is 0, or 1 for every failure; `run` hands on that of the program, and `state` has
-//! codes of its own.
+//! The exit code is 0, or 1 for every failure; `run` hands on that of the program, `plan` says by 2
+//! or 3 what stands against a restore, and `state` has codes of its own.
 
 mod arguments;
 mod cancel;
@@ -13,6 +13,7 @@ mod demo;
 mod failure;
 mod info;
 mod list;
+mod plan;
 mod printer;
 mod program;
 mod rest_client;
@@ -43,6 +44,11 @@ const ACTIONS: &[Action] = &[
         name: "info",
         about: "shows the plan of a program, as JSON",
         run: info::run,
+    },
+    Action {
+        name: "plan",
+        about: "shows what a restore would make of every named state",
+        run: plan::run,
     },
     Action {
         name: "list",

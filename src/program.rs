@@ -9,7 +9,7 @@ use millpond_types::config::{CONFIGURATION_VARIABLE, Configuration, options};
 use crate::arguments::{self, flag, value};
 use crate::failure::Failure;
 
-/// The options that `run` and `info` share.
+/// The options that `run`, `info` and `plan` share.
 pub(crate) fn options(command: clap::Command) -> clap::Command {
     command
         .arg(
@@ -25,7 +25,7 @@ pub(crate) fn options(command: clap::Command) -> clap::Command {
         .arg(
             flag("allowNonRestoredState")
                 .short('n')
-                .help("Drops state that cannot be given to any operator of the program"),
+                .help("Leaves state behind that the program does not claim"),
         )
         .arg(
             value("claimMode", "mode")

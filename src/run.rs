@@ -13,14 +13,15 @@ use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use millpond_types::config::{Handshake, READY_FILE_VARIABLE};
+use millpond_types::config::{Handshake, READY_FILE_VARIABLE, options};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::arguments::{self, Parsed, flag};
 use crate::failure::Failure;
-use crate::{printer, program};
+use crate::plan::{Approval, Decision};
+use crate::{plan, printer, program};
 
 /// Pauses between two looks at the process; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -37,6 +38,7 @@ fn command() -> clap::Command {
                 .short('d')
                 .help("Leaves the program alone as soon as its job has been accepted"),
         )
+        .arg(Approval::option())
         .arg(flag("shutdownOnAttachedExit").alias("sae").hide(true))
 }
 
@@ -49,13 +51,24 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
     if matches.contains_id("restoreMode") {
         printer::line("The option 'restoreMode' is deprecated. Please use 'claimMode' instead.");
     }
-    let configuration = program::configuration(&matches)?;
+    let mut configuration = program::configuration(&matches)?;
     for unknown in configuration
         .unknown_keys()
         .into_iter()
         .filter(|key| key.meant.is_some())
     {
         printer::error_line(format!("warning: {unknown}"));
+    }
+    if let Some(approval) = Approval::of(&matches) {
+        let plan = plan::of(started, &configuration, false)?;
+        plan::show(&plan);
+        match approval.decide(&plan) {
+            Decision::Start => {}
+            Decision::StartAndLeaveBehind => {
+                configuration.set_option(&options::IGNORE_UNCLAIMED_STATE, &true);
+            }
+            Decision::Refuse(code) => return Ok(ExitCode::from(code)),
+        }
     }
     let directory = tempfile::Builder::new()
         .prefix("millpond-run-")

@@ -9,6 +9,8 @@
 //! | 1 | not done; `diff`: different |
 //! | 2 | the arguments make no sense |
 //! | 3 | the snapshot is damaged |
+//!
+//! `plan` is `millpond plan`, with its codes: 2 needs `-n`, 3 impossible, 1 no plan.
 
 mod columns;
 mod convert;
@@ -44,6 +46,11 @@ const COMMANDS: &[Command] = &[
         name: "ls",
         about: "lists operators, states, timers and sources",
         run: ls::run,
+    },
+    Command {
+        name: "plan",
+        about: "shows what a program would make of each state",
+        run: plan,
     },
     Command {
         name: "read",
@@ -147,6 +154,14 @@ impl StateFailure {
     }
 }
 
+/// As `millpond plan`: its codes 2 and 3 are answers, so that a mistake is told by 1.
+fn plan(given: &[String]) -> Result<ExitCode, StateFailure> {
+    crate::plan::run(given).map_err(|failure| match failure {
+        Failure::Arguments(text) => StateFailure::failed(text),
+        Failure::Action(causes) => StateFailure::Failed(causes),
+    })
+}
+
 /// Runs the action.
 pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
     let Some((name, rest)) = given.split_first() else {
@@ -184,5 +199,5 @@ fn print_help() {
     printer::line("\"millpond state <COMMAND> -h\" tells the options of a command.");
     printer::line("");
     printer::line("Exit code: 0 done (verify: sound, diff: equal), 1 not done (diff: different),");
-    printer::line("2 mistake in the arguments, 3 the snapshot is damaged.");
+    printer::line("2 mistake in the arguments, 3 the snapshot is damaged. Of plan: see its help.");
 }

@@ -5,6 +5,7 @@
 mod arguments;
 mod jobs;
 mod new_snapshots;
+mod plan;
 mod run;
 mod savepoints;
 mod state;
@@ -52,6 +53,15 @@ impl Cluster {
         use millpond_job::dispatcher::Dispatcher;
         self.dispatcher.job(JOB).expect("put in").overview.status
     }
+}
+
+/// A shell command that tells the job's id and address as a job does.
+fn accepted(more: &str) -> String {
+    format!(
+        r#"printf '{{"job_id":"{JOB}","rest":"127.0.0.1:9"{more}}}' > "$MILLPOND_READY_FILE.new"
+           mv "$MILLPOND_READY_FILE.new" "$MILLPOND_READY_FILE"
+        "#
+    )
 }
 
 /// What a run of the command left.

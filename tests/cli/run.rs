@@ -3,16 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-use super::{JOB, command, millpond};
-
-/// Tells the job's id and address as a job does.
-fn accepted(more: &str) -> String {
-    format!(
-        r#"printf '{{"job_id":"{JOB}","rest":"127.0.0.1:9"{more}}}' > "$MILLPOND_READY_FILE.new"
-           mv "$MILLPOND_READY_FILE.new" "$MILLPOND_READY_FILE"
-        "#
-    )
-}
+use super::{JOB, accepted, command, millpond};
 
 #[test]
 fn an_attached_run_ends_with_the_job() {

@@ -21,7 +21,9 @@ trap 'for one in "${started[@]}"; do kill -9 "$one" 2>/dev/null; done' EXIT
 program() {
   local name=$1 from=$2
   shift 2
-  [ "$from" = - ] || set -- -D execution.state-recovery.path="$from" "$@"
+  # What only Flink can read is carried on unread.
+  [ "$from" = - ] || set -- -D execution.state-recovery.path="$from" \
+    -D execution.state-recovery.ignore-unregistered-state=true "$@"
   exec "$BIN/examples/moving" --records $RECORDS --output "$name.lines" --savepoints "$name.part" -D rest.port=0 \
     -D pipeline.auto-watermark-interval=20ms -D execution.checkpointing.interval=50ms \
     -D execution.checkpointing.dir="$name.checkpoints" "$@"

@@ -8,6 +8,7 @@
 //! - [`Coordinator`]: the life of every checkpoint and savepoint of one job.
 //! - [`choose_recovery`]: which snapshot an attempt is restored from.
 //! - [`RestorePlan`]: which state goes to which subtask.
+//! - [`plan`]: what a restore makes of every named state.
 //! - [`assemble`]: a snapshot's metadata from the acknowledgements.
 //! - [`RestartStrategy`]: whether and when a failed job runs again.
 
@@ -23,6 +24,7 @@ mod event;
 mod failure;
 mod operations;
 mod pending;
+pub mod plan;
 mod recovery;
 mod redistribution;
 mod restart;

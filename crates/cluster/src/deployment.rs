@@ -37,6 +37,8 @@ pub(crate) struct RestoreFrom {
     pub(crate) plan: RestorePlan,
     /// Whether state may be dropped that the program has no place for.
     pub(crate) allow_non_restored_state: bool,
+    /// Whether state that no operator registers is carried on, rather than refused.
+    pub(crate) carries_unregistered_state: bool,
 }
 
 /// Splits that an enumerator has dealt to one subtask.
@@ -90,6 +92,7 @@ impl Deployment {
                         finished: state.finished,
                         ended: state.ended,
                         allow_non_restored_state: from.allow_non_restored_state,
+                        carries_unregistered_state: from.carries_unregistered_state,
                     };
                     restore.states.insert((operator.id, subtask), restored);
                 }

@@ -25,6 +25,7 @@ use millpond_types::{Clock, OperatorId, TriggerId};
 use crate::deployment::{AssignedSplits, Deployment};
 use crate::event::MasterEvent;
 use crate::options::JobOptions;
+use crate::plan;
 use crate::processes::{Processes, is_of};
 use crate::recovery::{Recovered, Recovery, RecoveryError};
 use crate::snapshot_io::{SnapshotIo, prepare_job_directory};
@@ -265,9 +266,13 @@ impl Master {
         self.attempt += 1;
         self.running.clear();
         self.ended.clear();
+        let ask = || {
+            let checkpointing = self.options.coordinator.interval_ms.is_some();
+            plan::describe(&self.program, self.options.job, checkpointing, &self.clock)
+        };
         let recovered = match self
             .recovery
-            .recover(&mut self.coordinator, &self.program.graph)
+            .recover(&mut self.coordinator, &self.program, ask)
         {
             Ok(recovered) => recovered,
             Err(RecoveryError::Unreachable(reason)) if self.recovery_retries < RECOVERY_RETRIES => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use millpond_checkpoint::plan::PlanOptions;
 use millpond_checkpoint::{CoordinatorConfig, RestartConfig};
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
@@ -48,8 +49,20 @@ pub struct Heartbeat {
 pub struct RestoreOptions {
     /// Its directory or metadata file.
     pub path: String,
-    /// Whether state may be dropped that no operator claims.
+    /// Whether state may be left behind that the program does not claim.
     pub allow_non_restored_state: bool,
+    /// Whether state may be carried on unread that an operator could take and does not register.
+    pub ignore_unregistered_state: bool,
     /// Whether the snapshot belongs to this job from now on.
     pub claim: bool,
+}
+
+impl RestoreOptions {
+    /// How much may be lost.
+    pub(crate) fn plan_options(&self) -> PlanOptions {
+        PlanOptions {
+            allow_non_restored_state: self.allow_non_restored_state,
+            ignore_unregistered_state: self.ignore_unregistered_state,
+        }
+    }
 }

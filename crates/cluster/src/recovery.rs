@@ -2,18 +2,21 @@
 
 use std::collections::HashMap;
 
+use millpond_checkpoint::plan::{DescribedOperator, PlanOptions};
 use millpond_checkpoint::{
     Coordinator, Event, RecoveryChoice, RestorePlan, RestoreRequest, StartedFrom, Verification,
     choose_recovery,
 };
 use millpond_fs::{Location, file_system_for};
 use millpond_job::JobGraph;
-use millpond_snapshot::{LoadedSnapshot, StreamHandle, Trailer};
+use millpond_runtime::Program;
+use millpond_snapshot::{ErrorKind, LoadedSnapshot, StreamHandle, Trailer};
 use millpond_types::OperatorId;
 
 use crate::deployment::RestoreFrom;
 use crate::leftovers::unfinished_beside;
 use crate::options::RestoreOptions;
+use crate::plan::{Count, plan_states};
 use crate::pointer;
 
 /// What an attempt is restored from.
@@ -40,18 +43,20 @@ pub(crate) enum RecoveryError {
 pub(crate) struct Recovery {
     /// The snapshot that the job is to start from, until it was used.
     start: Option<RestoreOptions>,
-    allow_non_restored_state: bool,
+    /// How much may be lost, also when the job goes on from a checkpoint of its own.
+    options: PlanOptions,
+    /// What the operators say about their states, once they were asked.
+    described: Option<Vec<DescribedOperator>>,
 }
 
 impl Recovery {
     /// The first attempt starts from `start`, if there is one.
     pub(crate) fn new(start: Option<RestoreOptions>) -> Self {
-        let allow = start
-            .as_ref()
-            .is_some_and(|start| start.allow_non_restored_state);
+        let options = start.as_ref().map(RestoreOptions::plan_options);
         Recovery {
             start,
-            allow_non_restored_state: allow,
+            options: options.unwrap_or_default(),
+            described: None,
         }
     }
 
@@ -63,10 +68,13 @@ impl Recovery {
     pub(crate) fn recover(
         &mut self,
         coordinator: &mut Coordinator,
-        graph: &JobGraph,
+        program: &Program,
+        ask: impl FnOnce() -> Vec<DescribedOperator>,
     ) -> Result<Recovered, RecoveryError> {
+        let graph = &program.graph;
         if let Some(start) = self.start.clone() {
-            return self.start_from(&start, coordinator, graph);
+            self.described.get_or_insert_with(ask);
+            return self.start_from(&start, coordinator, program);
         }
         let candidates = coordinator.recovery_candidates();
         let policy = coordinator.recovery_policy();
@@ -113,7 +121,7 @@ impl Recovery {
         &mut self,
         start: &RestoreOptions,
         coordinator: &mut Coordinator,
-        graph: &JobGraph,
+        program: &Program,
     ) -> Result<Recovered, RecoveryError> {
         let refuse = |why: &str| {
             RecoveryError::Refused(format!(
@@ -147,7 +155,12 @@ impl Recovery {
             is_savepoint: is_savepoint && !start.claim,
             skipped: Vec::new(),
         };
-        let recovered = self.plan(&start.path, &snapshot, graph, event)?;
+        let left_behind = self.check_states(&start.path, &snapshot, program)?;
+        let recovered = self.plan(&start.path, &snapshot, &program.graph, event)?;
+        let recovered = Recovered {
+            warnings: recovered.warnings.into_iter().chain(left_behind).collect(),
+            ..recovered
+        };
         let mut state_bytes = 0;
         snapshot
             .metadata
@@ -164,6 +177,41 @@ impl Recovery {
         Ok(recovered)
     }
 
+    /// Refuses a snapshot with named states that the program cannot read or does not claim, before
+    /// any task is deployed; says in words what is left behind with the user's leave.
+    fn check_states(
+        &mut self,
+        pointer: &str,
+        snapshot: &LoadedSnapshot,
+        program: &Program,
+    ) -> Result<Vec<String>, RecoveryError> {
+        let described = self.described.as_deref().unwrap_or_default();
+        let unknown = described.iter().find_map(|operator| {
+            let why = operator.states.as_ref().err()?;
+            Some(format!("operator {} cannot be opened: {why}", operator.id))
+        });
+        if let Some(why) = unknown {
+            // What a function needs of the outside world may come back.
+            self.described = None;
+            return Err(RecoveryError::Unreachable(why));
+        }
+        let count = Count::WhereItMatters;
+        let plan = plan_states(program, described, pointer, snapshot, self.options, count);
+        let plan = plan.map_err(|error| match error.kind() {
+            // Whatever the file system refuses now says nothing about the snapshot.
+            ErrorKind::Io(_) => RecoveryError::Unreachable(error.to_string()),
+            ErrorKind::Corrupt { .. }
+            | ErrorKind::Incompatible { .. }
+            | ErrorKind::Unsupported { .. } => RecoveryError::Refused(format!(
+                "Failed to rollback to checkpoint/savepoint {pointer}. {error}"
+            )),
+        })?;
+        match plan.refusal() {
+            Some(message) => Err(RecoveryError::Refused(message)),
+            None => Ok(plan.left_behind()),
+        }
+    }
+
     fn plan(
         &self,
         pointer: &str,
@@ -175,7 +223,7 @@ impl Recovery {
         let request = RestoreRequest {
             pointer,
             directory: &directory,
-            allow_non_restored_state: self.allow_non_restored_state,
+            allow_non_restored_state: self.options.allow_non_restored_state,
         };
         let plan = RestorePlan::new(&snapshot.metadata, graph, request)
             .map_err(|error| RecoveryError::Refused(error.to_string()))?;
@@ -192,7 +240,9 @@ impl Recovery {
         let restore = RestoreFrom {
             pointer: pointer.to_owned(),
             plan,
-            allow_non_restored_state: self.allow_non_restored_state,
+            allow_non_restored_state: self.options.allow_non_restored_state,
+            carries_unregistered_state: self.options.allow_non_restored_state
+                || self.options.ignore_unregistered_state,
         };
         Ok(Recovered {
             restore: Some(restore),

@@ -49,6 +49,12 @@ pub(crate) struct Arguments {
     pub(crate) extra_uid: Option<String>,
     /// There is one more operator without state, with this uid.
     pub(crate) plain_uid: Option<String>,
+    /// The name of its state.
+    pub(crate) extra_state: String,
+    /// Its state is a text rather than a number.
+    pub(crate) extra_is_text: bool,
+    /// It says another name when it is asked which state it has.
+    pub(crate) extra_hides: bool,
     /// The function that fails, and at which record of input A.
     pub(crate) failure: Option<(Failure, i64)>,
     /// One file in here for each failure so far; as many as `failures` happen.
@@ -105,6 +111,9 @@ impl Arguments {
             counter_uid: take(&mut given, "--counter-uid")?.unwrap_or_else(|| "counter".to_owned()),
             extra_uid: take(&mut given, "--extra-uid")?,
             plain_uid: take(&mut given, "--plain-uid")?,
+            extra_state: take(&mut given, "--extra-state")?.unwrap_or_else(|| "seen".to_owned()),
+            extra_hides: take(&mut given, "--extra-hides")?.unwrap_or(false),
+            extra_is_text: take(&mut given, "--extra-is-text")?.unwrap_or(false),
             failure,
             failure_log: take(&mut given, "--failure-log")?.unwrap_or_default(),
             failures: take(&mut given, "--failures")?.unwrap_or(u64::MAX),

@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use millpond_fs::{Location, file_system_for};
-use millpond_types::config::{Handshake, READY_FILE_VARIABLE};
+use millpond_types::config::{Handshake, PLAN_VARIABLE, READY_FILE_VARIABLE};
 use serde_json::{Value, json};
 
 use crate::lines::{Lines, published};
@@ -158,6 +158,37 @@ impl Bench {
         let log = self.directory().join(format!("log-{number}"));
         let handshake = self.directory().join(format!("handshake-{number}"));
         let file = File::create(&log).expect("a log can be made");
+        let mut command = self.command(more);
+        command
+            .env(READY_FILE_VARIABLE, &handshake)
+            .stdout(Stdio::null())
+            .stderr(file);
+        let child = command.spawn().expect("the job can be started");
+        JobProcess {
+            child,
+            handshake,
+            log,
+            directory: self.directory().to_owned(),
+            ended: None,
+        }
+    }
+
+    /// Has the program plan a restore, with more options.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started, fails, or prints no plan.
+    pub fn plan(&self, more: &[(&str, &str)]) -> Value {
+        let mut command = self.command(more);
+        let output = command.env(PLAN_VARIABLE, "1").output().expect("starts");
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{log}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let plan = text.lines().last().unwrap_or_default();
+        serde_json::from_str(plan).unwrap_or_else(|error| panic!("{error}: {text} {log}"))
+    }
+
+    fn command(&self, more: &[(&str, &str)]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--out").arg(self.out()).args(&self.arguments);
         let checkpoints = self.checkpoints().display().to_string();
@@ -182,20 +213,10 @@ impl Bench {
         }
         let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
         command
-            .env(READY_FILE_VARIABLE, &handshake)
             .env("RUST_LOG", level)
             .current_dir(self.directory())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(file);
-        let child = command.spawn().expect("the job can be started");
-        JobProcess {
-            child,
-            handshake,
-            log,
-            directory: self.directory().to_owned(),
-            ended: None,
-        }
+            .stdin(Stdio::null());
+        command
     }
 
     /// The newest snapshot that is complete: of retained checkpoints, and of savepoints too.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use millpond::prelude::{
-    Collector, FunctionError, FunctionOpenContext, FunctionResult, InputStatus, KeyedContext,
-    KeyedProcessFunction, OperatorListState, ProcessContext, ProcessFunction, SourceFunction,
-    ValueState,
+    Collector, FlinkType, FunctionError, FunctionOpenContext, FunctionResult, InputStatus,
+    KeyedContext, KeyedProcessFunction, OperatorListState, ProcessContext, ProcessFunction,
+    SourceFunction, ValueState,
 };
 use millpond_exactness::workload::{Event, Input, farewell_line};
 
@@ -143,11 +143,30 @@ pub(crate) fn pause(slow_sink_us: u64) {
 }
 
 /// One more stateful operator: the how-many-th of its key a record is.
-pub(crate) struct Extra {
-    pub(crate) seen: ValueState<i64>,
+pub(crate) struct Extra<N> {
+    pub(crate) seen: ValueState<N>,
 }
 
-impl KeyedProcessFunction for Extra {
+/// A number as state has it.
+pub(crate) trait Count: FlinkType {
+    /// One more than `count`.
+    fn next(count: Option<&Self>) -> Self;
+}
+
+impl Count for i64 {
+    fn next(count: Option<&Self>) -> Self {
+        count.copied().unwrap_or(0) + 1
+    }
+}
+
+impl Count for String {
+    fn next(count: Option<&Self>) -> Self {
+        let count = count.and_then(|count| count.parse::<i64>().ok());
+        i64::next(count.as_ref()).to_string()
+    }
+}
+
+impl<N: Count + std::fmt::Display> KeyedProcessFunction for Extra<N> {
     type Key = String;
     type In = Event;
     type Out = String;
@@ -160,7 +179,7 @@ impl KeyedProcessFunction for Extra {
     ) -> FunctionResult<()> {
         let seen = self
             .seen
-            .update_with(|seen| *seen.insert(seen.unwrap_or(0) + 1));
+            .update_with(|seen| seen.insert(N::next(seen.as_ref())).clone());
         out.collect(format!("extra,{},{seen}", event.key));
         Ok(())
     }

@@ -65,16 +65,23 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         .union(&rules)
         .union(&counted.side_output(&SAMPLES));
     if let Some(uid) = &arguments.extra_uid {
-        let extra = events
-            .key_by_ref(|event: &Event| &event.key)
-            .process(|context| {
-                Ok(Extra {
-                    seen: context.value_state("seen")?,
+        let keyed = events.key_by_ref(|event: &Event| &event.key);
+        let (name, hides) = (arguments.extra_state.clone(), arguments.extra_hides);
+        let extra = match arguments.extra_is_text {
+            false => keyed.process(move |context| {
+                let hidden = hides && !context.info().describing;
+                let name = if hidden { "hidden" } else { &name };
+                Ok(Extra::<i64> {
+                    seen: context.value_state(name)?,
                 })
-            })
-            .uid(uid)
-            .name("extra");
-        lines = lines.union(&extra);
+            }),
+            true => keyed.process(move |context| {
+                Ok(Extra::<String> {
+                    seen: context.value_state(&name)?,
+                })
+            }),
+        };
+        lines = lines.union(&extra.uid(uid).name("extra"));
     }
     if arguments.farewell {
         let farewell = input_b

@@ -16,9 +16,7 @@ fn refused(job: &mut JobProcess) -> String {
         "it was tried again:\n{}",
         job.log()
     );
-    let why = handshake.failure.expect("a reason");
-    assert!(why.contains("The failure is not recoverable"), "{why}");
-    why
+    handshake.failure.expect("a reason")
 }
 
 #[test]
@@ -72,7 +70,8 @@ fn state_without_a_place_is_refused_at_once_and_dropped_on_request() {
         ]);
         let why = refused(&mut job);
         assert!(
-            why.contains("holds keyed state") && why.contains("--allowNonRestoredState"),
+            why.contains("the program has no place for it")
+                && why.contains("--allowNonRestoredState"),
             "{why}"
         );
         assert!(plain.published().is_empty(), "nothing has been published");
@@ -82,6 +81,31 @@ fn state_without_a_place_is_refused_at_once_and_dropped_on_request() {
         ("execution.state-recovery.ignore-unclaimed-state", "true"),
     ]);
     job.finish();
+}
+
+/// The plan of a restore sees to that before; it believes what a function says when it is asked.
+#[test]
+fn state_that_a_function_does_not_register_after_all_is_refused_when_it_is_opened() {
+    let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--endless", true)
+        .argument("--extra-uid", "extra")
+        .option("parallelism.default", 2)
+        .option("execution.checkpointing.interval", "50 ms");
+    let mut job = bench.start(&[]);
+    job.wait_for_checkpoints(2);
+    let savepoint = job.stop(false);
+    let bench = bench.argument("--extra-hides", true);
+    for processes in ["1", "2"] {
+        let from = ("execution.state-recovery.path", savepoint.as_str());
+        let mut job = bench.start(&[("cluster.processes", processes), from]);
+        let why = refused(&mut job);
+        assert!(
+            why.contains("The failure is not recoverable")
+                && why.contains("state \"seen\"")
+                && why.contains("has registered no state of this name"),
+            "{why}"
+        );
+    }
 }
 
 /// Copies a snapshot of Flink, which has no checksums, and makes nonsense of the end of its keyed

@@ -4,13 +4,16 @@ use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
-use millpond_cluster::{JobHandle, is_worker_process, run_worker_process, start_job};
+use millpond_cluster::{
+    Count, JobHandle, is_worker_process, plan_restore, run_worker_process, start_job,
+};
 use millpond_job::{JobGraph, JobStatus, NodeKind};
 use millpond_rest::{RestOptions, RestServer};
 use millpond_runtime::Program;
 use millpond_types::JobId;
 use millpond_types::config::{
-    Configuration, Handshake, INFO_VARIABLE, READY_FILE_VARIABLE, options,
+    Configuration, Handshake, INFO_VARIABLE, PLAN_COUNTED, PLAN_VARIABLE, READY_FILE_VARIABLE,
+    options,
 };
 
 use crate::environment::Environment;
@@ -34,6 +37,10 @@ pub(crate) fn execute_async(env: &Environment, name: &str) -> Result<JobClient> 
     let program = env.plan().borrow().build(chaining, auto_uids)?;
     if std::env::var_os(INFO_VARIABLE).is_some() {
         show_plan(&program.graph)?;
+        std::process::exit(0);
+    }
+    if let Some(asked) = std::env::var_os(PLAN_VARIABLE) {
+        show_state_plan(&configuration, &program, name, asked == PLAN_COUNTED)?;
         std::process::exit(0);
     }
     if is_worker_process() {
@@ -153,6 +160,31 @@ fn log_to_stderr() {
     });
 }
 
+/// Prints what a restore would make of every named state.
+fn show_state_plan(
+    configuration: &Configuration,
+    program: &Program,
+    name: &str,
+    count: bool,
+) -> Result<()> {
+    let options = job_options(configuration, name)?;
+    let count = match count {
+        true => Count::Everywhere,
+        false => Count::WhereItMatters,
+    };
+    let plan = plan_restore(program, options.restore.as_ref(), count)
+        .map_err(|why| Error::caused_by("the restore cannot be planned", why))?;
+    let text = serde_json::to_string(&plan);
+    let text = text.map_err(|error| Error::caused_by("the plan cannot be written", error))?;
+    print(&text)
+}
+
+fn print(line: &str) -> Result<()> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{line}")
+        .map_err(|error| Error::caused_by("cannot print the plan", error))
+}
+
 /// Prints the plan in Flink's shape of `info`.
 fn show_plan(graph: &JobGraph) -> Result<()> {
     let mut nodes = Vec::new();
@@ -195,7 +227,5 @@ fn show_plan(graph: &JobGraph) -> Result<()> {
     nodes.sort_by_key(|(id, _)| *id);
     let nodes: Vec<_> = nodes.into_iter().map(|(_, node)| node).collect();
     let plan = serde_json::json!({ "nodes": nodes });
-    use std::io::Write;
-    writeln!(std::io::stdout().lock(), "{plan}")
-        .map_err(|error| Error::caused_by("cannot print the plan", error))
+    print(&plan.to_string())
 }

@@ -74,11 +74,13 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         configuration.get(&options::CHECKPOINTING_MODE)? == CheckpointingMode::ExactlyOnce;
     let claim = configuration.get(&options::CLAIM_MODE)? == ClaimMode::Claim;
     let allow = configuration.get(&options::IGNORE_UNCLAIMED_STATE)?;
+    let ignore_unregistered = configuration.get(&options::IGNORE_UNREGISTERED_STATE)?;
     let restore = configuration
         .get(&options::RECOVERY_PATH)?
         .map(|path| RestoreOptions {
             path,
             allow_non_restored_state: allow,
+            ignore_unregistered_state: ignore_unregistered,
             claim,
         });
     let retention = coordinator.retention;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use millpond_snapshot::{KeyedHandle, LoadedSnapshot, OperatorStateHandle};
+use millpond_state::{StateDescription, UnclaimedState};
 use millpond_types::{CheckpointId, Clock, JobId, KeyGroupRange, OperatorId};
 
 use crate::error::{FunctionError, Result};
@@ -26,6 +27,9 @@ pub struct SubtaskInfo {
     pub max_parallelism: u32,
     /// Whether the job takes checkpoints, so that transactions can wait for them.
     pub checkpointing: bool,
+    /// Whether the operator is opened only to learn which state it has, to plan a restore: it will
+    /// process nothing, and must leave the outside world alone.
+    pub describing: bool,
 }
 
 impl SubtaskInfo {
@@ -53,6 +57,9 @@ pub struct RestoredState {
     pub ended: bool,
     /// Whether state that the operator has no place for may be dropped.
     pub allow_non_restored_state: bool,
+    /// Whether state that the operator could take and does not register is carried on unread,
+    /// rather than refused.
+    pub carries_unregistered_state: bool,
 }
 
 /// Which kinds of state an operator can take.
@@ -86,6 +93,18 @@ pub struct OpenContext {
 }
 
 impl OpenContext {
+    /// For an operator that is only to say which state it has.
+    pub fn to_describe(mut info: SubtaskInfo, clock: Arc<dyn Clock>) -> Self {
+        info.describing = true;
+        OpenContext {
+            info,
+            restored: None,
+            assigned_splits: Vec::new(),
+            clock,
+            wake: Arc::new(|| ()),
+        }
+    }
+
     /// Refuses a snapshot with state that the operator has no place for: it would be lost.
     ///
     /// # Errors
@@ -109,6 +128,25 @@ impl OpenContext {
             "snapshot \"{}\" holds {lost} state for operator {} (\"{}\"), which has no {lost} state \
              any more; give the operator another uid, or pass --allowNonRestoredState to drop the state",
             restored.snapshot.directory, self.info.operator, self.info.name
+        )))
+    }
+}
+
+impl SubtaskInfo {
+    /// Refuses restored state that the operator has not registered: it would be lost unseen.
+    ///
+    /// # Errors
+    ///
+    /// There is such state in `state`, in the words of the snapshot that lies in `directory`.
+    pub fn check_claimed(&self, state: &StateDescription, directory: &str) -> Result<()> {
+        let Some(UnclaimedState { meta, entries }) = state.unclaimed().next() else {
+            return Ok(());
+        };
+        Err(FunctionError::refused_state(format!(
+            "snapshot \"{directory}\" holds state \"{}\" ({entries} entries in this subtask) of \
+             operator {} (\"{}\"), which has registered no state of this name; pass \
+             --allowNonRestoredState to carry it on unread",
+            meta.name, self.operator, self.name
         )))
     }
 }

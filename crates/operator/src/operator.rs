@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millpond_state::{FrozenKeyedState, OperatorStateImage};
+use millpond_state::{FrozenKeyedState, OperatorStateImage, StateDescription};
 use millpond_types::CheckpointId;
 
 use crate::context::{OpenContext, SnapshotContext};
@@ -21,6 +21,23 @@ pub trait Operator {
     ///
     /// State that cannot be restored; whatever the user function returns.
     fn open(&mut self, context: OpenContext) -> Result<()>;
+
+    /// What state it has registered when it was opened, and what it was given and has not.
+    fn state(&self) -> StateDescription;
+
+    /// Says what state it has, without being run: called in the place of [`Operator::open`].
+    ///
+    /// A function is opened on empty backends, which is how it says what it registers; it can tell by
+    /// [`SubtaskInfo::describing`](crate::SubtaskInfo::describing). Sources and sinks have a fixed
+    /// list, and make neither reader nor writer.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the user function returns.
+    fn describe(&mut self, context: OpenContext) -> Result<StateDescription> {
+        self.open(context)?;
+        Ok(self.state())
+    }
 
     /// Processes records or a watermark of logical input `input`.
     ///

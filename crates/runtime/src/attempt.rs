@@ -104,6 +104,7 @@ impl AttemptOptions {
             parallelism: vertex.parallelism,
             max_parallelism: vertex.max_parallelism,
             checkpointing: self.checkpointing,
+            describing: false,
         }
     }
 }

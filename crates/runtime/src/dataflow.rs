@@ -190,8 +190,13 @@ impl<'scope> Builder<'_, 'scope> {
                 link.had_ended = restored.finished;
                 link.had_finished = restored.finished || restored.ended;
             }
+            let info = self.options.subtask_info(vertex, operator, self.worker);
+            let to_claim = restored
+                .as_ref()
+                .filter(|restored| !restored.carries_unregistered_state)
+                .map(|restored| Arc::clone(&restored.snapshot));
             let context = OpenContext {
-                info: self.options.subtask_info(vertex, operator, self.worker),
+                info: info.clone(),
                 restored,
                 assigned_splits: self.options.restore.splits(operator.id, self.worker),
                 clock: Arc::clone(&self.board.clock),
@@ -199,6 +204,14 @@ impl<'scope> Builder<'_, 'scope> {
             };
             link.operator
                 .open(context)
+                .and_then(|()| match &to_claim {
+                    // The plan has seen to that, if the function registers the same here.
+                    Some(snapshot) => {
+                        let directory = snapshot.directory.to_string();
+                        info.check_claimed(&link.operator.state(), &directory)
+                    }
+                    None => Ok(()),
+                })
                 .map_err(|error| error.opening(&operator.name, operator.uid.as_deref()))
                 .map_err(|error| (name.clone(), error))?;
             links.push(link);

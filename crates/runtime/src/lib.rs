@@ -28,4 +28,5 @@ pub mod time;
 mod window;
 
 pub use attempt::{AttemptHandle, AttemptOptions, Restore, start_attempt};
+pub use panic::contain;
 pub use program::{EdgeProgram, NodeProgram, Program};

@@ -36,7 +36,11 @@ fn install_hook() {
 }
 
 /// Runs `function`; a panic becomes an error with its message and place.
-pub(crate) fn contain<R>(function: impl FnOnce() -> R) -> Result<R, String> {
+///
+/// # Errors
+///
+/// The function panicked.
+pub fn contain<R>(function: impl FnOnce() -> R) -> Result<R, String> {
     install_hook();
     let before = CAUGHT.replace(true);
     LAST.set(None);

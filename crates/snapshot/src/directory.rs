@@ -18,8 +18,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::trailer::STATE_FILE_PREFIX;
 use crate::{
-    Error, ErrorKind, FileRecord, KeyedHandle, KeyedReader, Metadata, OperatorStateHandle,
-    OperatorStateReader, StateSource, StreamHandle,
+    Error, ErrorKind, FileRecord, KeyedHandle, KeyedHeader, KeyedReader, Metadata,
+    OperatorStateHandle, OperatorStateReader, StateSource, StreamHandle,
 };
 
 /// The name of the file that makes a directory a snapshot.
@@ -226,16 +226,34 @@ impl LoadedSnapshot {
         {
             return Ok(None);
         }
+        let KeyedHandle::KeyGroups {
+            kind,
+            groups,
+            stream,
+        } = handle
+        else {
+            return Err(self.unsupported_keyed(handle));
+        };
+        let source = self.open(stream)?;
+        KeyedReader::open(source, kind, groups, wanted, max_parallelism).map(Some)
+    }
+
+    /// Reads the header of the keyed state of a handle.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_keyed`](Self::open_keyed).
+    pub fn keyed_header(&self, handle: &KeyedHandle) -> Result<KeyedHeader, Error> {
+        let KeyedHandle::KeyGroups { groups, stream, .. } = handle else {
+            return Err(self.unsupported_keyed(handle));
+        };
+        let source = self.open(stream)?;
+        KeyedHeader::read_from(&source, groups).map(|(header, _)| header)
+    }
+
+    fn unsupported_keyed(&self, handle: &KeyedHandle) -> Error {
         let what = match handle {
-            KeyedHandle::KeyGroups {
-                kind,
-                groups,
-                stream,
-            } => {
-                let source = self.open(stream)?;
-                return KeyedReader::open(source, kind, groups, wanted, max_parallelism).map(Some);
-            }
-            KeyedHandle::Incremental(_) => {
+            KeyedHandle::KeyGroups { .. } | KeyedHandle::Incremental(_) => {
                 "keyed state in files of a RocksDB; take a canonical savepoint instead"
             }
             KeyedHandle::Changelog(_)
@@ -244,7 +262,7 @@ impl LoadedSnapshot {
                 "keyed state with a changelog; take a canonical savepoint instead"
             }
         };
-        Err(Error::unsupported(what).in_file(&self.metadata_file))
+        Error::unsupported(what).in_file(&self.metadata_file)
     }
 
     /// Reads the operator state of a handle.

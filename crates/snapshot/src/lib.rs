@@ -11,6 +11,7 @@
 //! | `state_stream` | a state on its way to a file, or into the metadata if it is small |
 //! | `keyed/` | the content of keyed state |
 //! | `operator_state` | the content of operator state |
+//! | `inventory` | which states a snapshot holds, from the headers of its files |
 //!
 //! All that is read was written by others and may be damaged: every length is checked against
 //! what is left, and damage is an [`Error`] that says where.
@@ -21,6 +22,7 @@ mod directory;
 mod error;
 mod flink_release;
 mod handle;
+mod inventory;
 mod keyed;
 mod metadata;
 mod operator_state;
@@ -42,6 +44,7 @@ pub use handle::{
     KeyGroupsKind, KeyedHandle, MergedOperatorState, NamedStream, OperatorStateHandle,
     OperatorStateOffsets, StreamHandle,
 };
+pub use inventory::{OperatorInventory, StateInventory};
 pub use keyed::{
     CanonicalReader, CanonicalWriter, Entry, KeyParts, KeyedFormat, KeyedHeader, KeyedReader,
     KeyedWriter, LIST_DELIMITER, NativeHeapReader, NativeHeapWriter, WrittenKeyed, WrittenState,

@@ -122,15 +122,8 @@ impl OperatorStateWriter {
         let mut bytes = Vec::new();
         header.write(&mut bytes)?;
         let states = header.states().map(|meta| {
-            let word = meta
-                .options
-                .iter()
-                .find(|(name, _)| name.ends_with("DISTRIBUTION_MODE"));
-            let mode = match word.map(|(_, word)| word.as_str()) {
-                Some("UNION") => DistributionMode::Union,
-                Some("BROADCAST") => DistributionMode::Broadcast,
-                Some(_) | None => DistributionMode::SplitDistribute,
-            };
+            let mode = meta.distribution_mode();
+            let mode = mode.unwrap_or(DistributionMode::SplitDistribute);
             OperatorStateOffsets {
                 name: meta.name.clone(),
                 mode,

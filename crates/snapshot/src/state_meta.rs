@@ -168,6 +168,33 @@ impl StateMeta {
             .map(|(known, _)| *known)
     }
 
+    /// How a list is dealt out, or that it is a broadcast map; `None` unless it is operator state.
+    pub fn distribution_mode(&self) -> Option<DistributionMode> {
+        let (_, word) = self
+            .options
+            .iter()
+            .find(|(name, _)| name == DISTRIBUTION_MODE)?;
+        match word.as_str() {
+            "SPLIT_DISTRIBUTE" => Some(DistributionMode::SplitDistribute),
+            "UNION" => Some(DistributionMode::Union),
+            "BROADCAST" => Some(DistributionMode::Broadcast),
+            _ => None,
+        }
+    }
+
+    /// Whether entries that the other meta describes can stand beside those of this one.
+    ///
+    /// The order of options and serializers means nothing.
+    pub fn describes_same(&self, other: &StateMeta) -> bool {
+        fn same<T: PartialEq>(left: &[(String, T)], right: &[(String, T)]) -> bool {
+            left.len() == right.len() && left.iter().all(|one| right.contains(one))
+        }
+        self.name == other.name
+            && self.kind == other.kind
+            && same(&self.options, &other.options)
+            && same(&self.serializers, &other.serializers)
+    }
+
     fn serializer(&self, which: &str) -> Result<&SerializerSnapshot, Error> {
         let found = self.serializers.iter().find(|(name, _)| name == which);
         found.map(|(_, snapshot)| snapshot).ok_or_else(|| {

@@ -5,6 +5,7 @@
 //! during a snapshot into the tables, about a millisecond of work at a time.
 
 use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
+use crate::description::{DescribedState, KeyedDescription, UnclaimedState};
 use crate::hash;
 use crate::image::Image;
 use crate::key_context::KeyContext;
@@ -12,7 +13,7 @@ use crate::keyed_table::KeyedTable;
 use crate::migration::Migrations;
 use crate::raw::{RawGroup, RawState};
 use crate::registered::{RegisteredState, Touch};
-use crate::restored_key::KeyConverter;
+use crate::restored_key::{KeyConverter, accept_key};
 use crate::timers::{TimerQueue, TimerService};
 use crate::ttl::Ttl;
 use crate::ttl_codec::WithTtl;
@@ -420,7 +421,10 @@ impl<K: FlinkKey> KeyedBackend<K> {
             })),
             Some(slot) => {
                 if let Slot::Raw(raw) = slot {
-                    state.accept(&raw.meta)?;
+                    // What is empty may have been of any type.
+                    if raw.entries() > 0 {
+                        state.accept(&raw.meta)?;
+                    }
                     for (group, entries) in self.range.iter().zip(&mut raw.groups) {
                         // Taken, so that bytes go as tables come.
                         let entries: Arc<RawGroup> = std::mem::take(entries);
@@ -597,6 +601,34 @@ impl<K: FlinkKey> KeyedBackend<K> {
             }
         }
         Ok(place)
+    }
+
+    /// Describes what is registered, and restored state that nothing was registered for.
+    pub fn describe(&self) -> KeyedDescription {
+        let mut description = KeyedDescription {
+            key: K::serializer_snapshot(),
+            states: Vec::new(),
+            unclaimed: Vec::new(),
+            accepts_key: accept_key::<K>,
+        };
+        for slot in self.states.borrow().iter() {
+            match slot {
+                Slot::Registered(state) => {
+                    let meta = state.meta().clone();
+                    let state = Rc::clone(state);
+                    let described = DescribedState::new(meta, move |old| state.accept(old));
+                    description.states.push(described);
+                }
+                Slot::Raw(raw) if raw.entries() > 0 => {
+                    description.unclaimed.push(UnclaimedState {
+                        meta: raw.meta.clone(),
+                        entries: raw.entries(),
+                    });
+                }
+                Slot::Raw(_) => {}
+            }
+        }
+        description
     }
 
     /// Folds what changed during a snapshot into the tables; returns whether there is more to do.

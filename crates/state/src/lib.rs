@@ -13,6 +13,7 @@ mod broadcast_state;
 mod chunked;
 mod codec;
 mod delta;
+mod description;
 mod error;
 mod frozen;
 mod hash;
@@ -46,6 +47,9 @@ pub use aggregate_function::AggregateFunction;
 pub use aggregating_state::AggregatingState;
 pub use backend::KeyedBackend;
 pub use broadcast_state::{BroadcastState, ReadOnlyBroadcastState};
+pub use description::{
+    DescribedState, KeyedDescription, OperatorDescription, StateDescription, UnclaimedState,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use frozen::{FrozenKeyedState, KeyedFormat, WrittenKeyedState};
 pub use image::ImageHandle;

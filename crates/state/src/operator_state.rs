@@ -11,6 +11,7 @@
 //! All of it is small, so that its image is taken by writing it to memory.
 
 use crate::broadcast_state::{BroadcastMap, BroadcastState};
+use crate::description::{DescribedState, OperatorDescription, UnclaimedState};
 use crate::migration::{Migrations, StateMigrations};
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::{
@@ -36,6 +37,16 @@ pub(crate) struct EncodedList {
 }
 
 impl EncodedList {
+    /// Whether there is anything in it: an element, or an entry of a map.
+    fn holds_entries(&self) -> bool {
+        match self.mode {
+            DistributionMode::SplitDistribute | DistributionMode::Union => !self.ends.is_empty(),
+            DistributionMode::Broadcast => self
+                .elements()
+                .any(|map| ByteReader::new(map).i32().is_ok_and(|count| count != 0)),
+        }
+    }
+
     pub(crate) fn elements(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts
@@ -223,6 +234,31 @@ impl OperatorStateBackend {
         Ok(())
     }
 
+    /// Describes what is registered, and restored state that nothing was registered for.
+    pub fn describe(&self) -> OperatorDescription {
+        let mut description = OperatorDescription::default();
+        for slot in self.lists.borrow().iter() {
+            match slot {
+                Slot::Registered(list) => {
+                    let (meta, list) = (list.meta().clone(), Rc::clone(list));
+                    let mode = list.mode();
+                    let described = DescribedState::new(meta, move |old| {
+                        check(&*list, old, old.distribution_mode().unwrap_or(mode))
+                    });
+                    description.states.push(described);
+                }
+                Slot::Raw(raw) if raw.holds_entries() => {
+                    description.unclaimed.push(UnclaimedState {
+                        meta: raw.meta.clone(),
+                        entries: raw.ends.len(),
+                    });
+                }
+                Slot::Raw(_) => {}
+            }
+        }
+        description
+    }
+
     /// Returns the image of all lists as they are now.
     pub fn freeze(&self) -> OperatorStateImage {
         let lists = self.lists.borrow();
@@ -306,6 +342,19 @@ fn skip_broadcast(
 }
 
 fn restore(list: &dyn RegisteredList, restored: &EncodedList) -> Result<()> {
+    if !restored.holds_entries() {
+        // What is empty may have been of any type.
+        return Ok(());
+    }
+    check(list, &restored.meta, restored.mode)?;
+    list.restore(restored).map_err(|error| {
+        let what = format!("operator state \"{}\"", list.meta().name);
+        Error::reading(what, error.into())
+    })
+}
+
+/// Checks that a list or map which `previous` describes can be restored into this one.
+fn check(list: &dyn RegisteredList, previous: &StateMeta, mode: DistributionMode) -> Result<()> {
     let name = || list.meta().name.clone();
     let incompatible = |expected: String, found: String| {
         Err(Error::new(ErrorKind::Incompatible {
@@ -314,16 +363,17 @@ fn restore(list: &dyn RegisteredList, restored: &EncodedList) -> Result<()> {
             found,
         }))
     };
-    if list.mode() != restored.mode {
-        return incompatible(word(list.mode()).to_owned(), word(restored.mode).to_owned());
+    if list.mode() != mode {
+        return incompatible(word(list.mode()).to_owned(), word(mode).to_owned());
     }
     let reading = |error| Error::reading(format!("operator state \"{}\"", name()), error);
-    if let Err(why) = list.prepare(&restored.meta).map_err(reading)? {
-        let found = format!("{} ({why})", types_of(&restored.meta));
-        return incompatible(types_of(list.meta()), found);
+    match list.prepare(previous).map_err(reading)? {
+        Ok(()) => Ok(()),
+        Err(why) => {
+            let found = format!("{} ({why})", types_of(previous));
+            incompatible(types_of(list.meta()), found)
+        }
     }
-    list.restore(restored)
-        .map_err(|error| reading(error.into()))
 }
 
 /// The types of a list or map, for people.

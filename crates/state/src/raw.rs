@@ -66,15 +66,7 @@ impl RawState {
 
     /// Whether entries that `meta` describes can stand beside those here.
     pub(crate) fn describes_same(&self, meta: &StateMeta) -> bool {
-        // The order of options and serializers means nothing.
-        let sorted = |meta: &StateMeta| {
-            let mut meta = meta.clone();
-            meta.options.sort();
-            meta.serializers
-                .sort_by(|(left, _), (right, _)| left.cmp(right));
-            meta
-        };
-        sorted(&self.meta) == sorted(meta)
+        self.meta.describes_same(meta)
     }
 
     pub(crate) fn push(&mut self, group: usize, key: &[u8], value: &[u8]) {

@@ -29,6 +29,30 @@ enum Place {
     BehindTimestamp,
 }
 
+/// Returns the reader of keys that `previous` describes.
+fn key_reader<K: FlinkKey>(previous: &SerializerSnapshot) -> Result<Reader<K>> {
+    let incompatible = |why: String| {
+        Err(Error::new(ErrorKind::Incompatible {
+            state: "the key".to_owned(),
+            expected: K::serializer_snapshot().describe(),
+            found: format!("{}{why}", previous.describe()),
+        }))
+    };
+    if K::resolve(previous) == Compatibility::AfterMigration {
+        return incompatible(" with other fields; keys do not migrate".to_owned());
+    }
+    K::reader(previous).or_else(|why| incompatible(format!(" ({why})")))
+}
+
+/// Checks that keys which `previous` describes can be restored as `K`.
+///
+/// # Errors
+///
+/// Incompatible, if they would have to migrate.
+pub(crate) fn accept_key<K: FlinkKey>(previous: &SerializerSnapshot) -> Result<()> {
+    key_reader::<K>(previous).map(drop)
+}
+
 impl<K: FlinkKey> KeyConverter<K> {
     /// Returns a converter of the keys that `header` describes.
     ///
@@ -36,21 +60,7 @@ impl<K: FlinkKey> KeyConverter<K> {
     ///
     /// Incompatible, if keys would have to migrate.
     pub(crate) fn new(header: &KeyedHeader) -> Result<Self> {
-        let previous = &header.key_serializer;
-        let incompatible = |why: String| {
-            Err(Error::new(ErrorKind::Incompatible {
-                state: "the key".to_owned(),
-                expected: K::serializer_snapshot().describe(),
-                found: format!("{}{why}", previous.describe()),
-            }))
-        };
-        if K::resolve(previous) == Compatibility::AfterMigration {
-            return incompatible(" with other fields; keys do not migrate".to_owned());
-        }
-        let reader = match K::reader(previous) {
-            Ok(reader) => reader,
-            Err(why) => return incompatible(format!(" ({why})")),
-        };
+        let reader = key_reader(&header.key_serializer)?;
         let place = |meta: &StateMeta| {
             if meta.kind == StateKind::PriorityQueue {
                 return Place::BehindTimestamp;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millpond_serializer::{FlinkKey, FlinkType, VoidNamespace};
 use millpond_state::{
     AggregateFunction, AggregatingState, KeyedBackend, ListState, MapState, ReducingState,
-    StateTtlConfig, Timer, TimerHandle, TtlStates, ValueState,
+    StateDescription, StateTtlConfig, Timer, TimerHandle, TtlStates, ValueState,
 };
 use millpond_types::CheckpointId;
 
@@ -301,6 +301,11 @@ where
         let opened = KeyedCore::open(&context, "user-timers", |open| (self.open)(open))?;
         self.opened = Some(opened);
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        opened.map(|(core, _)| core.state()).unwrap_or_default()
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {

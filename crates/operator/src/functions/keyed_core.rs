@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use millpond_serializer::{FlinkKey, Namespace};
-use millpond_state::{KeyedBackend, OperatorStateBackend, Timer, TimerHandle, TimerService};
+use millpond_state::{
+    KeyedBackend, OperatorStateBackend, StateDescription, Timer, TimerHandle, TimerService,
+};
 use millpond_types::{Clock, KeyGroup};
 
 use crate::batch::{Batch, Data};
@@ -182,6 +184,14 @@ impl<K: FlinkKey, N: Namespace> KeyedCore<K, N> {
         }
         collector.flush(output);
         Ok(())
+    }
+
+    /// Describes all state.
+    pub(crate) fn state(&self) -> StateDescription {
+        StateDescription {
+            keyed: Some(self.keyed.describe()),
+            operator: Some(self.operator.describe()),
+        }
     }
 
     /// Freezes all state.

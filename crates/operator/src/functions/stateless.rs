@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use millpond_state::StateDescription;
+
 use crate::batch::{Batch, Data, downcast};
 use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::{Element, NO_TIMESTAMP};
@@ -34,6 +36,10 @@ impl<F, In, Out> MapOperator<F, In, Out> {
 impl<F: Fn(In) -> Out, In: Data, Out: Data> Operator for MapOperator<F, In, Out> {
     fn open(&mut self, context: OpenContext) -> Result<()> {
         context.check_restored(Restores::Nothing)
+    }
+
+    fn state(&self) -> StateDescription {
+        StateDescription::stateless()
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
@@ -78,6 +84,10 @@ impl<F, T> FilterOperator<F, T> {
 impl<F: Fn(&T) -> bool, T: Data> Operator for FilterOperator<F, T> {
     fn open(&mut self, context: OpenContext) -> Result<()> {
         context.check_restored(Restores::Nothing)
+    }
+
+    fn state(&self) -> StateDescription {
+        StateDescription::stateless()
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
@@ -148,6 +158,10 @@ where
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
         context.check_restored(Restores::Nothing)
+    }
+
+    fn state(&self) -> StateDescription {
+        StateDescription::stateless()
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {

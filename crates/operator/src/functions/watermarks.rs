@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use millpond_state::StateDescription;
 use millpond_types::Clock;
 
 use crate::batch::{Batch, Data, downcast};
@@ -109,6 +110,10 @@ impl<T: Data> Operator for WatermarksOperator<T> {
         self.next_emission_ms = now_ms + self.interval_ms;
         self.last_record_ms = now_ms;
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        StateDescription::stateless()
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {

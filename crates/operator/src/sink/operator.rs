@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millpond_serializer::{ByteReader, ByteWriter};
-use millpond_state::{OperatorListState, OperatorStateBackend};
+use millpond_state::{OperatorListState, OperatorStateBackend, StateDescription};
 use millpond_types::CheckpointId;
 
 use crate::batch::{Batch, downcast};
@@ -20,6 +20,11 @@ use crate::source::{read_versioned, versioned};
 
 /// Version of a committable in operator state: checkpoint id, then the committer's bytes.
 const COMMITTABLE_VERSION: i32 = 1;
+
+/// The operator list state of writers.
+const WRITER_STATE: &str = "writer_raw_states";
+/// The operator list state of transactions that are to be committed.
+const COMMITTER_STATE: &str = "streaming_committer_raw_states";
 
 struct Opened<S: Sink> {
     writer: S::Writer,
@@ -192,9 +197,8 @@ impl<S: Sink> Operator for SinkOperator<S> {
             restore_operator(&operator, restored)?;
         }
         let committer = self.sink.create_committer(&context.info)?;
-        let writer_state: OperatorListState<Vec<u8>> = operator.list_state("writer_raw_states")?;
-        let committer_state: OperatorListState<Vec<u8>> =
-            operator.list_state("streaming_committer_raw_states")?;
+        let writer_state: OperatorListState<Vec<u8>> = operator.list_state(WRITER_STATE)?;
+        let committer_state: OperatorListState<Vec<u8>> = operator.list_state(COMMITTER_STATE)?;
         let mut restored = Vec::new();
         for bytes in writer_state.get() {
             let (version, bytes) = read_versioned(&bytes)?;
@@ -229,6 +233,24 @@ impl<S: Sink> Operator for SinkOperator<S> {
         self.commit_up_to(CheckpointId::MAX)?;
         self.restoring = self.under_way.is_some();
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        StateDescription {
+            keyed: None,
+            operator: opened.map(|Opened { operator, .. }| operator.describe()),
+        }
+    }
+
+    fn describe(&mut self, _context: OpenContext) -> Result<StateDescription> {
+        let operator = OperatorStateBackend::new();
+        operator.list_state::<Vec<u8>>(WRITER_STATE)?;
+        operator.list_state::<Vec<u8>>(COMMITTER_STATE)?;
+        Ok(StateDescription {
+            keyed: None,
+            operator: Some(operator.describe()),
+        })
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millpond_state::OperatorStateBackend;
+use millpond_state::{OperatorStateBackend, StateDescription};
 use millpond_types::CheckpointId;
 
 use crate::batch::Data;
@@ -84,6 +84,14 @@ where
         let function = (self.open)(&mut FunctionOpenContext::new(&context, &operator))?;
         self.opened = Some((function, operator));
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        StateDescription {
+            keyed: None,
+            operator: opened.map(|(_, operator)| operator.describe()),
+        }
     }
 
     fn process(&mut self, _input: usize, _element: Element, _output: &mut Output) -> Result<()> {

@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use millpond_serializer::{ByteReader, ByteWriter};
-use millpond_state::{OperatorListState, OperatorStateBackend};
+use millpond_state::{OperatorListState, OperatorStateBackend, StateDescription};
 use millpond_types::{CheckpointId, Clock};
 
 use crate::batch::Data;
@@ -191,6 +191,9 @@ struct Coordinator<S: Source> {
     enumerator: Option<S::Enumerator>,
 }
 
+/// The operator list state of the splits of readers.
+const READER_STATE: &str = "SourceReaderState";
+
 const COORDINATOR_SERDE_VERSION: i32 = 1;
 
 impl<S: Source> SourceCoordinator for Coordinator<S> {
@@ -290,7 +293,7 @@ impl<S: Source> Operator for SourceReaderOperator<S> {
         if let Some(restored) = &context.restored {
             restore_operator(&operator, restored)?;
         }
-        let state: OperatorListState<Vec<u8>> = operator.list_state("SourceReaderState")?;
+        let state: OperatorListState<Vec<u8>> = operator.list_state(READER_STATE)?;
         let mut splits = Vec::new();
         for bytes in state.get().iter().chain(&context.assigned_splits) {
             let (version, bytes) = read_versioned(bytes)?;
@@ -309,6 +312,23 @@ impl<S: Source> Operator for SourceReaderOperator<S> {
             state,
         });
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        StateDescription {
+            keyed: None,
+            operator: opened.map(|Opened { operator, .. }| operator.describe()),
+        }
+    }
+
+    fn describe(&mut self, _context: OpenContext) -> Result<StateDescription> {
+        let operator = OperatorStateBackend::new();
+        operator.list_state::<Vec<u8>>(READER_STATE)?;
+        Ok(StateDescription {
+            keyed: None,
+            operator: Some(operator.describe()),
+        })
     }
 
     fn process(&mut self, _input: usize, _element: Element, _output: &mut Output) -> Result<()> {

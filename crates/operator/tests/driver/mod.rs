@@ -93,6 +93,7 @@ impl<Out: Data> Driver<Out> {
                 finished: false,
                 ended: false,
                 allow_non_restored_state: false,
+                carries_unregistered_state: false,
             })
         };
         driver.open(parallelism, &restored);
@@ -112,6 +113,7 @@ impl<Out: Data> Driver<Out> {
                 parallelism,
                 max_parallelism: self.max_parallelism,
                 checkpointing: true,
+                describing: false,
             };
             let context = OpenContext {
                 info,
@@ -325,6 +327,7 @@ impl<Out: Data> Driver<Out> {
                 finished: false,
                 ended: false,
                 allow_non_restored_state: false,
+                carries_unregistered_state: false,
             })
         };
         self.open(parallelism, &restored);

@@ -304,6 +304,7 @@ pub(crate) fn restore(
                 finished: false,
                 ended: with_ends && operator.ended,
                 allow_non_restored_state: false,
+                carries_unregistered_state: false,
             };
             states.insert((operator.operator, part.subtask), restored);
         }

@@ -4,6 +4,7 @@
 mod compressed;
 mod damage;
 mod fixture;
+mod inventory;
 mod keyed;
 mod metadata;
 mod operator_state;

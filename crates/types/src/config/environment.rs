@@ -5,6 +5,7 @@
 //! | `MILLPOND_CONFIGURATION` | `millpond run`, `info` | options, one `key=value` per line |
 //! | `MILLPOND_READY_FILE` | `millpond run` | where the program writes a [`Handshake`] |
 //! | `MILLPOND_INFO` | `millpond info` | print the plan as one line of JSON and end |
+//! | `MILLPOND_PLAN` | `millpond plan`, `run --plan` | print the plan of the restore as one line of JSON and end; `count`: with all entries counted |
 //! | `MILLPOND_WORKER` | a job master | be a worker process |
 //!
 //! In a line of `MILLPOND_CONFIGURATION` a backslash is written `\\`, a line feed `\n` and a
@@ -24,6 +25,13 @@ pub const READY_FILE_VARIABLE: &str = "MILLPOND_READY_FILE";
 
 /// The variable that asks a program for its plan; any value but the empty one.
 pub const INFO_VARIABLE: &str = "MILLPOND_INFO";
+
+/// The variable that asks a program for the plan of its restore; [`PLAN_COUNTED`], or any other
+/// value.
+pub const PLAN_VARIABLE: &str = "MILLPOND_PLAN";
+
+/// The value of [`PLAN_VARIABLE`] that asks to count entries where the snapshot does not tell.
+pub const PLAN_COUNTED: &str = "count";
 
 /// The variable that makes a program a worker process of a job.
 pub const WORKER_VARIABLE: &str = "MILLPOND_WORKER";

@@ -93,9 +93,14 @@ options! {
     /// The savepoint or retained checkpoint to restore from.
     RECOVERY_PATH: Option<String> =
         "execution.state-recovery.path", ["execution.savepoint.path"];
-    /// Whether state that maps to no operator of the program is dropped.
+    /// Whether state is left behind that the program does not claim: of an operator that it lacks,
+    /// or of a name that no operator registers. The latter is carried on unread.
     IGNORE_UNCLAIMED_STATE: bool = "execution.state-recovery.ignore-unclaimed-state",
         ["execution.savepoint.ignore-unclaimed-state"], "false";
+    /// Whether state of an operator of the program is carried on unread, as Flink does, if the
+    /// operator registers no state of its name, rather than refused. Millpond's own.
+    IGNORE_UNREGISTERED_STATE: bool =
+        "execution.state-recovery.ignore-unregistered-state", [], "false";
     /// Who owns the snapshot that is restored: CLAIM, NO_CLAIM or LEGACY.
     CLAIM_MODE: ClaimMode = "execution.state-recovery.claim-mode",
         ["execution.savepoint-restore-mode"], "NO_CLAIM";

@@ -27,5 +27,6 @@ pub(crate) fn subtask_info(
         parallelism,
         max_parallelism: 128,
         checkpointing: true,
+        describing: false,
     }
 }

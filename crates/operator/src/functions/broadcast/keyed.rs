@@ -4,7 +4,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use millpond_serializer::{FlinkKey, FlinkType, VoidNamespace};
-use millpond_state::{BroadcastState, KeyedBackend, ReadOnlyBroadcastState, Timer};
+use millpond_state::{
+    BroadcastState, KeyedBackend, ReadOnlyBroadcastState, StateDescription, Timer,
+};
 use millpond_types::CheckpointId;
 
 use super::states::{BroadcastStates, MapStateDescriptor, Registered};
@@ -250,6 +252,11 @@ where
             function,
         });
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        opened.map(|opened| opened.core.state()).unwrap_or_default()
     }
 
     fn process(&mut self, input: usize, element: Element, output: &mut Output) -> Result<()> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::waiting::Waiting;
+use millpond_state::StateDescription;
+
 use crate::batch::Data;
 use crate::context::{OpenContext, Restores, SnapshotContext};
 use crate::element::Element;
@@ -55,6 +57,10 @@ where
 {
     fn open(&mut self, context: OpenContext) -> Result<()> {
         context.check_restored(Restores::Nothing)
+    }
+
+    fn state(&self) -> StateDescription {
+        StateDescription::stateless()
     }
 
     fn process(&mut self, input: usize, element: Element, output: &mut Output) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millpond_serializer::{FlinkKey, VoidNamespace};
-use millpond_state::Timer;
+use millpond_state::{StateDescription, Timer};
 use millpond_types::CheckpointId;
 
 use super::waiting::Waiting;
@@ -145,6 +145,11 @@ where
         let (core, function) = KeyedCore::open(&context, "user-timers", |open| (self.open)(open))?;
         self.opened = Some(Opened { core, function });
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        opened.map(|opened| opened.core.state()).unwrap_or_default()
     }
 
     fn process(&mut self, input: usize, element: Element, output: &mut Output) -> Result<()> {

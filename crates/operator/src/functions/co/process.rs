@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millpond_state::OperatorStateBackend;
+use millpond_state::{OperatorStateBackend, StateDescription};
 use millpond_types::{CheckpointId, Clock};
 
 use super::waiting::Waiting;
@@ -118,6 +118,14 @@ where
             clock: context.clock,
         });
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        StateDescription {
+            keyed: None,
+            operator: opened.map(|Opened { operator, .. }| operator.describe()),
+        }
     }
 
     fn process(&mut self, input: usize, element: Element, output: &mut Output) -> Result<()> {

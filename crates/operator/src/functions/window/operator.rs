@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use millpond_serializer::FlinkKey;
-use millpond_state::{ListState, Timer};
+use millpond_state::{ListState, StateDescription, Timer};
 use millpond_types::CheckpointId;
 
 use super::contents::WindowContents;
@@ -466,6 +466,11 @@ where
         })?;
         self.opened = Some(Opened { core, windows });
         Ok(())
+    }
+
+    fn state(&self) -> StateDescription {
+        let opened = self.opened.as_ref();
+        opened.map(|opened| opened.core.state()).unwrap_or_default()
     }
 
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
