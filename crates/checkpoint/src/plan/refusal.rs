@@ -78,9 +78,11 @@ fn needs_allowance(plan: &StatePlan) -> String {
 
 /// The operator, in front of what is said of it.
 fn of(operator: &OperatorPlan) -> String {
-    match (&operator.uid, &operator.name) {
-        (Some(uid), _) => format!("operator {} (uid \"{uid}\")", operator.operator_id),
-        (None, Some(name)) => format!("operator {} (\"{name}\")", operator.operator_id),
+    // As tasks name it when they cannot open it.
+    match (&operator.name, &operator.uid) {
+        (Some(name), Some(uid)) => format!("operator \"{name}\" (uid \"{uid}\")"),
+        (Some(name), None) => format!("operator \"{name}\" ({})", operator.operator_id),
+        (None, Some(uid)) => format!("operator {} (uid \"{uid}\")", operator.operator_id),
         (None, None) => format!("operator {}", operator.operator_id),
     }
 }
