@@ -38,6 +38,7 @@ mod number;
 mod opaque;
 mod optional_map;
 pub mod pojo;
+mod pojo_flags;
 mod reader;
 mod row;
 mod skip;

@@ -11,20 +11,12 @@
 //!
 //! Source: Flink 2.3.0, classes `PojoSerializer` and `PojoSerializerSnapshot`.
 
+use crate::pojo_flags::{EXACT, NULL, OTHER, REGISTERED, bad_flags};
 use crate::skip::can_skip;
 use crate::{
     ByteReader, ByteWriter, Compatibility, Error, FlinkType, Incompatibility, OptionalEntry,
     Reader, SerializerSnapshot, SnapshotBody, nullable, skip_value,
 };
-
-/// The flags of a null.
-pub(crate) const NULL: u8 = 1;
-/// The flags of an object of the class itself.
-pub(crate) const EXACT: u8 = 2;
-/// The flags of an object of a subclass that is not registered.
-pub(crate) const OTHER: u8 = 4;
-/// The flags of an object of a registered subclass.
-pub(crate) const REGISTERED: u8 = 8;
 
 /// A Rust type that stands for a class of Java: what the derives make.
 pub trait JavaClass {
@@ -96,11 +88,6 @@ fn not_exact(at: u64, flags: u8, input: &mut ByteReader<'_>, class: &str) -> Err
         )),
         flags => bad_flags(at, flags),
     }
-}
-
-#[cold]
-pub(crate) fn bad_flags(at: u64, flags: u8) -> Error {
-    Error::corrupt(at, "the flags of a POJO, 1, 2, 4 or 8", flags.to_string())
 }
 
 /// Reads a field.

@@ -3,7 +3,7 @@
 //! Needed wherever values lie without lengths: native heap state, composite keys, lists.
 
 use crate::class::{Class, Composite, Layout};
-use crate::pojo::{EXACT, NULL, OTHER, REGISTERED, bad_flags};
+use crate::pojo_flags::{EXACT, NULL, OTHER, REGISTERED, bad_flags};
 use crate::{ByteReader, Error, SerializerSnapshot, SnapshotBody, stream_record};
 
 /// Reads over one value of the serializer that `snapshot` describes.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::pojo::{EXACT, NULL, OTHER, REGISTERED, bad_flags};
+use crate::pojo_flags::{EXACT, NULL, OTHER, REGISTERED, bad_flags};
 use crate::{
     ByteReader, ByteWriter, Error, FlinkType, Incompatibility, JavaClass, OptionalEntry, Reader,
     SerializerSnapshot, SnapshotBody, nullable,

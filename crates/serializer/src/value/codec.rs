@@ -13,12 +13,8 @@ use super::{
     Value,
 };
 use crate::class::{Class, Composite, simple_name};
-use crate::{ByteReader, ByteWriter, Error, SerializerSnapshot, SnapshotBody};
+use crate::{ByteReader, ByteWriter, Error, SerializerSnapshot, SnapshotBody, pojo_flags};
 
-const POJO_NULL: u8 = 1;
-const POJO_EXACT: u8 = 2;
-const POJO_OTHER: u8 = 4;
-const POJO_REGISTERED: u8 = 8;
 /// The one byte of Flink's `Tuple0`.
 const TUPLE_0: u8 = 42;
 
@@ -765,8 +761,8 @@ impl PojoNode {
         let at = input.offset();
         let class = &self.shape.class;
         match input.u8()? {
-            POJO_NULL => Ok(Value::Null),
-            POJO_EXACT => {
+            pojo_flags::NULL => Ok(Value::Null),
+            pojo_flags::EXACT => {
                 let mut fields = Vec::with_capacity(self.fields.len());
                 for (node, name) in self.fields.iter().zip(&self.shape.names) {
                     let is_null = input.bool()?;
@@ -783,7 +779,7 @@ impl PojoNode {
                     fields,
                 }))
             }
-            POJO_OTHER => {
+            pojo_flags::OTHER => {
                 let name = input.utf()?;
                 match self.other.iter().find(|(known, _)| *known == name) {
                     Some((_, node)) => subclass(name, None, node, input),
@@ -793,7 +789,7 @@ impl PojoNode {
                     ))),
                 }
             }
-            POJO_REGISTERED => {
+            pojo_flags::REGISTERED => {
                 let index = input.u8()?;
                 match self.registered.get(usize::from(index)) {
                     Some((name, node)) => subclass(name.clone(), Some(index), node, input),
@@ -804,19 +800,15 @@ impl PojoNode {
                     )),
                 }
             }
-            flags => Err(Error::corrupt(
-                at,
-                "the flags of a POJO, 1, 2, 4 or 8",
-                flags.to_string(),
-            )),
+            flags => Err(pojo_flags::bad_flags(at, flags)),
         }
     }
 
     fn encode(&self, value: &Value, out: &mut Vec<u8>) -> Result<(), Error> {
         match value {
-            Value::Null => out.put_u8(POJO_NULL),
+            Value::Null => out.put_u8(pojo_flags::NULL),
             Value::Record(record) if record.shape.names == self.shape.names => {
-                out.put_u8(POJO_EXACT);
+                out.put_u8(pojo_flags::EXACT);
                 for (node, field) in self.fields.iter().zip(&record.fields) {
                     node.encode_flagged(field, true, out)?;
                 }
@@ -824,14 +816,14 @@ impl PojoNode {
             Value::Subclass(subclass) => match subclass.registered {
                 Some(index) => match self.registered.get(usize::from(index)) {
                     Some((_, node)) => {
-                        out.put(&[POJO_REGISTERED, index]);
+                        out.put(&[pojo_flags::REGISTERED, index]);
                         node.encode(&subclass.value, out)?;
                     }
                     None => return Err(self.refuses(value)),
                 },
                 None => match self.other.iter().find(|(name, _)| *name == subclass.class) {
                     Some((name, node)) => {
-                        out.put_u8(POJO_OTHER);
+                        out.put_u8(pojo_flags::OTHER);
                         out.put_utf(name)?;
                         node.encode(&subclass.value, out)?;
                     }
