@@ -5,7 +5,7 @@
 //! | files | there, of the size that the metadata says, of the checksum that a trailer says |
 //! | key groups | each subtask has those of its index; none twice; all there |
 //! | keyed state | every entry is read by its serializers to its last byte, each key hashes to its key group, nothing lies between groups |
-//! | numbers | entries and bytes of each state and key group are what a trailer says |
+//! | numbers | entries of each state and key group are as many as a trailer says |
 //! | operator state | every element is read by its serializer to its last byte |
 //! | in-flight data | every buffer lies in its stream |
 //!
@@ -116,8 +116,8 @@ impl Findings {
     }
 }
 
-/// Entries and bytes by state and key group.
-type Counts = BTreeMap<(String, u16), (u64, u64)>;
+/// Entries by state and key group.
+type Counts = BTreeMap<(String, u16), u64>;
 
 /// Checks a snapshot whose metadata has been read.
 ///
@@ -165,9 +165,8 @@ pub fn verify(
             let known = counts
                 .entry((part.operator().id(), part.subtask()))
                 .or_default();
-            for (place, (entries, bytes)) in of_piece {
-                let count = known.entry(place).or_default();
-                *count = (count.0 + entries, count.1 + bytes);
+            for (place, entries) in of_piece {
+                *known.entry(place).or_default() += entries;
             }
             Ok(ControlFlow::Continue(()))
         },
@@ -347,7 +346,6 @@ fn verify_range(
     }
     let with_counts = part.operator().record().is_some();
     let max_parallelism = part.operator().metadata().max_parallelism;
-    let prefix = millpond_snapshot::key_group_prefix_bytes(max_parallelism);
     let mut here = Here::default();
     let result = loop {
         let at = reader.offset();
@@ -357,13 +355,11 @@ fn verify_range(
             Err(error) => break Err(error.into()),
         };
         let (group, codec) = (entry.key_group, &codecs[entry.state]);
-        let bytes = (prefix + entry.key.len() + entry.value.len() + 8) as u64;
         if with_counts && here.place != Some((entry.state, group)) {
             here.leave(&codecs, counts);
             here.place = Some((entry.state, group));
         }
         here.entries += 1;
-        here.bytes += bytes;
         findings.checked.entries += 1;
         match codec.decode(&entry) {
             Ok(row) => match codec.key().hash_code(&row.key) {
@@ -403,7 +399,6 @@ fn verify_range(
 struct Here {
     place: Option<(usize, KeyGroup)>,
     entries: u64,
-    bytes: u64,
     total: u64,
 }
 
@@ -411,11 +406,10 @@ impl Here {
     fn leave(&mut self, codecs: &[EntryCodec], counts: &mut Counts) {
         if let Some((state, group)) = self.place.take() {
             let name = codecs[state].state().name.clone();
-            let count = counts.entry((name, group.0)).or_default();
-            *count = (count.0 + self.entries, count.1 + self.bytes);
+            *counts.entry((name, group.0)).or_default() += self.entries;
         }
         self.total += self.entries;
-        (self.entries, self.bytes) = (0, 0);
+        self.entries = 0;
     }
 }
 
@@ -642,16 +636,16 @@ fn verify_counts(
         for state in recorded {
             for group in &state.key_groups {
                 let at = (state.name.clone(), group.key_group);
-                expected.insert(at, (group.entries, group.bytes));
+                expected.insert(at, group.entries);
             }
         }
-        let entries = |counts: Option<&Counts>| -> BTreeMap<(String, u16), u64> {
+        let entries = |counts: Option<&Counts>| -> Counts {
             let counts = counts.into_iter().flatten();
             counts
                 .filter(|((_, group), _)| {
                     range.is_some_and(|range| range.contains(KeyGroup(*group)))
                 })
-                .map(|(place, (entries, _))| (place.clone(), *entries))
+                .map(|(place, entries)| (place.clone(), *entries))
                 .collect()
         };
         let (found, expected) = (entries(found), entries(Some(&expected)));
