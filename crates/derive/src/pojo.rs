@@ -108,7 +108,7 @@ fn key(
     let ident = &input.ident;
     let mut declared: Vec<&Field<'_>> = fields.stored.iter().collect();
     declared.sort_by_key(|field| field.declared);
-    let idents = declared.iter().map(|field| field.ident);
+    let idents: Vec<_> = declared.iter().map(|field| field.ident).collect();
     let codes = quote!(&[#(#serializer::FlinkKey::hash_code(&self.#idents)),*]);
     let code = match hash.value().as_str() {
         "fields" => quote!(#serializer::pojo::hash_of_fields(#codes)),
@@ -123,6 +123,11 @@ fn key(
         impl #serializer::FlinkKey for #ident {
             fn hash_code(&self) -> i32 {
                 #code
+            }
+
+            #[inline]
+            fn touch(&self) -> usize {
+                0 #(^ #serializer::FlinkKey::touch(&self.#idents))*
             }
         }
     })

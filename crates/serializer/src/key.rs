@@ -32,12 +32,26 @@ use crate::{Either, FlinkType};
 pub trait FlinkKey: FlinkType + Eq + Ord + Hash {
     /// Returns what Java's `hashCode` returns for the same value.
     fn hash_code(&self) -> i32;
+
+    /// Reads a little of what the key owns elsewhere in memory; what is returned means nothing.
+    ///
+    /// A backend that compares many keys soon has all of them read first, so that the waits for
+    /// memory overlap. A key that owns nothing has nothing to do.
+    #[inline]
+    fn touch(&self) -> usize {
+        0
+    }
 }
 
 impl FlinkKey for String {
     #[inline]
     fn hash_code(&self) -> i32 {
         hash_of_text(self)
+    }
+
+    #[inline]
+    fn touch(&self) -> usize {
+        self.as_bytes().first().map_or(0, |byte| usize::from(*byte))
     }
 }
 
@@ -94,6 +108,11 @@ impl<T: FlinkKey> FlinkKey for Vec<T> {
             hash.wrapping_mul(31).wrapping_add(element.hash_code())
         })
     }
+
+    #[inline]
+    fn touch(&self) -> usize {
+        self.first().map_or(0, T::touch)
+    }
 }
 
 impl<T: FlinkKey> FlinkKey for BTreeSet<T> {
@@ -115,6 +134,11 @@ impl<T: FlinkKey> FlinkKey for Option<T> {
     fn hash_code(&self) -> i32 {
         self.as_ref().map_or(0, T::hash_code)
     }
+
+    #[inline]
+    fn touch(&self) -> usize {
+        self.as_ref().map_or(0, T::touch)
+    }
 }
 
 impl<L: FlinkKey, R: FlinkKey> FlinkKey for Either<L, R> {
@@ -122,6 +146,14 @@ impl<L: FlinkKey, R: FlinkKey> FlinkKey for Either<L, R> {
         match self {
             Either::Left(value) => value.hash_code(),
             Either::Right(value) => value.hash_code(),
+        }
+    }
+
+    #[inline]
+    fn touch(&self) -> usize {
+        match self {
+            Either::Left(value) => value.touch(),
+            Either::Right(value) => value.touch(),
         }
     }
 }

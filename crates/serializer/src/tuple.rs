@@ -44,6 +44,11 @@ macro_rules! fields {
                 $(hash = hash.wrapping_mul(31).wrapping_add(self.$index.hash_code());)+
                 hash
             }
+
+            #[inline]
+            fn touch(&self) -> usize {
+                0 $(^ self.$index.touch())+
+            }
         }
     };
 }

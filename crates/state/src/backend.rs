@@ -138,7 +138,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
     /// A lookup in a large table waits for memory; many that do not depend on each other wait at
     /// the same time. So a batch of about a thousand records is processed several times faster
     /// if all of its keys are looked up first. Costs next to nothing while state is small, and
-    /// does nothing for state with namespaces. Returns how many values were found.
+    /// does nothing for state with namespaces. What is returned means nothing: it has been read.
     ///
     /// # Panics
     ///
@@ -161,7 +161,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
                 key,
             })
             .collect();
-        large.map(|state| state.touch(&touches)).sum()
+        large.fold(0, |sum, state| sum ^ state.touch(&touches))
     }
 
     /// Returns a copy of the current key, if there is one.

@@ -298,6 +298,15 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
             return 0;
         };
         let groups = self.groups.borrow();
+        if std::mem::needs_drop::<K>() {
+            // An entry only points to its key. To compare them one after the other would wait for
+            // the entry, then for the key: so first all entries are found, then all keys are read.
+            let found: Vec<&K> = keys
+                .iter()
+                .filter_map(|touch| groups[touch.group].likely_key(touch.hash))
+                .collect();
+            return found.into_iter().fold(0, |sum, key| sum ^ key.touch());
+        }
         let has_value = |touch: &&Touch<'_, K>| {
             let (hash, key) = (touch.hash, touch.key);
             let probe = hash::Probe {

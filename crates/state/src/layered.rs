@@ -213,6 +213,16 @@ where
         }
     }
 
+    /// A key that most likely has this hash, found without reading any.
+    #[inline]
+    pub(crate) fn likely_key(&self, hash: u64) -> Option<&K> {
+        let entries = match self.part(hash) {
+            Ok(entries) => entries,
+            Err(stack) => stack.base.table().part(hash),
+        };
+        entries.find(hash, |_| true).map(|entry| &entry.key)
+    }
+
     #[inline]
     pub(crate) fn put(&mut self, probe: Probe<'_, K, N>, value: V) {
         match self {

@@ -60,7 +60,7 @@ pub(crate) trait RegisteredState<K>: Any {
     /// Whether the state is too large for the caches of a processor.
     fn is_large(&self) -> bool;
 
-    /// Looks keys up, so that they are in the caches soon; returns how many have a value.
+    /// Looks keys up, so that they are in the caches soon; what is returned means nothing.
     fn touch(&self, keys: &[Touch<'_, K>]) -> usize;
 
     /// Makes room in the group at position `group` for entries to be restored.

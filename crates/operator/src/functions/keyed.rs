@@ -279,6 +279,7 @@ where
         let (core, function) = self.opened.as_mut().expect("an operator is opened first");
         let mut context = KeyedContext::of_records(core);
         while !self.collector.is_full() {
+            core.prefetch(&self.waiting, &*self.selector);
             let Some(row) = self.waiting.next() else {
                 break;
             };
@@ -311,11 +312,7 @@ where
     fn process(&mut self, _input: usize, element: Element, output: &mut Output) -> Result<()> {
         match element {
             Element::Records(batch) => {
-                let batch = downcast(batch);
-                if let Some((core, _)) = &self.opened {
-                    core.prefetch(&batch, &*self.selector);
-                }
-                self.waiting = Rows::new(batch);
+                self.waiting = Rows::new(downcast(batch));
                 self.resume(output)
             }
             Element::Watermark(watermark) => {

@@ -9,16 +9,20 @@ use millpond_state::{
 };
 use millpond_types::{Clock, KeyGroup};
 
-use crate::batch::{Batch, Data};
+use crate::batch::Data;
 use crate::context::OpenContext;
 use crate::element::NO_TIMESTAMP;
 use crate::error::Result;
 use crate::functions::keyed::KeyedOpenContext;
 use crate::functions::open::FunctionOpenContext;
 use crate::functions::restore::{restore_keyed, restore_operator};
+use crate::functions::rows::Rows;
 use crate::operator::OperatorSnapshot;
 use crate::output::{Collector, Output};
 use crate::partition::KeySelector;
+
+/// For how many records state is looked up ahead: few enough for the nearest caches.
+const RECORDS_AHEAD: usize = 256;
 
 /// How many timers fire before other tasks have their turn.
 const TIMERS_PER_SLICE: usize = 1024;
@@ -106,13 +110,22 @@ impl<K: FlinkKey, N: Namespace> KeyedCore<K, N> {
         self.clock.now_ms() as i64
     }
 
-    /// Has the state of a whole batch on its way to the caches before the first record needs it.
-    pub(crate) fn prefetch<T, S: KeySelector<T, Key = K>>(&self, batch: &Batch<T>, selector: &S) {
-        if batch.key_groups.len() != batch.rows.len() {
-            return;
+    /// Has the state of the next records on its way to the caches before the first needs it.
+    ///
+    /// Called before each record; does something for one in [`RECORDS_AHEAD`].
+    #[inline]
+    pub(crate) fn prefetch<T, S: KeySelector<T, Key = K>>(&self, rows: &Rows<T>, selector: &S) {
+        if rows.taken().is_multiple_of(RECORDS_AHEAD) {
+            self.prefetch_ahead(rows, selector);
         }
-        let keys: Vec<Cow<'_, K>> = batch.rows.iter().map(|row| selector.key(row)).collect();
-        let groups = batch.key_groups.iter().map(|group| KeyGroup(*group));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn prefetch_ahead<T, S: KeySelector<T, Key = K>>(&self, rows: &Rows<T>, selector: &S) {
+        let (rows, groups) = rows.upcoming(RECORDS_AHEAD);
+        let keys: Vec<Cow<'_, K>> = rows.iter().map(|row| selector.key(row)).collect();
+        let groups = groups.iter().map(|group| KeyGroup(*group));
         let keys = keys.iter().map(|key| &**key).zip(groups);
         std::hint::black_box(self.keyed.prefetch(keys));
     }

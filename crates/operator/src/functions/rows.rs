@@ -30,6 +30,19 @@ impl<T> Rows<T> {
         }
     }
 
+    /// The next records, at most `count`, and their key groups where they have them.
+    pub(crate) fn upcoming(&self, count: usize) -> (&[T], &[u16]) {
+        let rows = self.rows.as_slice();
+        let count = count.min(rows.len());
+        let groups = self.key_groups.get(self.next..self.next + count);
+        (&rows[..count], groups.unwrap_or_default())
+    }
+
+    /// How many records have been taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.next
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.len() == 0
     }
