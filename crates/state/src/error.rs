@@ -74,6 +74,27 @@ impl Error {
         }
     }
 
+    /// An error of a store; `what` it did, such as "reading column x".
+    pub fn storage(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Error::caused_by(ErrorKind::Storage { what: what.into() }, source)
+    }
+
+    /// Something that a backend does not cover.
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Unsupported { what: what.into() })
+    }
+
+    /// Bytes that are not what they should be; `what` they belong to.
+    pub fn corrupt(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Error::caused_by(ErrorKind::Corrupt { what: what.into() }, source)
+    }
+
     /// An error of the reader of a snapshot.
     pub(crate) fn restoring(source: millpond_snapshot::Error) -> Self {
         Error::reading("the snapshot", source)

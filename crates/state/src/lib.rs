@@ -1,4 +1,4 @@
-//! Keyed and operator state as a function sees it; the heap backend.
+//! Keyed and operator state as a function sees it; the heap backend; what other backends implement.
 //!
 //! Keyed state belongs to a key: [`KeyedBackend`] holds it, [`ValueState`], [`ListState`],
 //! [`MapState`], [`ReducingState`], [`AggregatingState`] and [`TimerHandle`] show what belongs to
@@ -33,6 +33,7 @@ mod reducing_state;
 mod registered;
 mod restored_key;
 mod segmented;
+pub mod store;
 mod table;
 mod timers;
 mod ttl;
