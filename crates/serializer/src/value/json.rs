@@ -403,6 +403,9 @@ impl ValueCodec {
     }
 }
 
+/// Makes a value that a part of a serializer can write.
+type ParseJson = fn(&Node, &Json, Option<i64>) -> Result<Value, Error>;
+
 impl Node {
     fn parse_map_key(&self, text: &str) -> Result<Value, Error> {
         let as_text = self.parse_json(&Json::String(text.to_owned()), None);
@@ -435,13 +438,13 @@ impl Node {
             });
             items.collect::<Result<Vec<_>, _>>()
         };
-        let each = |nodes: &[Node], items: &[Json]| {
+        let each = |nodes: &[Node], items: &[Json], parse: ParseJson| {
             if nodes.len() != items.len() {
                 return Err(wrong());
             }
             let items = nodes.iter().zip(items).enumerate();
             let items = items.map(|(index, (node, json))| {
-                let value = node.parse_json_or_null(json, used);
+                let value = parse(node, json, used);
                 value.map_err(|error| inside(&index.to_string(), error))
             });
             items.collect::<Result<Vec<_>, _>>()
@@ -533,11 +536,11 @@ impl Node {
                 });
                 Value::Map(entries.collect::<Result<_, _>>()?)
             }
-            Node::Tuple(nodes) => Value::Tuple(each(nodes, array()?)?),
+            Node::Tuple(nodes) => Value::Tuple(each(nodes, array()?, Node::parse_json)?),
             Node::Row { has_kind, fields } => match json.as_object() {
                 None => Value::Row {
                     kind: 0,
-                    fields: each(fields, array()?)?,
+                    fields: each(fields, array()?, Node::parse_json_or_null)?,
                 },
                 Some(row) => {
                     let kind = row.get("kind").and_then(Json::as_str);
@@ -546,7 +549,7 @@ impl Node {
                     let items = row.get("fields").and_then(Json::as_array);
                     Value::Row {
                         kind: kind.ok_or_else(wrong)? as u8,
-                        fields: each(fields, items.ok_or_else(wrong)?)?,
+                        fields: each(fields, items.ok_or_else(wrong)?, Node::parse_json_or_null)?,
                     }
                 }
             },
@@ -576,7 +579,7 @@ impl Node {
                 };
                 Value::Ttl {
                     last_access,
-                    value: Box::new(node.parse_json_or_null(json, used)?),
+                    value: Box::new(node.parse_json(json, used)?),
                 }
             }
             Node::Timer(pair) => {

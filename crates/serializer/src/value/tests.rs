@@ -675,6 +675,28 @@ fn json_of_another_type_is_refused_with_both_named() {
     assert!(matches!(value, Value::Ttl { last_access: 9, .. }));
 }
 
+#[test]
+fn null_in_json_is_refused_where_the_serializer_has_no_bytes_for_it() {
+    let class = format!("{RUNTIME}TupleSerializerSnapshot");
+    let tuple = |first| composite(&class, b"\0\x01x", vec![first, base("Long")]);
+    for first in [ttl(base("String")), base("Long"), ttl(base("Long"))] {
+        let codec = ValueCodec::new(&tuple(first));
+        for json in [
+            json!([null, 1]),
+            json!([{"value": null, "last_access": 1}, null]),
+        ] {
+            let error = codec.parse_json(&json).expect_err("a null");
+            assert!(error.to_string().starts_with("incompatible: "), "{error}");
+        }
+    }
+    // A string has.
+    let codec = ValueCodec::new(&tuple(base("String")));
+    let value = codec.parse_json(&json!([null, 1])).expect("a tuple");
+    let mut out = Vec::new();
+    codec.encode(&value, &mut out).expect("a tuple");
+    assert_eq!(out, [0, 0, 0, 0, 0, 0, 0, 0, 1]);
+}
+
 /// SplitMix64.
 struct Random(u64);
 
