@@ -25,8 +25,10 @@ mod file_system;
 mod local;
 mod location;
 pub mod memory;
+mod metered;
 
 pub use error::{Error, ErrorKind};
 pub use file_system::{Durability, Entry, FileReader, FileSystem, FileWriter, file_system_for};
 pub use local::LocalFileSystem;
 pub use location::Location;
+pub use metered::{Meter, MeteredFileSystem};
