@@ -84,6 +84,6 @@ pub use tuple::{
     Tuple23, Tuple24, Tuple25,
 };
 pub use value::{
-    EnumShape, Record, RecordShape, Subclass, Value, ValueCodec, WithTtl, decode_value,
+    EnumShape, Record, RecordShape, Shape, Subclass, Value, ValueCodec, WithTtl, decode_value,
     encode_value, hex, map_key,
 };

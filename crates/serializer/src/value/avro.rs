@@ -20,12 +20,14 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{EnumShape, Record, RecordShape, Value};
+use super::{EnumShape, Record, RecordShape, Shape, Value};
 use crate::avro_block::{blocks, end_blocks, put_block};
 use crate::{ByteReader, ByteWriter, Error};
 
 /// Values nest through named types without end; deeper than this is damage.
 const MAX_DEPTH: usize = 200;
+/// A shape of more parts is none: records that have each other twice grow without bound.
+const MAX_PARTS: usize = 10_000;
 
 /// A schema, its names looked up.
 #[derive(Debug)]
@@ -96,6 +98,41 @@ impl AvroSchema {
             AvroNode::Map(_) => "map",
             AvroNode::Union(_) => "union",
         }
+    }
+
+    /// Returns the shape of the data; `None`, if it nests without end.
+    pub(super) fn shape(&self) -> Option<Shape> {
+        self.shape_of(&self.root, 0, &mut 0)
+    }
+
+    fn shape_of(&self, node: &AvroNode, depth: usize, parts: &mut usize) -> Option<Shape> {
+        *parts += 1;
+        if depth > MAX_DEPTH || *parts > MAX_PARTS {
+            return None;
+        }
+        let mut of = |node: &AvroNode| self.shape_of(node, depth + 1, parts);
+        Some(match node {
+            AvroNode::Null => Shape::Nothing,
+            AvroNode::Boolean => Shape::Boolean,
+            AvroNode::Int => Shape::Int,
+            AvroNode::Long => Shape::Long,
+            AvroNode::Float => Shape::Float,
+            AvroNode::Double => Shape::Double,
+            AvroNode::Bytes | AvroNode::Fixed(_) => Shape::Bytes,
+            AvroNode::String | AvroNode::Enum(_) => Shape::Text,
+            AvroNode::Array(item) => Shape::List(Box::new(of(item)?)),
+            AvroNode::Map(value) => Shape::Map(Box::new((Shape::Text, of(value)?))),
+            AvroNode::Union(branches) => match branches.as_slice() {
+                [AvroNode::Null, other] | [other, AvroNode::Null] => of(other)?,
+                _ => Shape::Any,
+            },
+            AvroNode::Record(index) => {
+                let record = &self.records[*index];
+                let fields = record.shape.names.iter().zip(&record.fields);
+                let fields = fields.map(|(name, node)| Some((name.clone(), of(node)?)));
+                Shape::Record(fields.collect::<Option<_>>()?)
+            }
+        })
     }
 
     pub(super) fn decode(&self, input: &mut ByteReader<'_>) -> Result<Value, Error> {

@@ -8,6 +8,7 @@
 //! | `avro` | the layout of Avro data in state: an encoding of Flink's own |
 //! | `number`, `time` | numbers without bounds; dates and times in ISO 8601 |
 //! | `words` | a type in words: `map(string,long)` |
+//! | `shape` | what parts the values of a serializer have |
 //!
 //! What cannot be read without its Java class (Kryo, a subclass that the snapshot does not
 //! describe) is an error that names the class; nothing is guessed.
@@ -22,6 +23,7 @@ mod codec;
 mod hash;
 mod json;
 mod number;
+mod shape;
 mod time;
 mod words;
 
@@ -30,6 +32,7 @@ use std::sync::Arc;
 pub use codec::ValueCodec;
 pub use json::{WithTtl, hex, map_key};
 pub use number::BigInteger;
+pub use shape::Shape;
 
 use crate::{ByteReader, Error, SerializerSnapshot};
 

@@ -186,6 +186,11 @@ impl LocalDate {
         (1..=12).contains(&self.month) && (1..=31).contains(&self.day)
     }
 
+    /// The days since 1970-01-01.
+    pub fn epoch_day(self) -> i64 {
+        days_of(self.year.into(), self.month.into(), self.day.into())
+    }
+
     pub(super) fn hash_code(self) -> i32 {
         let (year, month, day) = (self.year, i32::from(self.month), i32::from(self.day));
         (year & 0xffff_f800_u32 as i32)
@@ -205,9 +210,14 @@ impl LocalTime {
             && (0..1_000_000_000).contains(&self.nano)
     }
 
-    pub(super) fn hash_code(self) -> i32 {
+    /// The nanoseconds since midnight.
+    pub fn nano_of_day(self) -> i64 {
         let seconds =
             i64::from(self.hour) * 3600 + i64::from(self.minute) * 60 + i64::from(self.second);
-        super::hash::of_long(seconds * 1_000_000_000 + i64::from(self.nano))
+        seconds * 1_000_000_000 + i64::from(self.nano)
+    }
+
+    pub(super) fn hash_code(self) -> i32 {
+        super::hash::of_long(self.nano_of_day())
     }
 }
