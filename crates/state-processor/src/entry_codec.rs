@@ -16,6 +16,17 @@ use millpond_snapshot::{
 
 use crate::Error;
 
+/// How much of an entry is decoded; the rest of the row is null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Parts {
+    /// Nothing: only that there is an entry, and its key group.
+    KeyGroup,
+    /// Key, namespace, user key, and all of a timer.
+    Key,
+    /// The value as well.
+    All,
+}
+
 /// What a keyed state is to a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StateType {
@@ -280,6 +291,23 @@ impl EntryCodec {
     /// Snapshot: damage, or a key that cannot be told from what follows it. Offsets are of the
     /// entry's key or value.
     pub fn decode(&self, entry: &Entry<'_>) -> Result<Row, Error> {
+        self.decode_parts(entry, Parts::All)
+    }
+
+    /// As [`decode`](Self::decode), but only the parts that are asked for; a list whose value is
+    /// not asked for is a null value.
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode); damage in the other parts is not found.
+    pub fn decode_parts(&self, entry: &Entry<'_>, parts: Parts) -> Result<Row, Error> {
+        if parts == Parts::KeyGroup {
+            return Ok(Row {
+                key: Value::Null,
+                namespace: Value::Null,
+                content: Content::Value(Value::Null),
+            });
+        }
         if self.state.kind == StateType::Timers {
             return self.decode_timer(entry);
         }
@@ -288,12 +316,17 @@ impl EntryCodec {
         let content = match &self.user_key {
             Some(user_key) => {
                 let user_key = user_key.decode_or_opaque(input.rest())?;
-                Content::MapEntry(user_key, self.decode_map_value(entry.value)?)
+                let value = match parts {
+                    Parts::All => self.decode_map_value(entry.value)?,
+                    Parts::Key | Parts::KeyGroup => Value::Null,
+                };
+                Content::MapEntry(user_key, value)
             }
             None if !input.is_empty() => {
                 let found = format!("{} more bytes", input.remaining());
                 return Err(input.corrupt("the end of a key", found).into());
             }
+            None if parts != Parts::All => Content::Value(Value::Null),
             None if self.state.kind == StateType::List => self.decode_list(entry.value)?,
             None => Content::Value(self.value.decode_or_opaque(entry.value)?),
         };

@@ -4,12 +4,14 @@
 //! | file | what |
 //! | --- | --- |
 //! | `open_snapshot`, `path_map` | opening a savepoint or a retained checkpoint, moved or not |
+//! | `kept_checkpoint` | finding one of those that a job has kept |
 //! | `operator` | its operators, and where their state lies |
 //! | `entry_codec`, `row_reader` | entries of keyed state as rows of values |
 //! | `scan` | reading key groups and files on several threads, in order, in bounded memory |
 //! | `operator_state`, `source_state`, `channel_state` | what is not keyed |
 //! | `listing` | what there is, in numbers |
 //! | `read` | the content as text: JSON, lines, CSV, a table |
+//! | `text_table` | rows of text for people and for other programs |
 //! | `verify` | whether it is sound |
 //! | `difference` | what two snapshots do not have in common |
 //! | `usage`, `garbage` | where the bytes are, and files that nobody needs |
@@ -50,6 +52,7 @@ mod entry_codec;
 mod entry_writer;
 mod error;
 mod garbage;
+mod kept_checkpoint;
 mod keyed_input;
 mod listing;
 mod open_snapshot;
@@ -66,6 +69,7 @@ mod scan;
 mod snapshot_writer;
 mod sorter;
 mod source_state;
+mod text_table;
 mod usage;
 mod verify;
 
@@ -76,9 +80,10 @@ pub use channel_state::{Channel, ChannelDirection};
 pub use convert::{ConvertOptions, convert};
 pub use difference::{Difference, OperatorDifference, SAMPLES, StateDifference, diff};
 pub use edit::{Edit, EditOptions, EditReport, ParseEditError, edit};
-pub use entry_codec::{Content, EntryCodec, KeyedState, Row, StateType};
+pub use entry_codec::{Content, EntryCodec, KeyedState, Parts, Row, StateType};
 pub use error::{Error, ErrorKind};
 pub use garbage::{Garbage, GarbageFile, delete_garbage, find_garbage};
+pub use kept_checkpoint::{KeptCheckpoint, find_checkpoint, kept_checkpoints};
 pub use listing::{
     Counting, Listing, OperatorListing, OperatorStateListing, SourceListing, StateListing,
     TimerListing, list,
@@ -87,12 +92,13 @@ pub use open_snapshot::{OpenSnapshot, Writer};
 pub use operator::{KeyedPart, Operator, Unreadable};
 pub use operator_state::{OperatorStateContent, OperatorStateMode};
 pub use path_map::PathMap;
-pub use read::{Format, ReadOptions, Selection, read};
+pub use read::{Format, ReadOptions, RowFilter, Selection, read};
 pub use rehash::{RehashOptions, rehash};
 pub use rewrite::Target;
 pub use row_reader::RowReader;
 pub use scan::{Piece, Progress, Threads, scan};
 pub use snapshot_writer::SnapshotWriter;
-pub use source_state::{SimpleVersioned, coordinator_state};
+pub use source_state::{SimpleVersioned, SourcePosition, coordinator_state};
+pub use text_table::{EmptyColumns, TextTable, put_csv, put_plain};
 pub use usage::{KeyGroupUsage, KeyUsage, OperatorUsage, StateUsage, Usage, usage};
 pub use verify::{Checked, Problem, Verification, verify};

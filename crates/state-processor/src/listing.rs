@@ -7,6 +7,7 @@ use millpond_serializer::ByteReader;
 use millpond_snapshot::{KeyedReader, StreamHandle};
 use serde::Serialize;
 
+use crate::source_state::READER_STATE;
 use crate::{
     EntryCodec, Error, KeyedState, OpenSnapshot, Operator, Piece, Progress, SimpleVersioned,
     StateType, Threads, Unreadable, Writer, coordinator_state, scan,
@@ -459,7 +460,7 @@ fn source_listing(
         .collect();
     let readers = operator_states
         .iter()
-        .find(|state| state.name == "SourceReaderState");
+        .find(|state| state.name == READER_STATE);
     let coordinator = operator.metadata().coordinator.as_ref();
     if coordinator.is_none() && readers.is_none() && positions.is_empty() {
         return None;

@@ -3,7 +3,7 @@
 use millpond_snapshot::{Entry, ErrorKind as SnapshotErrorKind, KeyedReader};
 use millpond_types::KeyGroup;
 
-use crate::{EntryCodec, Error, ErrorKind, Row};
+use crate::{EntryCodec, Error, ErrorKind, Parts, Row};
 
 /// Reads rows of some key groups.
 pub struct RowReader {
@@ -44,6 +44,19 @@ impl RowReader {
     /// As [`next_row`](Self::next_row).
     pub fn next_row_of(
         &mut self,
+        wanted: impl FnMut(usize, &Entry<'_>) -> bool,
+    ) -> Result<Option<(KeyGroup, &EntryCodec, Row)>, Error> {
+        self.next_parts_of(Parts::All, wanted)
+    }
+
+    /// As [`next_row_of`](Self::next_row_of), with only some parts of the rows decoded.
+    ///
+    /// # Errors
+    ///
+    /// As [`EntryCodec::decode_parts`].
+    pub fn next_parts_of(
+        &mut self,
+        parts: Parts,
         mut wanted: impl FnMut(usize, &Entry<'_>) -> bool,
     ) -> Result<Option<(KeyGroup, &EntryCodec, Row)>, Error> {
         loop {
@@ -55,7 +68,7 @@ impl RowReader {
                 continue;
             }
             let (group, codec) = (entry.key_group, &self.codecs[entry.state]);
-            return match codec.decode(&entry) {
+            return match codec.decode_parts(&entry, parts) {
                 Ok(row) => Ok(Some((group, codec, row))),
                 Err(error) => Err(self.located(error, at, group, codec)),
             };

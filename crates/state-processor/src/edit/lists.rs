@@ -1,16 +1,6 @@
 //! Edits of operator state: lists, broadcast maps, and the positions of sources.
 //!
-//! | splits of | bytes | id |
-//! | --- | --- | --- |
-//! | number sequence | UTF id, i64 from, i64 to | the id |
-//! | Kafka | UTF topic, i32 partition, i64 start, i64 stop | topic-partition |
-//!
-//! Both behind i32 version of their serializer and i32 length, as an element of the list
-//! `SourceReaderState`. A split of any other shape is refused: what a position is, only its
-//! connector knows.
-//!
-//! Source: Flink 2.3.0, classes `IteratorSourceSplit` and `SourceReaderOperator`; Flink's Kafka
-//! connector, class `KafkaPartitionSplitSerializer`.
+//! The layout of splits stands in `source_state`.
 
 use millpond_serializer::{ByteReader, ByteWriter, Value, ValueCodec};
 use millpond_snapshot::{DistributionMode, Error};
@@ -19,9 +9,7 @@ use serde_json::Value as Json;
 use super::condition::{Condition, Field};
 use super::keyed::json;
 use crate::operator_input::{ListOrMap, OperatorStates};
-
-/// The list in which a source keeps its splits.
-const READER_STATE: &str = "SourceReaderState";
+use crate::source_state::{READER_STATE, Split, read_split};
 
 /// The names of all states.
 pub(super) fn names(states: &OperatorStates) -> impl Iterator<Item = &str> {
@@ -190,13 +178,6 @@ pub(super) fn delete(state: &mut ListOrMap, condition: &Condition) -> Result<u64
     Ok((before - state.elements.len()) as u64)
 }
 
-/// A split whose position can be set: the bytes around the position.
-struct Split {
-    id: String,
-    /// Where the position lies in the element.
-    at: usize,
-}
-
 /// Sets the position of the split `id` of a source.
 pub(super) fn set_position(
     states: &mut OperatorStates,
@@ -211,7 +192,7 @@ pub(super) fn set_position(
     };
     let mut known = Vec::new();
     for (_, element) in &mut state.elements {
-        let split = read_split(element).ok_or_else(|| {
+        let split = read_element(element).ok_or_else(|| {
             "its splits are of a connector whose positions Millpond does not understand".to_owned()
         })?;
         if split.id == id {
@@ -226,60 +207,14 @@ pub(super) fn set_position(
     ))
 }
 
-fn read_split(element: &[u8]) -> Option<Split> {
+/// Reads an element of the list as it stands in the file: a `byte[]` with its length in front.
+fn read_element(element: &[u8]) -> Option<Split> {
     let mut input = ByteReader::new(element);
-    // The list holds byte arrays; in each: version, length, split.
-    let outer = input.length().ok()?;
-    if outer != input.remaining() {
-        return None;
-    }
-    input.i32().ok()?;
     let length = input.length().ok()?;
-    if length != input.remaining() {
-        return None;
-    }
-    let name = input.utf().ok()?;
-    let (id, at) = match input.remaining() {
-        16 => (name, input.position()),
-        20 => {
-            let partition = input.i32().ok()?;
-            (format!("{name}-{partition}"), input.position())
-        }
-        _ => return None,
-    };
-    Some(Split { id, at })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn element(split: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.put_i32(split.len() as i32 + 8);
-        out.put_i32(1);
-        out.put_bytes(split);
-        out
-    }
-
-    #[test]
-    fn only_splits_of_known_shapes_are_understood() {
-        let mut sequence = Vec::new();
-        sequence.put_utf("1").expect("short");
-        sequence.put_i64(164);
-        sequence.put_i64(500);
-        let found = read_split(&element(&sequence)).expect("a number sequence");
-        assert_eq!((found.id.as_str(), found.at), ("1", 15));
-        let mut kafka = Vec::new();
-        kafka.put_utf("orders").expect("short");
-        kafka.put_i32(3);
-        kafka.put_i64(10);
-        kafka.put_i64(-1);
-        let found = read_split(&element(&kafka)).expect("a partition");
-        assert_eq!((found.id.as_str(), found.at), ("orders-3", 24));
-        for other in [&b""[..], b"\0\x01a", b"{\"file\":\"/a\"}", &[0; 40]] {
-            assert!(read_split(&element(other)).is_none(), "{other:?}");
-            assert!(read_split(other).is_none());
-        }
-    }
+    let behind = input.position();
+    let split = read_split(input.rest()).filter(|_| element.len() - behind == length)?;
+    Some(Split {
+        at: split.at + behind,
+        ..split
+    })
 }

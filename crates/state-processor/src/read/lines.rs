@@ -10,15 +10,12 @@ use millpond_serializer::Value;
 
 use super::document::{put_json, put_value, put_values};
 use super::{Format, Put, Reading, RowText, Rows};
+use crate::text_table::{EmptyColumns, TextTable, put_csv, put_plain};
 use crate::{Content, EntryCodec, Error, Operator, Row};
 
 const COLUMNS: [&str; 6] = ["operator", "state", "key", "namespace", "user_key", "value"];
 /// What separates the cells of a table before their widths are known; no cell has it.
 const CELL_END: u8 = 0x1f;
-/// How many rows of a table decide its widths.
-const MEASURED_ROWS: usize = 200;
-/// A cell wider than this is cut.
-const MOST_WIDTH: usize = 60;
 
 /// Rows as lines.
 struct Lines {
@@ -122,28 +119,6 @@ impl RowText for Lines {
     fn end(&mut self, _: &mut Rows) {}
 }
 
-/// Appends a field, in quotes where RFC 4180 asks for them.
-fn put_csv(text: &str, out: &mut Vec<u8>) {
-    if !text.contains([',', '"', '\n', '\r']) {
-        out.extend_from_slice(text.as_bytes());
-        return;
-    }
-    out.push(b'"');
-    out.extend_from_slice(text.replace('"', "\"\"").as_bytes());
-    out.push(b'"');
-}
-
-/// Appends a text without what would move a terminal's cursor.
-fn put_plain(text: &str, out: &mut Vec<u8>) {
-    for character in text.chars() {
-        if character.is_control() {
-            out.extend_from_slice(character.escape_default().to_string().as_bytes());
-        } else {
-            out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-        }
-    }
-}
-
 /// Writes lines; returns the number of rows.
 pub(super) fn write(
     operators: &[Operator<'_>],
@@ -154,7 +129,8 @@ pub(super) fn write(
     if format == Format::Csv {
         writeln!(out, "{}", COLUMNS.join(","))?;
     }
-    let mut table = Table::default();
+    let headings = COLUMNS.map(|name| name.replace('_', " "));
+    let mut table = TextTable::new(headings.to_vec(), EmptyColumns::LeftOut);
     let mut rows = 0;
     for operator in operators {
         let called = operator.uid().or(operator.name());
@@ -165,7 +141,7 @@ pub(super) fn write(
             operator: called.clone(),
         };
         let mut put = |text: &[u8], _| match format {
-            Format::Table => table.put(text, out),
+            Format::Table => put_rows(text, &mut table, out),
             Format::Json | Format::JsonLines | Format::Csv => Ok(out.write_all(text)?),
         };
         rows = reading.keyed(*operator, None, rows, text, &mut put)?;
@@ -174,10 +150,21 @@ pub(super) fn write(
         }
     }
     if format == Format::Table {
-        table.measure(out)?;
+        table.finish(out)?;
     }
     out.flush()?;
     Ok(rows)
+}
+
+fn put_rows(text: &[u8], table: &mut TextTable, out: &mut dyn Write) -> Result<(), Error> {
+    let lines = text.split(|byte| *byte == b'\n');
+    for line in lines.filter(|line| !line.is_empty()) {
+        let cells = line
+            .split(|byte| *byte == CELL_END)
+            .map(|cell| String::from_utf8_lossy(cell).into_owned());
+        table.row(cells.collect(), out)?;
+    }
+    Ok(())
 }
 
 fn operator_state_lines(
@@ -216,73 +203,4 @@ fn operator_state_lines(
     let chunk = rows.take();
     put(&chunk.text, chunk.ends.len() as u64)?;
     Ok(count)
-}
-
-/// Rows whose columns stand below each other, as wide as the first ones ask for.
-#[derive(Default)]
-struct Table {
-    waiting: Vec<[String; 6]>,
-    widths: Option<[usize; 6]>,
-}
-
-impl Table {
-    fn put(&mut self, text: &[u8], out: &mut dyn Write) -> Result<(), Error> {
-        for line in text
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-        {
-            let mut cells = line
-                .split(|byte| *byte == CELL_END)
-                .map(|cell| String::from_utf8_lossy(cell).into_owned());
-            let row = std::array::from_fn(|_| cells.next().unwrap_or_default());
-            match &self.widths {
-                Some(widths) => Table::print(&row, widths, out)?,
-                None => self.waiting.push(row),
-            }
-            if self.widths.is_none() && self.waiting.len() >= MEASURED_ROWS {
-                self.measure(out)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Prints what has waited; from now on rows are printed as they come.
-    fn measure(&mut self, out: &mut dyn Write) -> Result<(), Error> {
-        if self.widths.is_some() {
-            return Ok(());
-        }
-        let headings = COLUMNS.map(|name| name.replace('_', " "));
-        let width = |column: usize| {
-            let cells = self.waiting.iter().map(|row| row[column].chars().count());
-            let most = cells.max().filter(|most| *most > 0);
-            // A column in which nothing stands is left out.
-            most.map_or(0, |most| most.max(headings[column].len()).min(MOST_WIDTH))
-        };
-        let widths: [usize; 6] = std::array::from_fn(width);
-        let shown = std::array::from_fn(|column| match widths[column] {
-            0 => String::new(),
-            _ => headings[column].clone(),
-        });
-        Table::print(&shown, &widths, out)?;
-        for row in std::mem::take(&mut self.waiting) {
-            Table::print(&row, &widths, out)?;
-        }
-        self.widths = Some(widths);
-        Ok(())
-    }
-
-    fn print(row: &[String; 6], widths: &[usize; 6], out: &mut dyn Write) -> Result<(), Error> {
-        let shown = row
-            .iter()
-            .zip(widths)
-            .filter(|(cell, width)| **width > 0 || !cell.is_empty());
-        let cells: Vec<String> = shown
-            .map(|(cell, width)| match cell.char_indices().nth(MOST_WIDTH) {
-                Some((cut, _)) => format!("{}...", &cell[..cut]),
-                None => format!("{cell:<width$}"),
-            })
-            .collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-        Ok(())
-    }
 }

@@ -18,12 +18,11 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-pub use selection::Selection;
+pub use selection::{RowFilter, Selection};
 
 use crate::{
     EntryCodec, Error, OpenSnapshot, Operator, Piece, Progress, Row, RowReader, Threads, scan,
 };
-use selection::Filter;
 
 /// About how many bytes of a file are one piece of work.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -178,7 +177,7 @@ impl Reading<'_> {
         put: &mut Put<'_>,
     ) -> Result<u64, Error> {
         let selection = &self.options.selection;
-        let pieces = selection::pieces(operator, selection, PIECE_BYTES)?;
+        let pieces = selection.pieces(operator, PIECE_BYTES)?;
         let total: u64 = pieces.iter().map(Piece::bytes).sum();
         self.progress
             .total_bytes
@@ -221,10 +220,10 @@ impl Reading<'_> {
 }
 
 fn with_state(
-    filters: Vec<Option<Filter>>,
+    filters: Vec<Option<RowFilter>>,
     codecs: &[EntryCodec],
     state: Option<&str>,
-) -> Vec<Option<Filter>> {
+) -> Vec<Option<RowFilter>> {
     let is_it = |codec: &EntryCodec| state.is_none_or(|state| codec.state().name == state);
     filters
         .into_iter()
@@ -235,7 +234,7 @@ fn with_state(
 
 fn make_text<T: RowText>(
     mut reader: RowReader,
-    filters: &[Option<Filter>],
+    filters: &[Option<RowFilter>],
     mut text: T,
     send: &mut dyn FnMut(Chunk) -> ControlFlow<()>,
     progress: &Progress,

@@ -23,7 +23,7 @@ pub struct Selection {
 
 /// What a selection takes of one state.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
+pub struct RowFilter {
     /// The bytes that the key of a wanted entry begins with, behind so many others.
     key: Option<(usize, Vec<u8>)>,
     /// The key group that it lies in, as far as it is known.
@@ -52,12 +52,12 @@ impl Selection {
     /// # Errors
     ///
     /// Request: a text is no value of the state's type.
-    pub(super) fn filter(&self, codec: &EntryCodec) -> Result<Option<Filter>, Error> {
+    fn filter(&self, codec: &EntryCodec) -> Result<Option<RowFilter>, Error> {
         let state = codec.state();
         if !self.takes_state(&state.name) {
             return Ok(None);
         }
-        let mut filter = Filter::default();
+        let mut filter = RowFilter::default();
         if let Some(text) = &self.key {
             let key = parse("key", text, codec.key(), &state.name)?;
             filter.hash = codec.key().hash_code(&key);
@@ -80,7 +80,7 @@ impl Selection {
     /// # Errors
     ///
     /// Request: a text is a value of none of the states.
-    pub(super) fn filters(&self, codecs: &[EntryCodec]) -> Result<Vec<Option<Filter>>, Error> {
+    pub fn filters(&self, codecs: &[EntryCodec]) -> Result<Vec<Option<RowFilter>>, Error> {
         let filters: Vec<Result<_, Error>> =
             codecs.iter().map(|codec| self.filter(codec)).collect();
         let (mut good, mut first) = (false, None);
@@ -101,6 +101,37 @@ impl Selection {
             Some(error) if !good => Err(error),
             Some(_) | None => Ok(filters),
         }
+    }
+
+    /// Cuts the keyed state of an operator into pieces of about `piece_bytes`: of one key group,
+    /// if only a key of known hash is wanted.
+    ///
+    /// # Errors
+    ///
+    /// As [`filters`](Self::filters); snapshot: a header cannot be read.
+    pub fn pieces<'a>(
+        &self,
+        operator: Operator<'a>,
+        piece_bytes: u64,
+    ) -> Result<Vec<Piece<'a>>, Error> {
+        let mut pieces = Vec::new();
+        for part in operator.keyed_parts() {
+            let group = match self.key.is_some() {
+                false => None,
+                true => match part.header()? {
+                    None => None,
+                    Some(header) => one_group(operator, self, &EntryCodec::all_of(&header)?)?,
+                },
+            };
+            match (group, part.key_groups()) {
+                (None, _) => pieces.extend(part.pieces(piece_bytes)),
+                (Some(group), Some(range)) if range.contains(group) => {
+                    pieces.push(Piece::new(part, KeyGroupRange::new(group, group), 0));
+                }
+                (Some(_), _) => {}
+            }
+        }
+        Ok(pieces)
     }
 }
 
@@ -132,10 +163,10 @@ fn key_bytes(codec: &EntryCodec, key: &Value) -> Result<(usize, Vec<u8>), Error>
     Ok((before, bytes))
 }
 
-impl Filter {
+impl RowFilter {
     /// Whether an entry may be wanted, by its bytes.
     #[inline]
-    pub(super) fn takes_entry(&self, entry: &Entry<'_>) -> bool {
+    pub fn takes_entry(&self, entry: &Entry<'_>) -> bool {
         match &self.key {
             None => true,
             Some((before, key)) => entry
@@ -147,7 +178,7 @@ impl Filter {
 
     /// Whether a row of such an entry is wanted.
     #[inline]
-    pub(super) fn takes_row(&self, row: &Row) -> bool {
+    pub fn takes_row(&self, row: &Row) -> bool {
         let namespace = self.namespace.as_ref();
         namespace.is_none_or(|wanted| row.namespace == *wanted)
             && match (&self.user_key, &row.content) {
@@ -156,33 +187,6 @@ impl Filter {
                 (Some(_), _) => false,
             }
     }
-}
-
-/// Cuts the keyed state of an operator into pieces: of one key group, if only a key of known hash
-/// is wanted.
-pub(super) fn pieces<'a>(
-    operator: Operator<'a>,
-    selection: &Selection,
-    piece_bytes: u64,
-) -> Result<Vec<Piece<'a>>, Error> {
-    let mut pieces = Vec::new();
-    for part in operator.keyed_parts() {
-        let group = match selection.key.is_some() {
-            false => None,
-            true => match part.header()? {
-                None => None,
-                Some(header) => one_group(operator, selection, &EntryCodec::all_of(&header)?)?,
-            },
-        };
-        match (group, part.key_groups()) {
-            (None, _) => pieces.extend(part.pieces(piece_bytes)),
-            (Some(group), Some(range)) if range.contains(group) => {
-                pieces.push(Piece::new(part, KeyGroupRange::new(group, group), 0));
-            }
-            (Some(_), _) => {}
-        }
-    }
-    Ok(pieces)
 }
 
 /// The one key group that all that is wanted lies in.
