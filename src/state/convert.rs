@@ -7,13 +7,17 @@ use millpond_snapshot::KeyedFormat;
 use millpond_state_processor::{ConvertOptions, Target, convert};
 
 use crate::arguments::{self, Parsed, value};
-use crate::state::{StateFailure, new_snapshot, snapshot_argument};
+use crate::state::StateFailure;
+use crate::state::new_snapshot::{self, Work};
+
+/// What is read once is written once.
+const PASSES: u64 = 2;
 
 fn command() -> Command {
     new_snapshot::command(
         "convert",
         "millpond state convert <SNAPSHOT> <DIRECTORY> [--for-flink RELEASE]\n       \
-             [--format canonical|native-heap] [--parallelism N] [--map FROM=TO]...",
+             [--format canonical|native-heap] [--parallelism N] [OPTIONS]",
         "Writes a snapshot in another form; what is not said stays as it is",
     )
     .arg(value("format", "FORMAT").help(
@@ -42,8 +46,8 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         format,
         parallelism: new_snapshot::number(&matches, "parallelism")?,
     };
-    let (fs, to) = new_snapshot::directory(&matches)?;
-    let old = snapshot_argument::open(&matches)?;
-    new_snapshot::tell(convert(old.loaded(), fs, &to, &options), &old, &to)?;
+    let work = Work::start(&matches, "converting", PASSES)?;
+    let result = convert(work.old.loaded(), work.fs.clone(), &work.to, &options);
+    work.end(result)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 use millpond_state_processor::{Difference, ErrorKind, StateDifference, Threads, diff};
 use serde_json::Value as Json;
 
@@ -18,7 +18,7 @@ fn command() -> Command {
     };
     snapshot_argument::options(
         "diff",
-        "millpond state diff <A> <B> [--uid U] [--json] [--map FROM=TO]...",
+        "millpond state diff <A> <B> [--uid U] [--json] [OPTIONS]",
         "Compares two snapshots; exit code 1 if they differ",
     )
     .arg(snapshot("first", "A", "The snapshot that was"))
@@ -28,7 +28,12 @@ fn command() -> Command {
         "The snapshot that it is compared with",
     ))
     .arg(value("uid", "uid").help("Only this operator, by its uid, id or name"))
+    .arg(value("at", "chk-N").action(ArgAction::Append).help(
+        "A and B are directories of jobs: of the checkpoints kept there this one; given twice, \
+         the first is of A and the second of B",
+    ))
     .arg(flag("json").help("Prints JSON"))
+    .arg(snapshot_argument::quiet())
 }
 
 /// Runs the command.
@@ -37,18 +42,37 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         return Ok(ExitCode::SUCCESS);
     };
     let paths = snapshot_argument::paths(&matches)?;
-    let open = |name: &str| {
-        let pointer = matches.get_one::<String>(name).expect("required");
-        snapshot_argument::open_at(pointer, &paths)
+    let at: Vec<&str> = matches
+        .get_many::<String>("at")
+        .into_iter()
+        .flatten()
+        .map(String::as_str)
+        .collect();
+    let (at_first, at_second) = match *at.as_slice() {
+        [] => (None, None),
+        [both] => (Some(both), Some(both)),
+        [first, second] => (Some(first), Some(second)),
+        _ => {
+            return Err(StateFailure::Usage(
+                "--at is given once or twice".to_owned(),
+            ));
+        }
     };
-    let (first, second) = (open("first")?, open("second")?);
+    let open = |name: &str, at: Option<&str>| {
+        let given = matches.get_one::<String>(name).expect("required");
+        let pointer = snapshot_argument::pointer_at(given, at, &paths)?;
+        snapshot_argument::open_at(&pointer, &paths)
+    };
+    let (first, second) = (open("first", at_first)?, open("second", at_second)?);
     let uid = matches.get_one::<String>("uid").map(String::as_str);
-    let bar = Bar::start("comparing");
+    let bar = Bar::start(&matches, "comparing");
     let result = diff(&first, &second, uid, Threads::default(), bar.progress());
     drop(bar);
     let found = result.map_err(|error| match error.kind() {
         ErrorKind::Request { .. } => StateFailure::Usage(error.to_string()),
-        ErrorKind::Snapshot(_) | ErrorKind::Output(_) => snapshot_argument::explain(error, &first),
+        ErrorKind::Snapshot(_) | ErrorKind::Output(_) => {
+            snapshot_argument::explain(&error, &snapshot_argument::place(&first))
+        }
     })?;
     if matches.get_flag("json") {
         let text = serde_json::to_string_pretty(&found);

@@ -9,6 +9,7 @@ use crate::arguments::{self, Parsed, flag, value};
 use crate::printer;
 use crate::state::columns::{Cell, Columns, bytes, counted};
 use crate::state::progress::Bar;
+use crate::state::snapshot_argument::place;
 use crate::state::{StateFailure, snapshot_argument};
 
 /// How many of the largest keys and key groups are shown.
@@ -17,7 +18,7 @@ const MOST: usize = 10;
 fn command() -> Command {
     snapshot_argument::command(
         "du",
-        "millpond state du <SNAPSHOT> [--top N] [--json] [--map FROM=TO]...",
+        "millpond state du <SNAPSHOT> [--top N] [--json] [OPTIONS]",
         "Shows where the bytes are: operators, states, key groups, largest keys",
     )
     .arg(value("top", "N").help("How many of the largest keys and key groups [default: 10]"))
@@ -36,9 +37,9 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
             .map_err(|_| StateFailure::Usage(format!("--top takes a number, not \"{text}\"")))?,
     };
     let snapshot = snapshot_argument::open(&matches)?;
-    let bar = Bar::start("measuring");
+    let bar = Bar::start(&matches, "measuring");
     let usage = usage(&snapshot, most, Threads::default(), bar.progress())
-        .map_err(|error| snapshot_argument::explain(error, &snapshot))?;
+        .map_err(|error| snapshot_argument::explain(&error, &place(&snapshot)))?;
     drop(bar);
     if matches.get_flag("json") {
         let text = serde_json::to_string_pretty(&usage);

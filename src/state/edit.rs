@@ -10,8 +10,12 @@ use millpond_types::{Clock, SystemClock};
 use crate::arguments::{self, Parsed, value};
 use crate::failure::chain;
 use crate::printer;
+use crate::state::StateFailure;
 use crate::state::columns::grouped;
-use crate::state::{StateFailure, new_snapshot, snapshot_argument};
+use crate::state::new_snapshot::{self, Work};
+
+/// What is read once is written once.
+const PASSES: u64 = 2;
 
 const HELP: &str = "\
 Edits, each in quotes, done in their order:
@@ -33,7 +37,7 @@ fn command() -> Command {
     new_snapshot::command(
         "edit",
         "millpond state edit <SNAPSHOT> <DIRECTORY> <EDIT>... [--log FILE]\n       \
-             [--for-flink RELEASE] [--map FROM=TO]...",
+             [--for-flink RELEASE] [OPTIONS]",
         "Writes a snapshot that differs by edits; the old one stays as it is",
     )
     .arg(
@@ -73,10 +77,15 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         log,
         now_ms: i64::try_from(SystemClock.now_ms()).unwrap_or(i64::MAX),
     };
-    let (fs, to) = new_snapshot::directory(&matches)?;
-    let old = snapshot_argument::open(&matches)?;
-    let report = edit(old.loaded(), fs, &to, &edits, &options);
-    let report = new_snapshot::tell(report, &old, &to)?;
+    let work = Work::start(&matches, "editing", PASSES)?;
+    let result = edit(
+        work.old.loaded(),
+        work.fs.clone(),
+        &work.to,
+        &edits,
+        &options,
+    );
+    let report = work.end(result)?;
     for (edit, changed) in &report.edits {
         printer::line(format!("  {:>9}  {edit}", grouped(*changed)));
     }

@@ -19,7 +19,7 @@ const DEFAULT_HOURS: u64 = 24;
 fn command() -> Command {
     snapshot_argument::options(
         "gc",
-        "millpond state gc <DIR> [--dry-run | --delete] [--older-than HOURS] [--json] [--map FROM=TO]...",
+        "millpond state gc <DIR> [--dry-run | --delete] [--older-than HOURS] [--json] [OPTIONS]",
         "Finds files that no snapshot in a directory refers to. No job may be running on it, and \
          snapshots elsewhere that refer to files in it are not seen.",
     )

@@ -11,12 +11,13 @@ use crate::arguments::{self, Parsed, flag};
 use crate::printer;
 use crate::state::columns::{Cell, Columns, bytes, counted, grouped};
 use crate::state::progress::Bar;
+use crate::state::snapshot_argument::place;
 use crate::state::{StateFailure, snapshot_argument};
 
 fn command() -> Command {
     snapshot_argument::command(
         "ls",
-        "millpond state ls <SNAPSHOT> [--quick] [--json] [--map FROM=TO]...",
+        "millpond state ls <SNAPSHOT> [--quick] [--json] [OPTIONS]",
         "Lists operators, states, timers and sources of a snapshot",
     )
     .arg(flag("json").help("Prints JSON"))
@@ -33,9 +34,9 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         true => Counting::Known,
         false => Counting::Full,
     };
-    let bar = Bar::start("counting");
+    let bar = Bar::start(&matches, "counting");
     let listing = list(&snapshot, counting, Threads::default(), bar.progress())
-        .map_err(|error| snapshot_argument::explain(error, &snapshot))?;
+        .map_err(|error| snapshot_argument::explain(&error, &place(&snapshot)))?;
     drop(bar);
     if matches.get_flag("json") {
         let text = serde_json::to_string_pretty(&listing);

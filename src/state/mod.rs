@@ -12,6 +12,7 @@
 //!
 //! `plan` is `millpond plan`, with its codes: 2 needs `-n`, 3 impossible, 1 no plan.
 
+mod answer;
 mod columns;
 mod convert;
 mod diff;
@@ -122,7 +123,13 @@ impl From<Failure> for StateFailure {
 
 impl From<Error> for StateFailure {
     fn from(error: Error) -> Self {
-        let causes = chain(&error);
+        (&error).into()
+    }
+}
+
+impl From<&Error> for StateFailure {
+    fn from(error: &Error) -> Self {
+        let causes = chain(error);
         if error.is_damage() {
             StateFailure::Damaged(causes)
         } else {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use clap::{Arg, ArgMatches, Command};
-use millpond_fs::{FileSystem, Location, file_system_for};
-use millpond_snapshot::FlinkRelease;
+use millpond_fs::{FileSystem, Location, MeteredFileSystem, file_system_for};
+use millpond_snapshot::{FlinkRelease, StreamHandle};
 use millpond_state_processor::{Error, OpenSnapshot};
 
 use crate::arguments::value;
 use crate::failure::chain;
 use crate::printer;
+use crate::state::progress::RewriteBar;
 use crate::state::{StateFailure, snapshot_argument};
 
 /// Returns a command about an old and a new snapshot.
@@ -27,14 +28,45 @@ pub(super) fn command(name: &'static str, usage: &'static str, about: &'static s
         )
 }
 
-/// Where the new snapshot goes.
-pub(super) fn directory(
-    matches: &ArgMatches,
-) -> Result<(Arc<dyn FileSystem>, Location), StateFailure> {
-    let text = matches.get_one::<String>("directory").expect("required");
-    let wrong = |error: millpond_fs::Error| StateFailure::Failed(chain(&error));
-    let location = Location::parse(text).map_err(wrong)?;
-    Ok((file_system_for(&location).map_err(wrong)?, location))
+/// The old snapshot, and where the new one goes.
+pub(super) struct Work {
+    pub(super) old: OpenSnapshot,
+    pub(super) fs: Arc<dyn FileSystem>,
+    pub(super) to: Location,
+    bar: RewriteBar,
+}
+
+impl Work {
+    /// Opens the old snapshot; `what` says what is done with it. Each byte of it is read or
+    /// written about `passes` times.
+    pub(super) fn start(
+        matches: &ArgMatches,
+        what: &'static str,
+        passes: u64,
+    ) -> Result<Self, StateFailure> {
+        let text = matches.get_one::<String>("directory").expect("required");
+        let wrong = |error: millpond_fs::Error| StateFailure::Failed(chain(&error));
+        let to = Location::parse(text).map_err(wrong)?;
+        let bar = RewriteBar::start(matches, what);
+        let fs = file_system_for(&to).map_err(wrong)?;
+        let fs = Arc::new(MeteredFileSystem::new(fs, bar.new_one()));
+        let old = snapshot_argument::open_metered(matches, bar.old())?;
+        let mut bytes = 0;
+        old.metadata()
+            .streams(&mut |stream: &StreamHandle| bytes += stream.size());
+        bar.expect(bytes.saturating_mul(passes));
+        Ok(Work { old, fs, to, bar })
+    }
+
+    /// Ends the work: tells where the new snapshot lies, or why there is none.
+    pub(super) fn end<T>(self, result: Result<T, Error>) -> Result<T, StateFailure> {
+        drop(self.bar);
+        let made = result.map_err(|error| {
+            snapshot_argument::explain(&error, &snapshot_argument::place(&self.old))
+        })?;
+        printer::line(format!("Snapshot written. Path: {}", self.to));
+        Ok(made)
+    }
 }
 
 /// The release that was named.
@@ -60,15 +92,4 @@ pub(super) fn number(matches: &ArgMatches, option: &str) -> Result<Option<u32>, 
         ))),
     });
     number.transpose()
-}
-
-/// Tells where the new snapshot lies, or why there is none.
-pub(super) fn tell<T>(
-    result: Result<T, Error>,
-    old: &OpenSnapshot,
-    new: &Location,
-) -> Result<T, StateFailure> {
-    let made = result.map_err(|error| snapshot_argument::explain(error, old))?;
-    printer::line(format!("Snapshot written. Path: {new}"));
-    Ok(made)
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{ArgAction, Command};
-use millpond_state_processor::{ErrorKind, Format, ReadOptions, Selection, Threads, read};
+use millpond_state_processor::{ErrorKind, ReadOptions, Selection, Threads, read};
 
 use crate::arguments::{self, Parsed, flag, value};
+use crate::state::answer::{self, Answer};
 use crate::state::progress::Bar;
 use crate::state::{StateFailure, snapshot_argument};
 
@@ -24,6 +25,7 @@ fn command() -> Command {
     )
     .arg(value("namespace", "value").help("The same as --where namespace=value"))
     .arg(value("format", "format").help("table, json, jsonl or csv [default: table]"))
+    .arg(answer::output())
     .arg(flag("ttl").help("Shows when values with time-to-live were used last"))
     .arg(value("limit", "rows").help("Stops after so many rows"))
 }
@@ -53,17 +55,7 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         };
         *place = Some(value.to_owned());
     }
-    let format = match text("format").as_deref() {
-        None | Some("table") => Format::Table,
-        Some("json") => Format::Json,
-        Some("jsonl") => Format::JsonLines,
-        Some("csv") => Format::Csv,
-        Some(other) => {
-            return Err(StateFailure::Usage(format!(
-                "--format is table, json, jsonl or csv, not \"{other}\""
-            )));
-        }
-    };
+    let Answer { format, mut out } = Answer::of(&matches)?;
     let limit = text("limit").map(|text| {
         let wrong = |_| StateFailure::Usage(format!("--limit takes a number, not \"{text}\""));
         text.parse().map_err(wrong)
@@ -75,8 +67,7 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         limit: limit.transpose()?,
     };
     let snapshot = snapshot_argument::open(&matches)?;
-    let bar = Bar::start_beside_output("reading");
-    let mut out = std::io::stdout().lock();
+    let bar = Bar::start_beside_output(&matches, "reading");
     let result = read(
         &snapshot,
         &options,
@@ -97,6 +88,9 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         Err(error) if matches!(error.kind(), ErrorKind::Request { .. }) => {
             Err(StateFailure::Usage(error.to_string()))
         }
-        Err(error) => Err(snapshot_argument::explain(error, &snapshot)),
+        Err(error) => Err(snapshot_argument::explain(
+            &error,
+            &snapshot_argument::place(&snapshot),
+        )),
     }
 }

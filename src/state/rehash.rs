@@ -6,13 +6,17 @@ use clap::Command;
 use millpond_state_processor::{RehashOptions, rehash};
 
 use crate::arguments::{self, Parsed, value};
-use crate::state::{StateFailure, new_snapshot, snapshot_argument};
+use crate::state::StateFailure;
+use crate::state::new_snapshot::{self, Work};
+
+/// What is read goes through sorted files, which are written and read.
+const PASSES: u64 = 4;
 
 fn command() -> Command {
     new_snapshot::command(
         "rehash",
         "millpond state rehash <SNAPSHOT> <DIRECTORY> --max-parallelism N\n       \
-             [--for-flink RELEASE] [--map FROM=TO]...",
+             [--for-flink RELEASE] [OPTIONS]",
         "Writes a snapshot with another maximum parallelism: every key in its new key group",
     )
     .arg(
@@ -32,8 +36,8 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         max_parallelism: max_parallelism.expect("required"),
         for_flink: new_snapshot::for_flink(&matches)?,
     };
-    let (fs, to) = new_snapshot::directory(&matches)?;
-    let old = snapshot_argument::open(&matches)?;
-    new_snapshot::tell(rehash(old.loaded(), fs, &to, &options), &old, &to)?;
+    let work = Work::start(&matches, "rehashing", PASSES)?;
+    let result = rehash(work.old.loaded(), work.fs.clone(), &work.to, &options);
+    work.end(result)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -14,7 +14,7 @@ use crate::state::{DAMAGED, StateFailure, snapshot_argument};
 fn command() -> Command {
     snapshot_argument::command(
         "verify",
-        "millpond state verify <SNAPSHOT> [--json] [--map FROM=TO]...",
+        "millpond state verify <SNAPSHOT> [--json] [OPTIONS]",
         "Checks all that can be checked of a snapshot; exit code 3 if it is damaged",
     )
     .arg(flag("json").help("Prints JSON"))
@@ -26,7 +26,7 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         return Ok(ExitCode::SUCCESS);
     };
     let snapshot = snapshot_argument::open(&matches)?;
-    let bar = Bar::start("checking");
+    let bar = Bar::start(&matches, "checking");
     let found = verify(&snapshot, Threads::default(), bar.progress())?;
     drop(bar);
     let code = match found.sound {

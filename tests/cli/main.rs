@@ -4,6 +4,7 @@
 
 mod arguments;
 mod jobs;
+mod kept;
 mod new_snapshots;
 mod plan;
 mod run;

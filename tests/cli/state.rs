@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::millpond;
 
-fn golden(name: &str) -> String {
+pub(super) fn golden(name: &str) -> String {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/snapshot/tests/golden");
     golden.join(name).to_str().expect("a text").to_owned()
 }
 
-fn count() -> String {
+pub(super) fn count() -> String {
     golden("2.3.0/count-stringkey-hashmap-canonical")
 }
 
 /// A copy of a snapshot, to be damaged.
-fn copy(name: &str, to: &Path) -> PathBuf {
+pub(super) fn copy(name: &str, to: &Path) -> PathBuf {
     for entry in std::fs::read_dir(golden(name)).expect("a directory") {
         let path = entry.expect("an entry").path();
         let name = path.file_name().expect("a name");
@@ -171,4 +171,20 @@ fn gc_deletes_nothing_unless_told_to() {
     let ended = millpond(&["state", "gc", path, "--older-than", "0", "--delete"]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(!orphan.exists() && checkpoint.join("_metadata").exists());
+}
+
+#[test]
+fn output_goes_to_a_file_if_one_is_named() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("rows.csv").display().to_string();
+    let one = ["--where", "key=key-1", "--format", "csv", "-o", &file];
+    let ended = millpond(&[&["state", "read", &count()], &one[..]].concat());
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (0, ""),
+        "{}",
+        ended.stderr
+    );
+    let text = std::fs::read_to_string(&file).expect("written");
+    assert!(text.starts_with("operator,state,key,namespace,user_key,value\ncounter,count,key-1,"));
 }
