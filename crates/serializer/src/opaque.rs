@@ -10,9 +10,12 @@
 
 use crate::{ByteReader, Error};
 
-/// How many bytes are read in all attempts together: a hostile file ends the search, and not the
-/// patience.
+/// How many bytes are read in all attempts together, and how many attempts there are: a hostile
+/// file ends the search, and not the patience.
 const MAX_WORK_BYTES: usize = 200 << 20;
+const MAX_ATTEMPTS: usize = 200_000;
+/// So many unknown classes are in no header; each holds what is behind it.
+const MAX_BODIES: usize = 32;
 /// A body longer than this is not looked for.
 const MAX_BODY_BYTES: usize = 1 << 16;
 
@@ -58,7 +61,7 @@ pub fn read_whole<T, E>(
     let mut search = Search {
         header,
         read: &read,
-        attempts_left: MAX_WORK_BYTES / header.remaining().max(1),
+        attempts_left: (MAX_WORK_BYTES / header.remaining().max(1)).min(MAX_ATTEMPTS),
         found: Vec::new(),
     };
     let error = match search.attempt(&[]) {
@@ -113,6 +116,10 @@ where
 
     /// Tries all lengths for the next body, which `rest` begins with.
     fn go_on(&mut self, lengths: &mut Vec<usize>, rest: &[u8]) {
+        if lengths.len() == MAX_BODIES {
+            // One of what follows might be another way to read the header.
+            self.attempts_left = 0;
+        }
         for length in 0..=rest.len().min(MAX_BODY_BYTES) {
             if !may_follow(&rest[length..]) {
                 continue;
