@@ -50,6 +50,14 @@ impl<T: FlinkType> Reader<T> {
         }
     }
 
+    /// Returns a reader of values behind the time of their last use, which is dropped.
+    pub fn behind_time(self) -> Reader<T> {
+        Reader::converting(move |input| {
+            input.i64()?;
+            self.read(input)
+        })
+    }
+
     /// Returns a reader that passes every value through `convert`.
     pub fn map<U>(self, convert: impl Fn(T) -> U + Send + Sync + 'static) -> Reader<U> {
         Reader::converting(move |input| self.read(input).map(&convert))

@@ -323,6 +323,11 @@ impl SerializerSnapshot {
         Self::composite(STREAM_ELEMENT.to_owned(), 2, Vec::new(), vec![value])
     }
 
+    /// Whether this is [`ttl`](Self::ttl) of something.
+    pub fn is_ttl(&self) -> bool {
+        self.known_class() == Some(Class::Composite(crate::class::Composite::Ttl))
+    }
+
     /// The nested snapshots; none unless composite.
     pub fn nested(&self) -> &[SerializerSnapshot] {
         match &self.body {

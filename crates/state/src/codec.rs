@@ -44,7 +44,8 @@ pub(crate) trait Codec: 'static {
     /// Returns the reader of what [`write`](Self::write) writes.
     fn as_is() -> Self::Reader;
 
-    /// Returns the reader of what `previous`, the serializer of the whole value, describes.
+    /// Returns the reader of what `previous`, the serializer of the whole value, describes. Where
+    /// times of last use are missing, it is `now_ms`.
     ///
     /// # Errors
     ///
@@ -52,6 +53,7 @@ pub(crate) trait Codec: 'static {
     fn reader(
         previous: &SerializerSnapshot,
         migrations: &StateMigrations,
+        now_ms: i64,
     ) -> Result<Self::Reader, Incompatibility>;
 
     /// What is left of a value when its expired parts are gone; without time-to-live all of it.
@@ -98,6 +100,7 @@ impl<V: FlinkType> Codec for ValueCodec<V> {
     fn reader(
         previous: &SerializerSnapshot,
         migrations: &StateMigrations,
+        _now_ms: i64,
     ) -> Result<Reader<V>, Incompatibility> {
         migrations.reader(previous)
     }
@@ -147,6 +150,7 @@ impl<T: FlinkType> Codec for ListCodec<T> {
     fn reader(
         previous: &SerializerSnapshot,
         migrations: &StateMigrations,
+        _now_ms: i64,
     ) -> Result<Reader<T>, Incompatibility> {
         let [element] = parts(&Self::serializer(), previous)?;
         migrations
@@ -221,6 +225,7 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
     fn reader(
         previous: &SerializerSnapshot,
         migrations: &StateMigrations,
+        _now_ms: i64,
     ) -> Result<Self::Reader, Incompatibility> {
         let [key, value] = parts(&Self::serializer(), previous)?;
         if UK::resolve(key) == Compatibility::AfterMigration {

@@ -228,7 +228,8 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
             }
             Compatibility::Incompatible(why) => return Ok(Err(why.within("namespace"))),
         }
-        let reader = C::reader(previous.value_serializer()?, &self.migrations);
+        let now_ms = self.ttl.as_ref().map_or(0, |ttl| ttl.expiry().now_ms());
+        let reader = C::reader(previous.value_serializer()?, &self.migrations, now_ms);
         Ok(reader.map(|reader| *self.reader.borrow_mut() = reader))
     }
 

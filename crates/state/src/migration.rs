@@ -5,7 +5,9 @@
 //! used for a snapshot whose serializer is that of the old type, and never otherwise, so that it
 //! can stay in the program for good.
 //!
-//! A value with time-to-live keeps the time of its last use; the function sees the value alone.
+//! A value with time-to-live keeps the time of its last use; the function sees the value alone. Where
+//! a state has its time-to-live no longer, the times are dropped (Flink 2.3.0, class
+//! `TtlAwareSerializer`).
 //!
 //! What is chosen, in this order: the type itself, if its bytes are those of the snapshot; a
 //! function whose old type has these bytes; the type itself by Flink's rules; a function whose old
@@ -128,6 +130,15 @@ fn resolve_nullable<T: FlinkType>(previous: &SerializerSnapshot) -> Compatibilit
     }
 }
 
+/// The serializer of values whose times of last use are to be dropped; `None` if there are none,
+/// or if they are kept.
+fn untimed<New: FlinkType>(
+    previous: &SerializerSnapshot,
+) -> Option<std::result::Result<&SerializerSnapshot, Incompatibility>> {
+    let drops = previous.is_ttl() && !New::serializer_snapshot().is_ttl();
+    drops.then(|| previous.part(1))
+}
+
 impl StateMigrations {
     /// Checks that all functions make values of type `New`, which the state has.
     pub(crate) fn check<New: FlinkType>(&self) -> Result<()> {
@@ -151,6 +162,9 @@ impl StateMigrations {
         &self,
         previous: &SerializerSnapshot,
     ) -> std::result::Result<Reader<New>, Incompatibility> {
+        if let Some(value) = untimed::<New>(previous) {
+            return Ok(self.reader(value?)?.behind_time());
+        }
         self.choose(previous, New::resolve, New::reader, |migration| {
             &migration.plain
         })
@@ -162,6 +176,13 @@ impl StateMigrations {
         &self,
         previous: &SerializerSnapshot,
     ) -> std::result::Result<Option<Reader<New>>, Incompatibility> {
+        if let Some(value) = untimed::<New>(previous) {
+            let timed = self.reader::<New>(value?)?.behind_time();
+            return Ok(Some(Reader::converting(move |input| {
+                nullable::refuse_null(input, MAP_VALUE)?;
+                timed.read(input)
+            })));
+        }
         if resolve_nullable::<New>(previous) == Compatibility::AsIs {
             return Ok(None);
         }

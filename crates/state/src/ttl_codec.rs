@@ -1,20 +1,79 @@
-//! A codec of values that can expire: the same bytes, and a way to clean them up.
+//! A codec of values that can expire: the same bytes, a way to clean them up, and a way to read
+//! what was written before the state had a time-to-live.
+//!
+//! Values without a time count as used when they are restored. The other way, a state that has its
+//! time-to-live no longer, needs no codec of its own: see [`StateMigrations`].
+//!
+//! Source: Flink 2.3.0, class `TtlAwareSerializer`.
 
-use crate::codec::Codec;
+use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
 use crate::frozen::StateWriter;
+use crate::list_value::ListValue;
+use crate::map_value::MapValue;
 use crate::migration::StateMigrations;
 use crate::ttl::{Expires, Expiry, Swept};
-use millpond_serializer::{ByteReader, Error, Incompatibility, SerializerSnapshot};
+use millpond_serializer::{
+    ByteReader, Error, FlinkType, Incompatibility, SerializerSnapshot, TtlValue,
+};
 use std::marker::PhantomData;
 
-/// The codec `C` for values with time-to-live.
+/// A codec of values with the time of their last use.
+pub(crate) trait Timed: Codec<Value: Expires> {
+    /// The codec of the same values without.
+    type Plain: Codec;
+
+    /// Adds what an entry without times holds to the value of its key.
+    fn add(plain: <Self::Plain as Codec>::Value, used_at_ms: i64, into: &mut Option<Self::Value>);
+}
+
+fn used_at<T>(last_access: i64, value: T) -> TtlValue<T> {
+    TtlValue { last_access, value }
+}
+
+impl<V: FlinkType> Timed for ValueCodec<TtlValue<V>> {
+    type Plain = ValueCodec<V>;
+
+    fn add(plain: V, used_at_ms: i64, into: &mut Option<TtlValue<V>>) {
+        *into = Some(used_at(used_at_ms, plain));
+    }
+}
+
+impl<T: FlinkType> Timed for ListCodec<TtlValue<T>> {
+    type Plain = ListCodec<T>;
+
+    fn add(plain: ListValue<T>, used_at_ms: i64, into: &mut Option<ListValue<TtlValue<T>>>) {
+        let list = into.get_or_insert_with(ListValue::new);
+        plain.for_each(|element| list.push(used_at(used_at_ms, element.clone())));
+    }
+}
+
+impl<UK: FlinkType + Ord, UV: FlinkType> Timed for MapCodec<UK, TtlValue<UV>> {
+    type Plain = MapCodec<UK, UV>;
+
+    fn add(
+        plain: MapValue<UK, UV>,
+        used_at_ms: i64,
+        into: &mut Option<MapValue<UK, TtlValue<UV>>>,
+    ) {
+        let map = into.get_or_insert_with(MapValue::new);
+        plain.for_each(|key, value| map.put(key.clone(), used_at(used_at_ms, value.clone())));
+    }
+}
+
+/// The codec `C` for a state with time-to-live.
 #[derive(Debug)]
 pub(crate) struct WithTtl<C>(PhantomData<C>);
 
-impl<C: Codec> Codec for WithTtl<C>
-where
-    C::Value: Expires,
-{
+/// Reads entries with times, or without.
+pub(crate) enum TtlReader<C: Timed> {
+    Timed(C::Reader),
+    Plain {
+        reader: <C::Plain as Codec>::Reader,
+        used_at_ms: i64,
+    },
+}
+
+impl<C: Timed> Codec for WithTtl<C> {
     type Value = C::Value;
 
     const ONE_ENTRY_PER_KEY: bool = C::ONE_ENTRY_PER_KEY;
@@ -24,17 +83,27 @@ where
     }
 
     type Part = C::Part;
-    type Reader = C::Reader;
+    type Reader = TtlReader<C>;
 
     fn as_is() -> Self::Reader {
-        C::as_is()
+        TtlReader::Timed(C::as_is())
     }
 
     fn reader(
         previous: &SerializerSnapshot,
         migrations: &StateMigrations,
+        now_ms: i64,
     ) -> Result<Self::Reader, Incompatibility> {
-        C::reader(previous, migrations)
+        let has_times = previous.is_ttl() || previous.nested().iter().any(|part| part.is_ttl());
+        if has_times {
+            return C::reader(previous, migrations, now_ms).map(TtlReader::Timed);
+        }
+        // The types are compared without times, so that what is told is what differs.
+        let reader = C::Plain::reader(previous, migrations, now_ms)?;
+        Ok(TtlReader::Plain {
+            reader,
+            used_at_ms: now_ms,
+        })
     }
 
     fn write(
@@ -51,7 +120,17 @@ where
         value: &mut ByteReader<'_>,
         into: &mut Option<Self::Value>,
     ) -> Result<(), Error> {
-        C::read(reader, user_key, value, into)
+        match reader {
+            TtlReader::Timed(reader) => C::read(reader, user_key, value, into),
+            TtlReader::Plain { reader, used_at_ms } => {
+                let mut plain = None;
+                C::Plain::read(reader, user_key, value, &mut plain)?;
+                if let Some(plain) = plain {
+                    C::add(plain, *used_at_ms, into);
+                }
+                Ok(())
+            }
+        }
     }
 
     fn sweep(value: &Self::Value, expiry: Expiry) -> Swept<Self::Value> {

@@ -1,10 +1,10 @@
 //! Registers states with time-to-live.
 
-use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
+use crate::codec::{ListCodec, MapCodec, ValueCodec};
 use crate::keyed_table::{Cells, CleanCells};
-use crate::ttl::{Expires, StateTtlConfig, Ttl};
+use crate::ttl::{StateTtlConfig, Ttl};
 use crate::ttl_cells::TtlCells;
-use crate::ttl_codec::WithTtl;
+use crate::ttl_codec::{Timed, WithTtl};
 use crate::ttl_list::TtlLists;
 use crate::ttl_map::TtlMaps;
 use crate::{
@@ -19,8 +19,8 @@ use std::sync::Arc;
 
 /// Registers states of one backend with a time-to-live; made by [`KeyedBackend::with_ttl`].
 ///
-/// In a snapshot such a state holds Flink's `TtlValue`s. A state with time-to-live and one without
-/// are different: a snapshot of the one is refused for the other.
+/// In a snapshot such a state holds Flink's `TtlValue`s. As in Flink 2, a state may get or lose its
+/// time-to-live between a snapshot and its restore: values that had none count as used then.
 ///
 /// # Errors
 ///
@@ -48,14 +48,11 @@ impl<'a, K: FlinkKey> TtlStates<'a, K> {
         Ttl::new(self.config, Arc::clone(&self.clock))
     }
 
-    fn table<C: Codec>(
+    fn table<C: Timed>(
         &self,
         name: &str,
         state_type: KeyedStateType,
-    ) -> Result<Rc<dyn CleanCells<VoidNamespace, C::Value>>>
-    where
-        C::Value: Expires,
-    {
+    ) -> Result<Rc<dyn CleanCells<VoidNamespace, C::Value>>> {
         let ttl = Some(self.ttl());
         let table = self.backend.table_with::<VoidNamespace, WithTtl<C>>(
             name,

@@ -355,13 +355,13 @@ fn thirty_years() -> StateTtlConfig {
     StateTtlConfig::new(std::time::Duration::from_millis(946_080_000_000))
 }
 
-fn ttl(version: &str, name: &str) {
+fn ttl(version: &str, name: &str, config: StateTtlConfig) {
     let golden = Golden::open(version, name);
     let clock = Arc::new(ManualClock::at(0));
     for parallelism in [1, 2, 3] {
         let mut found: BTreeMap<&str, Rows> = BTreeMap::new();
         for backend in golden.keyed::<String>("with-ttl", parallelism) {
-            let states = backend.with_ttl(thirty_years(), clock.clone());
+            let states = backend.with_ttl(config, clock.clone());
             let value = states.value_state::<i64>("ttl-value").unwrap();
             let list = states.list_state::<String>("ttl-list").unwrap();
             let map = states.map_state::<String, i64>("ttl-map").unwrap();
@@ -392,13 +392,34 @@ fn ttl(version: &str, name: &str) {
 fn state_with_time_to_live_is_restored_from_all_versions_and_formats() {
     for version in ["1.15.4", "1.20.5", "2.3.0"] {
         for name in ["ttl-hashmap-canonical", "ttl-hashmap-native"] {
-            ttl(version, name);
+            ttl(version, name, thirty_years());
+            // As Flink 2 does, a state may lose its time-to-live.
+            ttl(version, name, StateTtlConfig::disabled());
         }
     }
 }
 
 #[test]
-fn an_expired_state_of_flink_is_not_seen_and_one_without_time_to_live_is_refused() {
+fn state_of_flink_may_get_a_time_to_live() {
+    let golden = Golden::open("2.3.0", "kinds-hashmap-native");
+    let clock = Arc::new(ManualClock::at(5_000));
+    for backend in golden.keyed::<String>("all-kinds", 1) {
+        let minute = StateTtlConfig::new(std::time::Duration::from_secs(60));
+        let states = backend.with_ttl(minute, clock.clone());
+        let long = states.value_state::<i64>("value-long").unwrap();
+        let list = states.list_state::<String>("list-string").unwrap();
+        let found = each_key(&backend, "value-long", || json!(long.value()));
+        assert_eq!(found, golden.content("all-kinds", "value-long"));
+        let found = each_key(&backend, "list-string", || json!(list.get()));
+        assert_eq!(found, golden.content("all-kinds", "list-string"));
+        clock.advance(std::time::Duration::from_secs(60));
+        let found = each_key(&backend, "value-long", || json!(long.value()));
+        assert!(found.values().all(Value::is_null), "{found:?}");
+    }
+}
+
+#[test]
+fn an_expired_state_of_flink_is_not_seen_and_one_of_another_type_is_refused() {
     let golden = Golden::open("2.3.0", "ttl-hashmap-canonical");
     let clock = Arc::new(ManualClock::at(u64::from(u32::MAX) * 1_000));
     for backend in golden.keyed::<String>("with-ttl", 1) {
@@ -410,8 +431,11 @@ fn an_expired_state_of_flink_is_not_seen_and_one_without_time_to_live_is_refused
             assert_eq!(value.value(), None);
         }
         assert!(backend.keys("ttl-value").is_empty());
-        let error = backend.map_state::<String, i64>("ttl-map").unwrap_err();
-        assert!(error.to_string().contains("Ttl"), "{error}");
+        let error = backend.map_state::<String, String>("ttl-map").unwrap_err();
+        let text = error.to_string();
+        for word in ["\"ttl-map\"", "Long", "String"] {
+            assert!(text.contains(word), "{text}");
+        }
     }
 }
 

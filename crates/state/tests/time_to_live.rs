@@ -119,18 +119,7 @@ impl Job {
     }
 
     fn written(&self, format: KeyedFormat) -> KeyedReader {
-        let mut bytes = Vec::new();
-        let written = self.backend.freeze().write_as(format, &mut bytes).unwrap();
-        let source = StateSource::of_bytes("state", bytes);
-        let (groups, range) = (&written.groups, self.backend.range());
-        match format {
-            KeyedFormat::Canonical => {
-                KeyedReader::Canonical(CanonicalReader::open(source, groups, range, 128).unwrap())
-            }
-            KeyedFormat::NativeHeap => {
-                KeyedReader::NativeHeap(NativeHeapReader::open(source, groups, range).unwrap())
-            }
-        }
+        written(&self.backend, format)
     }
 
     fn entries_in_a_snapshot(&self) -> usize {
@@ -140,6 +129,21 @@ impl Job {
             entries += 1;
         }
         entries
+    }
+}
+
+fn written(backend: &KeyedBackend<i64>, format: KeyedFormat) -> KeyedReader {
+    let mut bytes = Vec::new();
+    let written = backend.freeze().write_as(format, &mut bytes).unwrap();
+    let source = StateSource::of_bytes("state", bytes);
+    let (groups, range) = (&written.groups, backend.range());
+    match format {
+        KeyedFormat::Canonical => {
+            KeyedReader::Canonical(CanonicalReader::open(source, groups, range, 128).unwrap())
+        }
+        KeyedFormat::NativeHeap => {
+            KeyedReader::NativeHeap(NativeHeapReader::open(source, groups, range).unwrap())
+        }
     }
 }
 
@@ -436,21 +440,120 @@ fn a_restored_value_lives_on_from_its_last_use() {
 }
 
 #[test]
-fn state_with_and_without_time_to_live_are_refused_for_each_other() {
-    let mut with = Job::new(ten_seconds());
-    with.write(1);
-    let mut without = Job::new(StateTtlConfig::disabled());
-    without.write(1);
-    for (from, config) in [
-        (&with, StateTtlConfig::disabled()),
-        (&without, ten_seconds()),
+fn a_state_may_get_a_time_to_live_and_what_it_holds_counts_as_used_when_restored() {
+    for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+        let mut without = Job::new(StateTtlConfig::disabled());
+        without.write(6);
+        without.list.add("more".to_owned());
+        without.map.put("more".to_owned(), 7);
+        let mut reader = without.written(format);
+        without.pass(100);
+        let clock = Arc::clone(&without.clock);
+        let job = register(fresh_backend(), clock, ten_seconds()).unwrap();
+        job.backend.restore_entries(&mut reader).unwrap();
+        job.turn_to(1);
+        job.pass(9);
+        assert_eq!(job.seen(), without.seen(), "{format:?}");
+        job.pass(1);
+        assert_eq!(job.seen(), Seen::default(), "{format:?}");
+    }
+}
+
+#[test]
+fn a_state_may_lose_its_time_to_live_and_holds_what_was_in_the_snapshot() {
+    for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+        let mut with = Job::new(ten_seconds());
+        with.write(6);
+        with.list.add("more".to_owned());
+        with.map.put("more".to_owned(), 7);
+        let expected = with.seen();
+        let mut reader = with.written(format);
+        let clock = Arc::clone(&with.clock);
+        let disabled = StateTtlConfig::disabled();
+        let job = register(fresh_backend(), clock, disabled).unwrap();
+        job.backend.restore_entries(&mut reader).unwrap();
+        job.turn_to(1);
+        job.pass(1_000_000);
+        assert_eq!(job.seen(), expected, "{format:?}");
+    }
+}
+
+/// Both at once: the function of the job sees values without times.
+#[test]
+fn a_type_may_change_while_a_time_to_live_comes_or_goes() {
+    for (before, after) in [
+        (ten_seconds(), StateTtlConfig::disabled()),
+        (StateTtlConfig::disabled(), ten_seconds()),
     ] {
-        let job = register(fresh_backend(), Arc::clone(&from.clock), config).unwrap();
-        let mut reader = from.written(KeyedFormat::Canonical);
-        let error = job.backend.restore_entries(&mut reader).unwrap_err();
+        let mut job = Job::new(before);
+        job.write(6);
+        let mut reader = job.written(KeyedFormat::Canonical);
+        let backend = fresh_backend();
+        for state in ["value", "list", "map"] {
+            match state {
+                "list" => backend.migrate_state(state, |old: String| old.len() as i32),
+                _ => backend.migrate_state(state, |old: i64| format!("was {old}")),
+            }
+        }
+        let states = backend.with_ttl(after, job.clock.clone());
+        let value = states.value_state::<String>("value").unwrap();
+        let list = states.list_state::<i32>("list").unwrap();
+        let map = states.map_state::<String, String>("map").unwrap();
+        backend.restore_entries(&mut reader).unwrap();
+        backend.set_current_key(&1, backend.key_group(&1));
+        assert_eq!(value.value().as_deref(), Some("was 6"));
+        assert_eq!(list.get(), [1]);
+        assert_eq!(map.entries(), [("6".to_owned(), "was 6".to_owned())]);
+    }
+}
+
+#[test]
+fn another_type_is_refused_whatever_becomes_of_the_time_to_live() {
+    let configs = [ten_seconds(), StateTtlConfig::disabled()];
+    for (before, after) in configs
+        .iter()
+        .flat_map(|one| configs.map(|other| (*one, other)))
+    {
+        let mut job = Job::new(before);
+        job.write(6);
+        let backend = fresh_backend();
+        let states = backend.with_ttl(after, job.clock.clone());
+        let _value = states.value_state::<String>("value").unwrap();
+        let mut reader = job.written(KeyedFormat::Canonical);
+        let error = backend.restore_entries(&mut reader).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Incompatible { .. }));
         let text = error.to_string();
-        assert!(text.contains("\"value\"") && text.contains("Ttl"), "{text}");
+        for word in ["\"value\"", "Long", "String"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+}
+
+/// Values that may be null: with a time-to-live they are null within what has the time.
+#[test]
+fn null_values_of_a_map_keep_their_places() {
+    let clock = Arc::new(ManualClock::at(1_000_000));
+    let configs = [ten_seconds(), StateTtlConfig::disabled()];
+    for (before, after) in configs
+        .iter()
+        .flat_map(|one| configs.map(|other| (*one, other)))
+    {
+        let fill = |config| {
+            let backend = fresh_backend();
+            let states = backend.with_ttl(config, clock.clone());
+            let map = states.map_state::<i64, Option<String>>("map").unwrap();
+            backend.set_current_key(&1, backend.key_group(&1));
+            (backend, map)
+        };
+        let (backend, mut map) = fill(before);
+        map.put(1, None);
+        map.put(2, Some("two".to_owned()));
+        for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+            let mut reader = written(&backend, format);
+            let (backend, map) = fill(after);
+            backend.restore_entries(&mut reader).unwrap();
+            assert_eq!(map.entries(), [(1, None), (2, Some("two".to_owned()))]);
+        }
     }
 }
 
