@@ -29,7 +29,7 @@ pub(crate) fn send<M: Serialize>(stream: &mut TcpStream, message: &M) -> std::io
 /// # Errors
 ///
 /// The connection broke, or something else than a message came.
-pub(crate) fn receive<M: DeserializeOwned>(stream: &mut TcpStream) -> std::io::Result<Option<M>> {
+pub(crate) fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> std::io::Result<Option<M>> {
     let mut length = [0u8; 4];
     if let Err(error) = stream.read_exact(&mut length) {
         let ended = error.kind() == std::io::ErrorKind::UnexpectedEof;
@@ -55,7 +55,11 @@ pub(crate) fn receive<M: DeserializeOwned>(stream: &mut TcpStream) -> std::io::R
 mod tests {
     use std::net::TcpListener;
 
+    use millpond_damage::{Damage, peak_memory_mib};
+    use millpond_job::{EpochEnd, FromWorker, SnapshotOptions, StopMode, ToWorker};
+
     use super::*;
+    use crate::process::{MasterMessage, ProcessMessage};
 
     #[test]
     fn messages_arrive_in_order_and_the_end_is_seen() {
@@ -75,5 +79,56 @@ mod tests {
             Some("two".to_owned())
         );
         assert_eq!(receive::<String>(&mut far).expect("ends"), None);
+    }
+
+    fn framed(message: &impl Serialize) -> Vec<u8> {
+        let body = postcard::to_allocvec(message).expect("memory takes all");
+        [&(body.len() as u32).to_le_bytes()[..], &body].concat()
+    }
+
+    /// A peer that is no worker process, or one whose connection damages what it says, costs an
+    /// error and no memory beyond what has come.
+    #[test]
+    fn damaged_messages_are_errors_or_others_but_no_panic() {
+        let options = SnapshotOptions {
+            id: 3,
+            is_savepoint: true,
+            format: millpond_job::dispatcher::SavepointFormat::Canonical,
+            directory: "file:/savepoints/savepoint-1".to_owned(),
+            inline_threshold_bytes: 20_480,
+            changes_limit_bytes: 1 << 30,
+            triggered_at_ms: 5,
+            stop: Some(StopMode::Drain),
+        };
+        let announce = MasterMessage::Worker(ToWorker::Announce {
+            attempt: 1,
+            epoch: 2,
+            end: EpochEnd::Snapshot(options),
+        });
+        let decline = ProcessMessage::Worker(FromWorker::Decline {
+            attempt: 1,
+            checkpoint: 3,
+            vertex: millpond_job::VertexIndex(1),
+            subtask: 1,
+            reason: "no room on the device".to_owned(),
+        });
+        let corpus = [framed(&announce), framed(&decline)];
+        let is_some = |received: std::io::Result<Option<_>>| matches!(received, Ok(Some(_)));
+        assert!(is_some(
+            receive::<MasterMessage>(&mut &corpus[0][..]).map(|m| m.map(drop))
+        ));
+        assert!(is_some(
+            receive::<ProcessMessage>(&mut &corpus[1][..]).map(|m| m.map(drop))
+        ));
+        let mut errors = 0u64;
+        let total = Damage::seeded().search(&corpus, |_, bytes| {
+            errors += u64::from(receive::<MasterMessage>(&mut &bytes[..]).is_err());
+            errors += u64::from(receive::<ProcessMessage>(&mut &bytes[..]).is_err());
+        });
+        assert!(total == 0 || errors > 0, "none of {total} was found");
+        assert!(peak_memory_mib().is_none_or(|peak| peak < 512));
+        let claims_much = [&(MAX_MESSAGE_BYTES + 1).to_le_bytes()[..], &[0; 99]].concat();
+        let error = receive::<MasterMessage>(&mut &claims_much[..]).expect_err("too long");
+        assert!(error.to_string().contains("bytes announced"), "{error}");
     }
 }

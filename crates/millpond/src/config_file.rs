@@ -39,9 +39,16 @@ fn read(path: &Path) -> Result<Configuration> {
         )
     };
     let text = std::fs::read_to_string(path).map_err(|error| problem(error.into()))?;
-    let value: Value = serde_yaml_ng::from_str(&text).map_err(|error| problem(error.into()))?;
+    parse(&text).map_err(problem)
+}
+
+/// Reads the text of such a file.
+pub(crate) fn parse(
+    text: &str,
+) -> std::result::Result<Configuration, Box<dyn std::error::Error + Send + Sync>> {
+    let value: Value = serde_yaml_ng::from_str(text)?;
     let mut pairs = Vec::new();
-    flatten("", &value, &mut pairs).map_err(|message| problem(message.into()))?;
+    flatten("", &value, &mut pairs)?;
     Ok(Configuration::from_pairs(pairs))
 }
 
@@ -93,16 +100,16 @@ fn text(key: &str, value: &Value) -> std::result::Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use millpond_damage::{Damage, peak_memory_mib};
+
     use super::*;
+    use crate::job_options::job_options;
 
     #[test]
     fn nested_and_flat_keys_mix() {
         let yaml = "execution:\n  checkpointing:\n    interval: 1s\n    num-retained: 3\n\
                     state.backend.type: hashmap\nparallelism.default: 2\n";
-        let value: Value = serde_yaml_ng::from_str(yaml).expect("parses");
-        let mut pairs = Vec::new();
-        flatten("", &value, &mut pairs).expect("flat");
-        let configuration = Configuration::from_pairs(pairs);
+        let configuration = parse(yaml).expect("parses");
         assert_eq!(
             configuration.raw("execution.checkpointing.interval"),
             Some("1s")
@@ -113,5 +120,41 @@ mod tests {
         );
         assert_eq!(configuration.raw("state.backend.type"), Some("hashmap"));
         assert_eq!(configuration.raw("parallelism.default"), Some("2"));
+    }
+
+    #[test]
+    fn damaged_files_are_refused_or_read_but_never_a_panic() {
+        let corpus = [
+            "execution:\n  checkpointing:\n    interval: 1s\n    num-retained: 3\n    timeout: 10 min\n",
+            "restart-strategy.type: exponential-delay\nrestart-strategy:\n  exponential-delay:\n    \
+             backoff-multiplier: 1.5\n    jitter-factor: 0.1\n    initial-backoff: 100 ms\n",
+            "execution.checkpointing.data-inline-threshold: 20kb\nrest.bind-port: 8081-8090,9000\n\
+             heartbeat.interval: 1000\na: &a [1, two, 'three']\nb: *a\n",
+        ];
+        let corpus = corpus.map(|text| text.as_bytes().to_vec());
+        let mut read = 0u64;
+        let total = Damage::seeded().search(&corpus, |_, bytes| {
+            let Ok(configuration) = parse(&String::from_utf8_lossy(bytes)) else {
+                return;
+            };
+            read += 1;
+            // Any answer will do.
+            configuration.check().ok();
+            job_options(&configuration, "job").ok();
+        });
+        assert!(total == 0 || read * 100 > total, "{read} of {total}");
+        assert!(peak_memory_mib().is_none_or(|peak| peak < 512));
+    }
+
+    /// Aliases of aliases: nine lines that would be a thousand million texts.
+    #[test]
+    fn a_file_that_unfolds_without_end_is_refused() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..9 {
+            let before = level - 1;
+            let aliases = vec![format!("*a{before}"); 10].join(", ");
+            text.push_str(&format!("a{level}: &a{level} [{aliases}]\n"));
+        }
+        assert!(parse(&text).is_err());
     }
 }

@@ -30,6 +30,11 @@ impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Data for T {}
 /// How many records a batch holds before it is sent on.
 pub const BATCH_RECORDS: usize = 1024;
 
+/// Records of a type without content take no bytes; that many are no batch.
+const MAX_EMPTY_RECORDS: usize = 1 << 16;
+/// How much memory is taken at once for each byte of a batch, whatever it says of itself.
+const MEMORY_PER_BYTE: usize = 64;
+
 /// Records of one type that travel together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Batch<T> {
@@ -195,11 +200,13 @@ fn decode<T: Data>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
     let (count, bytes) = bytes.split_first_chunk::<4>().ok_or_else(cut)?;
     let count = u32::from_le_bytes(*count) as usize;
     let (flags, mut bytes) = bytes.split_first().ok_or_else(cut)?;
-    if count > bytes.len() {
-        // Every record but those of zero-sized types takes a byte; those are rare enough to copy.
-        if size_of::<T>() != 0 {
-            return Err(cut());
-        }
+    // Every record but those of zero-sized types takes a byte.
+    let most = match size_of::<T>() {
+        0 => MAX_EMPTY_RECORDS,
+        _ => bytes.len(),
+    };
+    if count > most {
+        return Err(cut());
     }
     let mut batch = Batch::<T>::default();
     if flags & 1 != 0 {
@@ -218,7 +225,8 @@ fn decode<T: Data>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
             .extend(words.filter_map(|word| word.try_into().ok().map(u16::from_le_bytes)));
         bytes = rest;
     }
-    batch.rows.reserve_exact(count);
+    let at_once = bytes.len().saturating_mul(MEMORY_PER_BYTE) / size_of::<T>().max(1);
+    batch.rows.reserve_exact(count.min(at_once));
     for _ in 0..count {
         let (row, rest) = postcard::take_from_bytes::<T>(bytes)?;
         batch.rows.push(row);

@@ -152,26 +152,47 @@ impl Packets {
     }
 }
 
+/// Takes a packet from the front; `None` if there is none.
+fn extract_packet(bytes: &mut Bytes) -> Option<Packet> {
+    let (worker, rest) = bytes.split_first_chunk()?;
+    let (sender, rest) = rest.split_first_chunk()?;
+    let length = u32::from_le_bytes(*rest.get(1..)?.first_chunk()?);
+    let (worker, sender) = (u32::from_le_bytes(*worker), u32::from_le_bytes(*sender));
+    let encoded = (length as usize).checked_add(5)?;
+    if encoded > rest.len() {
+        return None;
+    }
+    bytes.extract_to(8);
+    Some(Packet {
+        worker,
+        sender,
+        payload: Payload::Incoming(bytes.extract_to(encoded)),
+    })
+}
+
 impl ContainerBytes for Packets {
     fn from_bytes(mut bytes: Bytes) -> Self {
-        // Timely owns the framing; what is inside was written by this very executable.
-        let word = |bytes: &[u8], at: usize| {
-            u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+        // Timely has no place for an error here. What is damaged becomes a packet that holds no
+        // element and no credit, so that the attempt fails where it is opened.
+        let mut packets = Vec::new();
+        let count = match bytes.first_chunk() {
+            Some(count) => u32::from_le_bytes(*count),
+            None => 1,
         };
-        let count = word(&bytes, 0);
-        bytes.extract_to(4);
-        let packets = (0..count).map(|_| {
-            let (worker, sender) = (word(&bytes, 0), word(&bytes, 4));
-            let length = word(&bytes, 9) as usize;
-            bytes.extract_to(8);
-            let payload = Payload::Incoming(bytes.extract_to(5 + length));
-            Packet {
-                worker,
-                sender,
-                payload,
+        bytes.extract_to(bytes.len().min(4));
+        for _ in 0..count {
+            let packet = extract_packet(&mut bytes);
+            let is_damaged = packet.is_none();
+            packets.push(packet.unwrap_or_else(|| Packet {
+                worker: 0,
+                sender: 0,
+                payload: Payload::Outgoing(Vec::new()),
+            }));
+            if is_damaged {
+                break;
             }
-        });
-        Packets(packets.collect())
+        }
+        Packets(packets)
     }
 
     fn length_in_bytes(&self) -> usize {
@@ -236,7 +257,9 @@ impl Distributor<Packets> for ByWorker {
 
 #[cfg(test)]
 mod tests {
+    use millpond_damage::Damage;
     use millpond_operator::Batch;
+    use timely::bytes::arc::BytesMut;
 
     use super::*;
 
@@ -302,5 +325,60 @@ mod tests {
         ));
         assert!(matches!(elements.next(), Some(Element::Idle(true))));
         assert!(matches!(elements.next(), Some(Element::EndOfData)));
+    }
+
+    fn sent(packets: Packets) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        packets.into_bytes(&mut bytes);
+        bytes
+    }
+
+    fn records() -> Packets {
+        let rows = (0..20)
+            .map(|n| (format!("row {n}"), n))
+            .collect::<Vec<(String, i64)>>();
+        let batch = Batch {
+            timestamps: rows.iter().map(|(_, n)| *n).collect(),
+            key_groups: rows.iter().map(|(_, n)| *n as u16).collect(),
+            rows,
+        };
+        let packets = [Element::Records(Box::new(batch)), Element::Watermark(7)];
+        let packets = packets.iter().map(|element| Packet {
+            worker: 1,
+            sender: 2,
+            payload: Payload::encode(element).expect("encodes"),
+        });
+        Packets(packets.collect())
+    }
+
+    /// What a damaged container holds fails the attempt where it is opened: no panic in a thread
+    /// of timely's, and no memory for packets that are not there.
+    #[test]
+    fn damage_becomes_a_packet_that_cannot_be_opened() {
+        let open = |bytes: &[u8]| {
+            let packets = Packets::from_bytes(BytesMut::from(bytes.to_vec()).freeze());
+            assert!(packets.0.len() <= bytes.len() / 13 + 1);
+            let codec = BatchCodec::of::<(String, i64)>();
+            let opened = packets.0.into_iter().map(|packet| {
+                // A credit is no element: any answer will do.
+                packet.payload.clone().into_credit(packet.sender).ok();
+                packet.payload.into_element(codec)
+            });
+            opened
+                .collect::<Result<Vec<_>, _>>()
+                .map(|elements| elements.len())
+        };
+        let whole = sent(records());
+        assert_eq!(open(&whole).expect("whole"), 2);
+        let unpadded = records().unpadded_length();
+        for cut in 0..unpadded {
+            assert!(open(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut huge = u32::MAX.to_le_bytes().to_vec();
+        assert!(open(&huge).is_err());
+        huge.extend_from_slice(&[255; 60]);
+        assert!(open(&huge).is_err());
+        let corpus = [whole, sent(Packets(Vec::new()))];
+        Damage::seeded().search(&corpus, |_, bytes| drop(open(bytes)));
     }
 }

@@ -354,6 +354,13 @@ impl Task {
             codec,
             ref mut intakes,
         } = self.inputs[gate];
+        if sender as usize >= intakes.len() {
+            return Err(FunctionError::new(format!(
+                "a packet says that it is from subtask {sender}, of {} that send to it; its \
+                 connection is broken",
+                intakes.len()
+            )));
+        }
         let change = match payload.into_element(codec)? {
             Element::Records(batch) => {
                 self.records_in += batch.len() as u64;

@@ -3,9 +3,7 @@
 //! `MILLPOND_FUZZ_SECONDS` (default 2) bounds the search for mutations; `MILLPOND_FUZZ_SEED`
 //! repeats one that failed.
 
-use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, Instant};
-
+use millpond_damage::{Damage, peak_memory_mib};
 use millpond_serializer::skip_value;
 use millpond_snapshot::{
     Error, ErrorKind, FileRecord, KeyedHandle, KeyedReader, Metadata, OperatorRecord,
@@ -196,57 +194,8 @@ fn every_prefix_of_keyed_state_is_an_error() {
     assert!(checked > 1000);
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// Damages some bytes: bits, numbers that matter, parts cut out or doubled.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.below(4) {
-            if bytes.len() < 16 {
-                return;
-            }
-            let at = self.below(bytes.len() - 8);
-            let length = 1 + self.below(8);
-            match self.below(5) {
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = self.next() as u8,
-                2 => {
-                    let numbers = [0, 1, -1, i32::MAX, i32::MIN, 0x7fff, 0x1_0000];
-                    let number = numbers[self.below(numbers.len())];
-                    bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
-                }
-                3 => drop(bytes.drain(at..at + length)),
-                _ => {
-                    let part = bytes[at..at + length].to_vec();
-                    bytes.splice(at..at, part);
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn random_damage_is_an_error_or_another_snapshot_but_no_panic() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
-    let seed = number("MILLPOND_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
-    let seconds = number("MILLPOND_FUZZ_SECONDS").unwrap_or(2);
-    println!("MILLPOND_FUZZ_SEED={seed}");
     let mut corpus: Vec<Vec<u8>> = golden()
         .iter()
         .map(Golden::metadata_bytes)
@@ -258,14 +207,10 @@ fn random_damage_is_an_error_or_another_snapshot_but_no_panic() {
             .filter(|golden| golden.name.starts_with("1."))
             .map(with_trailer),
     );
-    let (mut random, start) = (Random(seed), Instant::now());
-    let (mut errors, mut total) = (0u64, 0u64);
-    while start.elapsed() < Duration::from_secs(seconds) {
-        let mut bytes = corpus[random.below(corpus.len())].clone();
-        random.mutate(&mut bytes);
-        errors += u64::from(read_all(&bytes).is_err());
-        total += 1;
-    }
+    let mut errors = 0u64;
+    let total = Damage::seeded().search(&corpus, |_, bytes| {
+        errors += u64::from(read_all(bytes).is_err());
+    });
     assert!(
         total == 0 || errors > 0,
         "none of {total} mutations was found"
@@ -275,15 +220,4 @@ fn random_damage_is_an_error_or_another_snapshot_but_no_panic() {
         "{:?} MiB",
         peak_memory_mib()
     );
-}
-
-/// The most memory that this process ever held, where the system tells it.
-fn peak_memory_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace()
-        .nth(1)?
-        .parse::<u64>()
-        .ok()
-        .map(|kib| kib / 1024)
 }

@@ -3,11 +3,10 @@
 //! `MILLPOND_FUZZ_SECONDS` (default 2) bounds the search for mutations; `MILLPOND_FUZZ_SEED`
 //! repeats one that failed.
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use millpond_damage::{Damage, peak_memory_mib, time_to_spend};
 use millpond_fs::memory::MemoryFileSystem;
 use millpond_fs::{FileSystem, Location};
 use millpond_snapshot::load;
@@ -17,61 +16,6 @@ use millpond_state_processor::{
 };
 
 use crate::fixture::{converted, item_named};
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    /// Damages some bytes: bits, numbers that matter, parts cut out or doubled.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.below(4) {
-            if bytes.len() < 16 {
-                return;
-            }
-            let at = self.below(bytes.len() - 8);
-            let length = 1 + self.below(8);
-            match self.below(5) {
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = self.next() as u8,
-                2 => {
-                    let numbers = [0, 1, -1, i32::MAX, i32::MIN, 0x7fff, 0x1_0000];
-                    let number = numbers[self.below(numbers.len())];
-                    bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
-                }
-                3 => drop(bytes.drain(at..at + length)),
-                _ => {
-                    let part = bytes[at..at + length].to_vec();
-                    bytes.splice(at..at, part);
-                }
-            }
-        }
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-#[expect(
-    clippy::print_stdout,
-    reason = "a test that fails is repeated by its seed"
-)]
-fn seeded() -> Random {
-    let seed = number("MILLPOND_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
-    println!("MILLPOND_FUZZ_SEED={seed}");
-    Random(seed)
-}
 
 fn one_thread() -> Threads {
     Threads(std::num::NonZero::new(1).expect("not zero"))
@@ -114,18 +58,12 @@ fn metadata_of(name: &str) -> Vec<u8> {
 
 #[test]
 fn every_command_survives_random_damage() {
-    let mut random = seeded();
-    let seconds = number("MILLPOND_FUZZ_SECONDS").unwrap_or(2);
     let corpus: Vec<Vec<u8>> = CORPUS.iter().map(|name| metadata_of(name)).collect();
     let whole = open(&corpus[0]).expect("whole");
-    let start = Instant::now();
-    let (mut opened, mut total) = (0u64, 0u64);
-    while start.elapsed() < Duration::from_secs(seconds) {
-        let mut bytes = corpus[random.below(corpus.len())].clone();
-        random.mutate(&mut bytes);
-        total += 1;
-        let Some(snapshot) = open(&bytes) else {
-            continue;
+    let mut opened = 0u64;
+    let total = Damage::seeded().search(&corpus, |random, bytes| {
+        let Some(snapshot) = open(bytes) else {
+            return;
         };
         opened += 1;
         let progress = Progress::default();
@@ -149,9 +87,9 @@ fn every_command_survives_random_damage() {
         list(&snapshot, Counting::Full, one_thread(), &progress).ok();
         usage(&snapshot, 3, one_thread(), &progress).ok();
         diff(&whole, &snapshot, None, one_thread(), &progress).ok();
-    }
+    });
     assert!(
-        seconds == 0 || opened * 20 > total,
+        time_to_spend().is_zero() || opened * 20 > total,
         "{opened} of {total} could be opened"
     );
     assert!(
@@ -165,7 +103,7 @@ fn every_command_survives_random_damage() {
 #[test]
 fn verify_finds_most_changed_bytes_and_with_a_trailer_all() {
     let directory = tempfile::tempdir().expect("a directory");
-    let mut random = seeded();
+    let mut random = Damage::seeded();
     let (mut found, mut in_state, mut total, mut of_state) = (0u32, 0u32, 0u32, 0u32);
     let (mut found_with_trailer, mut with_trailer) = (0u32, 0u32);
     for name in CORPUS {
@@ -233,12 +171,4 @@ fn keyed_state(metadata: &[u8]) -> Option<std::ops::Range<usize>> {
         .windows(longest.len())
         .position(|part| part == longest.as_slice())?;
     Some(start..start + longest.len())
-}
-
-/// The most memory that this process ever held, where the system tells it.
-fn peak_memory_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kib = line.split_whitespace().nth(1)?.parse::<u64>().ok()?;
-    Some(kib / 1024)
 }

@@ -3,10 +3,10 @@
 //! `MILLPOND_FUZZ_SECONDS` (default 2) bounds the search; `MILLPOND_FUZZ_SEED` repeats one that
 //! failed.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use millpond_damage::{Damage, time_to_spend};
 use millpond_fs::memory::MemoryFileSystem;
 use millpond_fs::{FileSystem, Location};
 use millpond_snapshot::{KeyedFormat, load};
@@ -15,43 +15,6 @@ use millpond_state_processor::{
 };
 
 use crate::fixture::golden_named;
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        for _ in 0..=self.below(3) {
-            let at = self.below(bytes.len() - 8);
-            let length = 1 + self.below(8);
-            match self.below(5) {
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = self.next() as u8,
-                2 => {
-                    let numbers = [0, 1, -1, i32::MAX, i32::MIN, 0x7fff, 0x1_0000];
-                    let number = numbers[self.below(numbers.len())];
-                    bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
-                }
-                3 => drop(bytes.drain(at..at + length)),
-                _ => {
-                    let part = bytes[at..at + length].to_vec();
-                    bytes.splice(at..at, part);
-                }
-            }
-        }
-    }
-}
 
 /// Everything that makes a new snapshot, on one whose whole state is inline; returns how many of
 /// the ways were refused.
@@ -103,15 +66,6 @@ fn rewrite(metadata: &[u8], edits: &[Edit]) -> usize {
 
 #[test]
 fn damaged_snapshots_are_refused_or_rewritten_but_never_a_panic() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
-    let seed = number("MILLPOND_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
-    let seconds = number("MILLPOND_FUZZ_SECONDS").unwrap_or(2);
-    println!("MILLPOND_FUZZ_SEED={seed}");
-    let mut random = Random(seed);
     let cases: Vec<(Vec<u8>, Vec<Edit>)> = [
         (
             "1.15.4/kinds-hashmap-canonical",
@@ -139,12 +93,13 @@ fn damaged_snapshots_are_refused_or_rewritten_but_never_a_panic() {
         (bytes, edits)
     })
     .collect();
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut damage = Damage::seeded();
+    let end = Instant::now() + time_to_spend();
     let (mut tried, mut refused) = (0, 0);
     while Instant::now() < end {
-        let (bytes, edits) = &cases[random.below(cases.len())];
+        let (bytes, edits) = &cases[damage.below(cases.len())];
         let mut bytes = bytes.clone();
-        random.mutate(&mut bytes);
+        damage.mutate(&mut bytes);
         refused += rewrite(&bytes, edits);
         tried += 5;
     }

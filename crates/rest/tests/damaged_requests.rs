@@ -1,0 +1,68 @@
+//! A request that is damaged is answered or its connection closed; the server goes on.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use millpond_damage::{Damage, peak_memory_mib};
+use millpond_job::JobStatus;
+use millpond_rest::fake::FakeDispatcher;
+use millpond_rest::{RestOptions, RestServer, serve};
+use millpond_types::JobId;
+
+const JOB: JobId = JobId([0x85; 16]);
+
+fn request(method: &str, path: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("{method} {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n");
+    (head + body).into_bytes()
+}
+
+/// Sends the bytes and no more; returns the answer, which may be empty.
+fn ask(server: &RestServer, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.local_addr()).expect("listens");
+    let limit = Some(Duration::from_secs(10));
+    stream.set_read_timeout(limit).expect("a time");
+    // The server may have refused the rest already.
+    stream.write_all(bytes).ok();
+    stream.shutdown(Shutdown::Write).ok();
+    let mut answer = Vec::new();
+    match stream.read_to_end(&mut answer) {
+        Ok(_) => {}
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("no end of the answer: {error}"),
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn damaged_requests_are_answered_and_the_server_goes_on() {
+    let dispatcher = Arc::new(FakeDispatcher::new());
+    dispatcher.put_job(JOB, "job", JobStatus::Running);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = serve(listener, dispatcher, RestOptions::default()).expect("serves");
+    let savepoint = r#"{"target-directory":"/sp","cancel-job":false,"formatType":"NATIVE"}"#;
+    let stop = r#"{"targetDirectory":"/sp","drain":false,"formatType":"CANONICAL"}"#;
+    let corpus = [
+        request("GET", &format!("/v1/jobs/{JOB}"), ""),
+        request("GET", &format!("/jobs/{JOB}/checkpoints/details/3"), ""),
+        request("POST", &format!("/jobs/{JOB}/savepoints"), savepoint),
+        request("POST", &format!("/jobs/{JOB}/stop"), stop),
+        request("POST", "/savepoint-disposal", r#"{"savepoint-path":"/sp"}"#),
+        request("PATCH", &format!("/jobs/{JOB}?mode=cancel"), ""),
+    ];
+    let (mut answered, mut refused) = (0u64, 0u64);
+    let total = Damage::seeded().search(&corpus, |_, bytes| {
+        let answer = ask(&server, bytes);
+        assert!(!answer.starts_with("HTTP/1.1 5"), "{answer}");
+        answered += u64::from(answer.starts_with("HTTP/1.1 "));
+        refused += u64::from(answer.starts_with("HTTP/1.1 4"));
+    });
+    assert!(
+        total == 0 || (answered * 4 > total && refused > 0),
+        "{answered} of {total} answered, {refused} refused"
+    );
+    assert!(ask(&server, &request("GET", "/overview", "")).starts_with("HTTP/1.1 200"));
+    assert!(peak_memory_mib().is_none_or(|peak| peak < 512));
+}
