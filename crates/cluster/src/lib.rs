@@ -6,6 +6,8 @@
 
 mod deployment;
 mod event;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod leftovers;
 mod local_dispatcher;
 mod master;

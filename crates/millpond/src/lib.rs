@@ -50,6 +50,8 @@ mod connected;
 mod environment;
 mod error;
 mod execute;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod job_client;
 mod job_options;
 mod plan;

@@ -17,6 +17,8 @@ mod credits;
 mod dataflow;
 mod durables;
 mod edge;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod gate;
 mod live_images;
 mod packet;

@@ -13,7 +13,7 @@ use crate::{ByteReader, Error};
 /// How many bytes are read in all attempts together, and how many attempts there are: a hostile
 /// file ends the search, and not the patience.
 const MAX_WORK_BYTES: usize = 200 << 20;
-const MAX_ATTEMPTS: usize = 200_000;
+const MAX_ATTEMPTS: usize = if cfg!(fuzzing) { 2_000 } else { 200_000 };
 /// So many unknown classes are in no header; each holds what is behind it.
 const MAX_BODIES: usize = 32;
 /// A body longer than this is not looked for.

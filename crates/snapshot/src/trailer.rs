@@ -391,7 +391,8 @@ pub(crate) fn split(bytes: &[u8]) -> Result<(&[u8], Option<Trailer>), Error> {
 }
 
 fn check_sum(what: &str, offset: u64, stated: u64, found: u64) -> Result<(), Error> {
-    if stated == found {
+    // No checksum that a fuzzer makes up would match, and nothing behind it would be reached.
+    if stated == found || cfg!(fuzzing) {
         return Ok(());
     }
     let expected = format!("{what} with the checksum {stated:016x}");
