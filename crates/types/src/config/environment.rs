@@ -8,8 +8,8 @@
 //! | `MILLPOND_PLAN` | `millpond plan`, `run --plan` | print the plan of the restore as one line of JSON and end; `count`: with all entries counted |
 //! | `MILLPOND_WORKER` | a job master | be a worker process |
 //!
-//! In a line of `MILLPOND_CONFIGURATION` a backslash is written `\\`, a line feed `\n` and a
-//! carriage return `\r`.
+//! In a line of `MILLPOND_CONFIGURATION` a backslash is written `\\`, a line feed `\n`, a carriage
+//! return `\r`, and a `=` in the key `\e`.
 
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,10 @@ impl Configuration {
                 .replace('\r', "\\r")
         };
         self.iter()
-            .map(|(key, value)| format!("{}={}\n", escape(key), escape(value)))
+            .map(|(key, value)| {
+                let key = escape(key).replace('=', "\\e");
+                format!("{key}={}\n", escape(value))
+            })
             .collect()
     }
 
@@ -104,6 +107,7 @@ fn unescape(text: &str) -> String {
                 out.push(match escaped {
                     'n' => '\n',
                     'r' => '\r',
+                    'e' => '=',
                     other => other,
                 });
             }
@@ -123,6 +127,9 @@ mod tests {
             ("execution.state-recovery.path", "file:/tmp/a b/c=d"),
             ("my.lines", "one\ntwo\r\\n three"),
             ("my.empty", ""),
+            // Found by fuzzing `config.yaml`: "a=b: 1" came out as "a" with "b=1".
+            ("a=b\\e", "1=2"),
+            ("", "without a key"),
         ]);
         assert_eq!(
             Configuration::from_environment(&configuration.to_environment()),
