@@ -69,9 +69,9 @@ impl Error {
         Self::new(ErrorKind::Unsupported { what: what.into() })
     }
 
-    /// An error of a writer that snapshot bytes went to.
+    /// An error of a writer that snapshot bytes went to, or of where they came from.
     #[cold]
-    pub(crate) fn write(error: io::Error) -> Self {
+    pub fn write(error: io::Error) -> Self {
         Self::new(ErrorKind::Io(millpond_fs::Error::io(
             "write",
             "snapshot data",

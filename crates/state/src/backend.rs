@@ -1,19 +1,23 @@
-//! The heap backend: all keyed state of one operator subtask, in memory.
+//! The keyed state of one operator subtask: in memory, or in a cache above a store.
 //!
 //! It lives on one worker thread. The current key is set once per record; handles find their value
 //! by it. Between batches the driver calls [`KeyedBackend::maintain`], which folds what changed
 //! during a snapshot into the tables, about a millisecond of work at a time.
 
-use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
+use crate::cache::{CachedMaps, CachedTable, Column};
+use crate::codec::{Codec, EntryPerUserKey, ListCodec, MapCodec, OneEntry, ValueCodec};
 use crate::description::{DescribedState, KeyedDescription, UnclaimedState};
 use crate::hash;
-use crate::image::Image;
-use crate::key_context::KeyContext;
-use crate::keyed_table::KeyedTable;
+use crate::image::{FrozenState, Image};
+use crate::key_context::{Attention, KeyContext};
+use crate::keyed_table::{CleanCells, KeyedTable};
+use crate::map_cells::MapCells;
 use crate::migration::Migrations;
 use crate::raw::{RawGroup, RawState};
 use crate::registered::{RegisteredState, Touch};
 use crate::restored_key::{KeyConverter, accept_key};
+use crate::store::{KeyValueStore, WriteBatch};
+use crate::stored::{Stored, StoredImage, StoredState};
 use crate::timers::{TimerQueue, TimerService};
 use crate::ttl::Ttl;
 use crate::ttl_codec::WithTtl;
@@ -26,12 +30,18 @@ use millpond_snapshot::{
     KeyedHandle, KeyedReader, KeyedStateType, LoadedSnapshot, StateKind, StateMeta,
 };
 use millpond_types::{Clock, KeyGroup, KeyGroupRange};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 /// How many entries one call of [`KeyedBackend::maintain`] merges: about a millisecond.
 const ENTRIES_PER_CALL: usize = 8192;
+
+/// Over how many cached values each state looks for one to forget, per record.
+const STEPS_PER_RECORD: usize = 64;
+
+/// The same where there is no room left: more than two rounds over any cache.
+const STEPS_TO_MAKE_ROOM: usize = 1 << 26;
 
 /// The keyed state of one operator subtask.
 pub struct KeyedBackend<K> {
@@ -41,15 +51,24 @@ pub struct KeyedBackend<K> {
     migrations: Migrations,
     /// In the order of their ids in a snapshot.
     states: RefCell<Vec<Slot<K>>>,
-    /// Whether any state cleans up at each record.
-    cleans: Cell<bool>,
-    /// Those that do.
+    /// The states that clean up at each record.
     cleaned: RefCell<Vec<Rc<dyn RegisteredState<K>>>>,
+    /// What the states stand on, if not on the heap.
+    stored: Option<Rc<Stored>>,
 }
 
 enum Slot<K> {
     Registered(Rc<dyn RegisteredState<K>>),
+    /// Restored and not registered: kept as bytes.
     Raw(RawState),
+    /// Restored and not registered: in a column of the store.
+    Unclaimed(UnclaimedColumn),
+}
+
+struct UnclaimedColumn {
+    meta: StateMeta,
+    column: Column,
+    entries: usize,
 }
 
 /// The entries of one key group, by their state in the header.
@@ -58,11 +77,27 @@ struct Staged {
     states: Vec<RawGroup>,
 }
 
+impl UnclaimedColumn {
+    fn freeze(&self, stored: Option<&Stored>) -> Box<dyn FrozenState> {
+        let image = stored.and_then(Stored::image);
+        Box::new(StoredState::new(image, &self.column, None))
+    }
+}
+
 impl<K: 'static> Slot<K> {
+    fn column(&self) -> Option<&Column> {
+        match self {
+            Slot::Registered(state) => state.column(),
+            Slot::Raw(_) => None,
+            Slot::Unclaimed(unclaimed) => Some(&unclaimed.column),
+        }
+    }
+
     fn name(&self) -> &str {
         match self {
             Slot::Registered(state) => &state.meta().name,
             Slot::Raw(state) => &state.meta.name,
+            Slot::Unclaimed(state) => &state.meta.name,
         }
     }
 
@@ -70,6 +105,7 @@ impl<K: 'static> Slot<K> {
         match self {
             Slot::Registered(state) => state.entries(),
             Slot::Raw(state) => state.entries(),
+            Slot::Unclaimed(state) => state.entries,
         }
     }
 
@@ -77,21 +113,52 @@ impl<K: 'static> Slot<K> {
         match self {
             Slot::Registered(state) => state.allocated_bytes(),
             Slot::Raw(state) => state.allocated_bytes(),
+            Slot::Unclaimed(_) => 0,
         }
     }
 }
 
 impl<K: FlinkKey> KeyedBackend<K> {
-    /// Returns a backend without state for the key groups of `range`.
+    /// Returns a backend without state for the key groups of `range`, in memory.
     pub fn new(max_parallelism: u32, range: KeyGroupRange) -> Self {
+        KeyedBackend::on(max_parallelism, range, Rc::new(KeyContext::new()), None)
+    }
+
+    /// Returns a backend above an empty store.
+    ///
+    /// Decoded values, and changes that are not written back yet, take `cache_bytes` of memory; what
+    /// one record changes may exceed them until the next record.
+    ///
+    /// # Errors
+    ///
+    /// Storage, if the thread that writes into the store cannot be started.
+    pub fn above(
+        max_parallelism: u32,
+        range: KeyGroupRange,
+        store: Arc<dyn KeyValueStore>,
+        cache_bytes: usize,
+    ) -> Result<Self> {
+        let context = Rc::new(KeyContext::new());
+        let attention = Rc::clone(&context) as Rc<dyn Attention>;
+        let stored = Stored::new(store, cache_bytes, range, max_parallelism, attention)?;
+        let stored = Some(Rc::new(stored));
+        Ok(KeyedBackend::on(max_parallelism, range, context, stored))
+    }
+
+    fn on(
+        max_parallelism: u32,
+        range: KeyGroupRange,
+        context: Rc<KeyContext<K>>,
+        stored: Option<Rc<Stored>>,
+    ) -> Self {
         KeyedBackend {
             max_parallelism,
             range,
-            context: Rc::new(KeyContext::new()),
+            context,
             migrations: Migrations::default(),
             states: RefCell::new(Vec::new()),
-            cleans: Cell::new(false),
             cleaned: RefCell::default(),
+            stored,
         }
     }
 
@@ -121,16 +188,87 @@ impl<K: FlinkKey> KeyedBackend<K> {
         );
         self.context
             .set(key, usize::from(group.0 - self.range.first().0));
-        if self.cleans.get() {
-            self.clean();
+        if self.context.is_asked() {
+            self.attend();
         }
     }
 
-    /// Has each state clean up that does so at each record.
+    /// Has each state clean up that does so at each record, and keeps the cache within its bounds.
     #[cold]
     #[inline(never)]
-    fn clean(&self) {
-        self.cleaned.borrow().iter().for_each(|state| state.clean());
+    fn attend(&self) {
+        let cleaned = self.cleaned.borrow();
+        cleaned.iter().for_each(|state| state.clean());
+        let mut again = !cleaned.is_empty();
+        if let Some(stored) = &self.stored {
+            again |= self.keep_within_bounds(stored);
+        }
+        self.context.attended(again);
+    }
+
+    /// Writes back and forgets; waits for the store only where the bounds are left. Returns whether
+    /// the next record is to do so too.
+    fn keep_within_bounds(&self, stored: &Stored) -> bool {
+        let (budget, write_back) = (stored.budget(), stored.write_back());
+        write_back.check();
+        if budget.is_changed() && (write_back.is_idle() || budget.is_full_of_changes()) {
+            // At most one part of the changes is on its way while another one grows.
+            if !write_back.is_idle() {
+                write_back.wait();
+            }
+            self.write_back(stored);
+        }
+        if budget.is_exceeded() {
+            self.forget(STEPS_PER_RECORD);
+        }
+        if budget.is_far_exceeded() {
+            self.make_room(stored);
+        }
+        budget.is_changed() || budget.is_exceeded()
+    }
+
+    /// Hands all changes to the writer; returns whether there were any.
+    fn write_back(&self, stored: &Stored) -> bool {
+        let states = self.states.borrow();
+        let (mut used, mut any) = (0, false);
+        for slot in states.iter() {
+            if let Slot::Registered(state) = slot {
+                if let Some(changes) = state.seal() {
+                    stored.write_back().write(changes);
+                    any = true;
+                }
+                used += state.cached_bytes();
+            }
+        }
+        stored.budget().begin_anew(used);
+        any
+    }
+
+    /// Has each state move its hand over `steps` places.
+    fn forget(&self, steps: usize) {
+        for slot in self.states.borrow().iter() {
+            if let Slot::Registered(state) = slot {
+                state.forget(&mut { steps });
+            }
+        }
+    }
+
+    /// Waits for the store to take what is on its way, if need be all changes, and forgets as much
+    /// as the bounds ask for.
+    #[inline(never)]
+    fn make_room(&self, stored: &Stored) {
+        if stored.write_back().is_idle() {
+            self.write_back(stored);
+        }
+        while stored.budget().is_exceeded() {
+            stored.write_back().wait();
+            while self.maintain() {}
+            self.forget(STEPS_TO_MAKE_ROOM);
+            if stored.budget().is_exceeded() && !self.write_back(stored) {
+                // What is left is in use further out, or only looks like it.
+                break;
+            }
+        }
     }
 
     /// Looks up keys that will be current soon, so that their values are in the processor's caches.
@@ -148,7 +286,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         let first = self.range.first().0;
         let large = states.iter().filter_map(|slot| match slot {
             Slot::Registered(state) if state.is_large() => Some(&**state),
-            Slot::Registered(_) | Slot::Raw(_) => None,
+            Slot::Registered(_) | Slot::Raw(_) | Slot::Unclaimed(_) => None,
         });
         let mut large = large.peekable();
         if large.peek().is_none() {
@@ -269,8 +407,8 @@ impl<K: FlinkKey> KeyedBackend<K> {
         name: &str,
         namespace: N,
     ) -> Result<MapState<UK, UV, N>> {
-        let table = self.table::<N, MapCodec<UK, UV>>(name, KeyedStateType::Map, &namespace)?;
-        Ok(MapState::new(table, namespace))
+        let maps = self.maps_with::<N, MapCodec<UK, UV>, UK, UV>(name, &namespace, None)?;
+        Ok(MapState::new(maps, namespace))
     }
 
     /// Registers a reducing state; `reduce` makes one value of two.
@@ -309,9 +447,10 @@ impl<K: FlinkKey> KeyedBackend<K> {
     pub fn timers<N: Namespace>(&self, service: &str) -> Result<TimerService<K, N>> {
         let queue = |domain: &str| {
             let name = format!("_timer_state/{domain}_{service}");
-            Rc::new(TimerQueue::new(&name, Rc::clone(&self.context), self.range))
+            let context = Rc::clone(&self.context);
+            TimerQueue::open(&name, context, self.range, self.stored.as_ref()).map(Rc::new)
         };
-        let (processing, event) = (queue("processing"), queue("event"));
+        let (processing, event) = (queue("processing")?, queue("event")?);
         self.register(Rc::clone(&processing) as Rc<dyn RegisteredState<K>>)?;
         self.register(Rc::clone(&event) as Rc<dyn RegisteredState<K>>)?;
         Ok(TimerService::new(event, processing))
@@ -373,29 +512,81 @@ impl<K: FlinkKey> KeyedBackend<K> {
         TtlStates::new(self, config, clock)
     }
 
-    fn table<N: Namespace, C: Codec>(
+    fn table<N: Namespace, C: OneEntry>(
         &self,
         name: &str,
         state_type: KeyedStateType,
         namespace: &N,
-    ) -> Result<Rc<KeyedTable<K, N, C>>> {
-        self.table_with(name, state_type, namespace, None)
+    ) -> Result<Rc<dyn CleanCells<N, C::Value>>> {
+        self.table_with::<N, C>(name, state_type, namespace, None)
     }
 
-    pub(crate) fn table_with<N: Namespace, C: Codec>(
+    pub(crate) fn table_with<N: Namespace, C: OneEntry>(
+        &self,
+        name: &str,
+        state_type: KeyedStateType,
+        namespace: &N,
+        ttl: Option<Ttl>,
+    ) -> Result<Rc<dyn CleanCells<N, C::Value>>> {
+        let Some(stored) = &self.stored else {
+            return Ok(self.heap_table::<N, C>(name, state_type, namespace, ttl)?);
+        };
+        let meta = meta::<N, C>(name, state_type);
+        let migrations = self.migrations.of(name);
+        migrations.check::<C::Part>()?;
+        let table = Rc::new(CachedTable::<K, N, C>::open(
+            meta,
+            namespace,
+            migrations,
+            Rc::clone(&self.context),
+            Rc::clone(stored),
+            ttl,
+        )?);
+        self.register(Rc::clone(&table) as Rc<dyn RegisteredState<K>>)?;
+        Ok(table)
+    }
+
+    pub(crate) fn maps_with<N, C, UK, UV>(
+        &self,
+        name: &str,
+        namespace: &N,
+        ttl: Option<Ttl>,
+    ) -> Result<Rc<dyn MapCells<N, UK, UV>>>
+    where
+        N: Namespace,
+        C: EntryPerUserKey<UK, UV>,
+        UK: FlinkType + Ord,
+        UV: FlinkType,
+    {
+        let Some(stored) = &self.stored else {
+            return Ok(self.heap_table::<N, C>(name, KeyedStateType::Map, namespace, ttl)?);
+        };
+        let meta = meta::<N, C>(name, KeyedStateType::Map);
+        let migrations = self.migrations.of(name);
+        migrations.check::<C::Part>()?;
+        let maps = Rc::new(CachedMaps::<K, N, C, UK, UV>::open(
+            meta,
+            migrations,
+            Rc::clone(&self.context),
+            Rc::clone(stored),
+            ttl,
+        )?);
+        self.register(Rc::clone(&maps) as Rc<dyn RegisteredState<K>>)?;
+        Ok(maps)
+    }
+
+    fn heap_table<N: Namespace, C: Codec>(
         &self,
         name: &str,
         state_type: KeyedStateType,
         namespace: &N,
         ttl: Option<Ttl>,
     ) -> Result<Rc<KeyedTable<K, N, C>>> {
-        let meta =
-            StateMeta::key_value(name, state_type, N::serializer_snapshot(), C::serializer());
         let context = Rc::clone(&self.context);
         let migrations = self.migrations.of(name);
         migrations.check::<C::Part>()?;
         let table = Rc::new(KeyedTable::<K, N, C>::new(
-            meta,
+            meta::<N, C>(name, state_type),
             namespace,
             migrations,
             context,
@@ -406,7 +597,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         self.register(Rc::clone(&state))?;
         if state.cleans_on_every_record() {
             self.cleaned.borrow_mut().push(state);
-            self.cleans.set(true);
+            self.context.ask();
         }
         Ok(table)
     }
@@ -415,56 +606,103 @@ impl<K: FlinkKey> KeyedBackend<K> {
     fn register(&self, state: Rc<dyn RegisteredState<K>>) -> Result<()> {
         let name = &state.meta().name;
         let mut states = self.states.borrow_mut();
-        match states.iter_mut().find(|slot| slot.name() == name) {
-            Some(Slot::Registered(_)) => Err(Error::new(ErrorKind::Registered {
-                state: name.clone(),
-            })),
-            Some(slot) => {
-                if let Slot::Raw(raw) = slot {
-                    // What is empty may have been of any type.
-                    if raw.entries() > 0 {
-                        state.accept(&raw.meta)?;
-                    }
-                    for (group, entries) in self.range.iter().zip(&mut raw.groups) {
-                        // Taken, so that bytes go as tables come.
-                        let entries: Arc<RawGroup> = std::mem::take(entries);
-                        self.decode_group(&entries, &*state, group)?;
-                    }
+        let Some(slot) = states.iter_mut().find(|slot| slot.name() == name) else {
+            states.push(Slot::Registered(state));
+            return Ok(());
+        };
+        match slot {
+            Slot::Registered(_) => {
+                let state = name.clone();
+                return Err(Error::new(ErrorKind::Registered { state }));
+            }
+            Slot::Raw(raw) => {
+                // What is empty may have been of any type.
+                if raw.entries() > 0 {
+                    state.accept(&raw.meta)?;
                 }
-                *slot = Slot::Registered(state);
-                Ok(())
+                for (group, entries) in self.range.iter().zip(&mut raw.groups) {
+                    // Taken, so that bytes go as tables come.
+                    let entries: Arc<RawGroup> = std::mem::take(entries);
+                    self.decode_group(&entries, &*state, group)?;
+                }
             }
-            None => {
-                states.push(Slot::Registered(state));
-                Ok(())
+            Slot::Unclaimed(unclaimed) if unclaimed.entries > 0 => {
+                state.accept(&unclaimed.meta)?;
+                if state.meta().kind == StateKind::KeyValue && !state.reads_as_is() {
+                    self.rewrite(unclaimed, &*state)?;
+                }
+                state.take_over()?;
             }
+            Slot::Unclaimed(_) => {}
         }
+        *slot = Slot::Registered(state);
+        Ok(())
+    }
+
+    /// Writes what a column holds as the state that claims it writes it now.
+    fn rewrite(&self, unclaimed: &UnclaimedColumn, state: &dyn RegisteredState<K>) -> Result<()> {
+        let (column, mut prefix) = (&unclaimed.column, Vec::new());
+        for (position, group) in self.range.iter().enumerate() {
+            prefix.clear();
+            column.prefix().put(position, &mut prefix);
+            let mut old = RawGroup::default();
+            // Keys may change too: those of user keys.
+            let mut batch = WriteBatch::new();
+            let scanned = column.try_scan(&prefix, |key, value| {
+                old.push(key, value);
+                batch.delete(|out| {
+                    out.extend_from_slice(&prefix);
+                    out.extend_from_slice(key);
+                });
+                Ok::<(), std::convert::Infallible>(())
+            })?;
+            match scanned {
+                Ok(()) => {}
+            }
+            column.write(&batch)?;
+            self.decode_group(&old, state, group)?;
+        }
+        Ok(())
     }
 
     /// Returns the image of all state as it is now.
     ///
     /// Copies no entry: O(states times key groups). Several images may live at once.
     pub fn freeze(&self) -> FrozenKeyedState {
+        let pending = self.stored.as_ref().map(|stored| {
+            self.write_back(stored);
+            stored.begin_image()
+        });
         let states = self.states.borrow();
         let meta = |slot: &Slot<K>| match slot {
             Slot::Registered(state) => state.meta().clone(),
             Slot::Raw(raw) => raw.meta.clone(),
+            Slot::Unclaimed(unclaimed) => unclaimed.meta.clone(),
         };
         let image = |slot: &Slot<K>| match slot {
             Slot::Registered(state) => state.freeze(),
             Slot::Raw(raw) => raw.freeze(),
+            Slot::Unclaimed(unclaimed) => unclaimed.freeze(self.stored.as_deref()),
         };
+        let columns = || states.iter().filter_map(Slot::column).map(Column::id);
+        let stored = pending.map(|image| StoredImage::new(image, columns().collect()));
+        let frozen: Vec<_> = states.iter().map(image).collect();
+        if let Some(stored) = &self.stored {
+            stored.end_image();
+        }
         FrozenKeyedState {
             max_parallelism: self.max_parallelism,
             range: self.range,
             key_serializer: K::serializer_snapshot(),
             allocated_bytes: states.iter().map(Slot::allocated_bytes).sum(),
-            entries: states.iter().map(Slot::entries).sum(),
+            // Those in a store are counted as they are written.
+            entries: match stored {
+                Some(_) => 0,
+                None => states.iter().map(Slot::entries).sum(),
+            },
+            stored,
             metas: states.iter().map(meta).collect(),
-            image: Arc::new(Image::new(
-                states.iter().map(image).collect(),
-                self.context.changed().clone(),
-            )),
+            image: Arc::new(Image::new(frozen, self.context.changed().clone())),
         }
     }
 
@@ -510,7 +748,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         staged.states.resize(places.len(), RawGroup::default());
         while let Some(entry) = reader.next_entry().map_err(Error::restoring)? {
             if entry.key_group != staged.group {
-                self.restore_group(&mut staged, &places, &states)?;
+                self.restore_group(&mut staged, &places, &mut states)?;
                 staged.group = entry.key_group;
             }
             let group = entry.key_group;
@@ -518,27 +756,71 @@ impl<K: FlinkKey> KeyedBackend<K> {
                 .convert(entry.state, entry.key, |key| self.check_group(key, group))
                 .map_err(Error::restoring)?;
             match &mut states[places[entry.state]] {
-                Slot::Registered(_) => staged.states[entry.state].push(key, entry.value),
+                Slot::Registered(_) | Slot::Unclaimed(_) => {
+                    staged.states[entry.state].push(key, entry.value);
+                }
                 Slot::Raw(raw) => raw.push(self.position(group), key, entry.value),
             }
         }
-        self.restore_group(&mut staged, &places, &states)
+        self.restore_group(&mut staged, &places, &mut states)
     }
 
-    /// Moves the entries of one group into the registered states at `places`.
+    /// Moves the entries of one group into the registered states at `places`, and into columns.
     fn restore_group(
         &self,
         staged: &mut Staged,
         places: &[usize],
-        states: &[Slot<K>],
+        states: &mut [Slot<K>],
     ) -> Result<()> {
         for (entries, place) in staged.states.iter_mut().zip(places) {
-            if let Slot::Registered(state) = &states[*place] {
-                self.decode_group(entries, &**state, staged.group)?;
-                entries.clear();
+            match &mut states[*place] {
+                Slot::Registered(state) => match state.column() {
+                    Some(column) if state.reads_as_is() => {
+                        self.store_group(entries, state.meta(), column, staged.group)?;
+                    }
+                    _ => self.decode_group(entries, &**state, staged.group)?,
+                },
+                Slot::Unclaimed(UnclaimedColumn {
+                    meta,
+                    column,
+                    entries: all,
+                }) => {
+                    self.store_group(entries, meta, column, staged.group)?;
+                    *all += entries.entries();
+                }
+                Slot::Raw(_) => continue,
             }
+            entries.clear();
         }
         Ok(())
+    }
+
+    /// Writes entries of one group into a column as they are.
+    fn store_group(
+        &self,
+        entries: &RawGroup,
+        meta: &StateMeta,
+        column: &Column,
+        group: KeyGroup,
+    ) -> Result<()> {
+        let position = self.position(group);
+        let mut batch = WriteBatch::new();
+        let read = entries.try_for_each(|key, value| {
+            if batch.is_empty() && meta.kind == StateKind::KeyValue {
+                self.check_group(&K::read(&mut ByteReader::new(key))?, group)?;
+            }
+            batch.put(
+                |out| {
+                    column.prefix().put(position, out);
+                    out.extend_from_slice(key);
+                },
+                |out| out.extend_from_slice(value),
+            );
+            Ok(())
+        });
+        read.map_err(|error| Error::reading_state(&meta.name, group, error))?;
+        batch.sort();
+        column.write(&batch)
     }
 
     fn decode_group(
@@ -557,7 +839,8 @@ impl<K: FlinkKey> KeyedBackend<K> {
             }
             state.restore_entry(position, &mut key, &mut value)
         });
-        decoded.map_err(|error| Error::reading_state(&state.meta().name, group, error))
+        decoded.map_err(|error| Error::reading_state(&state.meta().name, group, error))?;
+        state.restored_group()
     }
 
     /// Checks that a restored key lies where records of that key will look for it.
@@ -586,19 +869,28 @@ impl<K: FlinkKey> KeyedBackend<K> {
     fn place_of(&self, meta: &StateMeta) -> Result<usize> {
         let mut states = self.states.borrow_mut();
         let Some(place) = states.iter().position(|slot| slot.name() == meta.name) else {
-            states.push(Slot::Raw(RawState::new(meta.clone(), self.range.len())));
+            states.push(match &self.stored {
+                None => Slot::Raw(RawState::new(meta.clone(), self.range.len())),
+                Some(stored) => Slot::Unclaimed(UnclaimedColumn {
+                    meta: meta.clone(),
+                    column: stored.open(meta, None)?,
+                    entries: 0,
+                }),
+            });
             return Ok(states.len() - 1);
+        };
+        let differs = || {
+            let what = format!(
+                "state \"{}\" that its handles describe differently",
+                meta.name
+            );
+            Err(Error::new(ErrorKind::Unsupported { what }))
         };
         match &states[place] {
             Slot::Registered(state) => state.accept(meta)?,
             Slot::Raw(raw) if raw.describes_same(meta) => {}
-            Slot::Raw(_) => {
-                let what = format!(
-                    "state \"{}\" that its handles describe differently",
-                    meta.name
-                );
-                return Err(Error::new(ErrorKind::Unsupported { what }));
-            }
+            Slot::Unclaimed(unclaimed) if unclaimed.meta.describes_same(meta) => {}
+            Slot::Raw(_) | Slot::Unclaimed(_) => return differs(),
         }
         Ok(place)
     }
@@ -625,7 +917,13 @@ impl<K: FlinkKey> KeyedBackend<K> {
                         entries: raw.entries(),
                     });
                 }
-                Slot::Raw(_) => {}
+                Slot::Unclaimed(unclaimed) if unclaimed.entries > 0 => {
+                    description.unclaimed.push(UnclaimedState {
+                        meta: unclaimed.meta.clone(),
+                        entries: unclaimed.entries,
+                    });
+                }
+                Slot::Raw(_) | Slot::Unclaimed(_) => {}
             }
         }
         description
@@ -640,7 +938,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         let mut budget = ENTRIES_PER_CALL;
         self.states.borrow().iter().any(|slot| match slot {
             Slot::Registered(state) => state.maintain(&mut budget),
-            Slot::Raw(_) => false,
+            Slot::Raw(_) | Slot::Unclaimed(_) => false,
         })
     }
 
@@ -682,10 +980,15 @@ impl<K: FlinkKey> KeyedBackend<K> {
         mut visit: impl FnMut(&K, &N, &V),
     ) -> bool {
         type TtlTable<K, N, V> = KeyedTable<K, N, WithTtl<ValueCodec<TtlValue<V>>>>;
+        type CachedTtl<K, N, V> = CachedTable<K, N, WithTtl<ValueCodec<TtlValue<V>>>>;
         self.with_registered(state, |state| {
             let state = state.as_any();
             if let Some(table) = state.downcast_ref::<KeyedTable<K, N, ValueCodec<V>>>() {
                 table.for_each(visit);
+            } else if let Some(table) = state.downcast_ref::<CachedTable<K, N, ValueCodec<V>>>() {
+                table.for_each(visit);
+            } else if let Some(table) = state.downcast_ref::<CachedTtl<K, N, V>>() {
+                table.for_each(|key, namespace, value| visit(key, namespace, &value.value));
             } else if let Some(table) = state.downcast_ref::<TtlTable<K, N, V>>() {
                 table.for_each(|key, namespace, value| visit(key, namespace, &value.value));
             } else {
@@ -705,9 +1008,14 @@ impl<K: FlinkKey> KeyedBackend<K> {
         let slot = states.iter().find(|slot| slot.name() == name)?;
         match slot {
             Slot::Registered(state) => Some(f(&**state)),
-            Slot::Raw(_) => None,
+            Slot::Raw(_) | Slot::Unclaimed(_) => None,
         }
     }
+}
+
+/// How the header of a snapshot describes a state.
+fn meta<N: Namespace, C: Codec>(name: &str, state_type: KeyedStateType) -> StateMeta {
+    StateMeta::key_value(name, state_type, N::serializer_snapshot(), C::serializer())
 }
 
 impl<K> std::fmt::Debug for KeyedBackend<K> {

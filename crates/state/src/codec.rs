@@ -77,6 +77,37 @@ pub(crate) trait Codec: 'static {
     ) -> Result<(), Error>;
 }
 
+/// The kinds of state that have one entry per key and namespace.
+pub(crate) trait OneEntry: Codec {
+    /// Appends the bytes of a value.
+    fn put(value: &Self::Value, out: &mut Vec<u8>);
+
+    /// Whether a reader reads what [`put`](Self::put) appends.
+    fn is_as_is(reader: &Self::Reader) -> bool;
+}
+
+/// The kind of state that has one entry per user key.
+pub(crate) trait EntryPerUserKey<UK, UV>: Codec<Value = MapValue<UK, UV>>
+where
+    UK: FlinkType + Ord,
+    UV: FlinkType,
+{
+    /// Reads an entry; `user_key` is what follows the namespace.
+    fn read_part(
+        reader: &Self::Reader,
+        user_key: &mut ByteReader<'_>,
+        value: &mut ByteReader<'_>,
+    ) -> Result<(UK, UV), Error>;
+
+    /// Whether a reader reads what is written.
+    fn is_as_is(reader: &Self::Reader) -> bool;
+
+    /// Whether a user value has expired.
+    fn is_over(_value: &UV, _expiry: Expiry) -> bool {
+        false
+    }
+}
+
 /// One value.
 #[derive(Debug)]
 pub(crate) struct ValueCodec<V>(PhantomData<fn(V)>);
@@ -127,6 +158,17 @@ impl<V: FlinkType> Codec for ValueCodec<V> {
     }
 }
 
+impl<V: FlinkType> OneEntry for ValueCodec<V> {
+    #[inline]
+    fn put(value: &V, out: &mut Vec<u8>) {
+        value.write(out);
+    }
+
+    fn is_as_is(reader: &Reader<V>) -> bool {
+        reader.is_as_is()
+    }
+}
+
 /// A list of elements.
 #[derive(Debug)]
 pub(crate) struct ListCodec<T>(PhantomData<fn(T)>);
@@ -163,15 +205,7 @@ impl<T: FlinkType> Codec for ListCodec<T> {
         head: impl Fn(&mut Vec<u8>),
         writer: &mut StateWriter<'_>,
     ) -> Result<(), millpond_snapshot::Error> {
-        writer.entry(head, |out| {
-            let mut first = true;
-            value.for_each(|element| {
-                if !std::mem::replace(&mut first, false) {
-                    out.put_u8(LIST_DELIMITER);
-                }
-                element.write(out);
-            });
-        })
+        writer.entry(head, |out| Self::put(value, out))
     }
 
     fn read(
@@ -196,6 +230,22 @@ impl<T: FlinkType> Codec for ListCodec<T> {
                 }
             }
         }
+    }
+}
+
+impl<T: FlinkType> OneEntry for ListCodec<T> {
+    fn put(value: &ListValue<T>, out: &mut Vec<u8>) {
+        let mut first = true;
+        value.for_each(|element| {
+            if !std::mem::replace(&mut first, false) {
+                out.put_u8(LIST_DELIMITER);
+            }
+            element.write(out);
+        });
+    }
+
+    fn is_as_is(reader: &Reader<T>) -> bool {
+        reader.is_as_is()
     }
 }
 
@@ -261,6 +311,18 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
         value: &mut ByteReader<'_>,
         into: &mut Option<MapValue<UK, UV>>,
     ) -> Result<(), Error> {
+        let (key, user_value) = Self::read_part(reader, user_key, value)?;
+        into.get_or_insert_with(MapValue::new).put(key, user_value);
+        Ok(())
+    }
+}
+
+impl<UK: FlinkType + Ord, UV: FlinkType> EntryPerUserKey<UK, UV> for MapCodec<UK, UV> {
+    fn read_part(
+        reader: &MapReader<UK, UV>,
+        user_key: &mut ByteReader<'_>,
+        value: &mut ByteReader<'_>,
+    ) -> Result<(UK, UV), Error> {
         let key = reader.key.read(user_key)?;
         at_end(user_key)?;
         let user_value = match &reader.value {
@@ -275,8 +337,11 @@ impl<UK: FlinkType + Ord, UV: FlinkType> Codec for MapCodec<UK, UV> {
                 user_value
             }
         };
-        into.get_or_insert_with(MapValue::new).put(key, user_value);
-        Ok(())
+        Ok((key, user_value))
+    }
+
+    fn is_as_is(reader: &MapReader<UK, UV>) -> bool {
+        reader.key.is_as_is() && reader.value.is_none()
     }
 }
 

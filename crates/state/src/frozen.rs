@@ -1,6 +1,8 @@
 //! The image of an operator's keyed state, written in another thread than the one that goes on.
 
 use crate::image::{Image, ImageHandle};
+use crate::store::{StoreFile, StoreImage};
+use crate::stored::StoredImage;
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::SerializerSnapshot;
 use millpond_snapshot::{
@@ -114,6 +116,17 @@ pub struct FrozenKeyedState {
     pub(crate) image: Arc<Image>,
     pub(crate) entries: usize,
     pub(crate) allocated_bytes: usize,
+    /// Where the entries are, if not in memory.
+    pub(crate) stored: Option<StoredImage>,
+}
+
+/// The state of a subtask as the files of its store. The files stay as long as this does.
+pub struct NativeStoreFiles {
+    /// The header of keyed state, as Flink's native snapshots have it.
+    pub header: Vec<u8>,
+    /// The files.
+    pub files: Vec<StoreFile>,
+    _image: Arc<dyn StoreImage>,
 }
 
 /// What was written of an image.
@@ -133,21 +146,57 @@ impl FrozenKeyedState {
         self.range
     }
 
-    /// How many entries there are: keys times namespaces, and timers.
+    /// How many entries there are in memory: keys times namespaces, and timers.
     pub fn entries(&self) -> usize {
         self.entries
     }
 
     /// Whether there is no state at all: no handle is needed then.
+    ///
+    /// Above a store this waits until what had changed is written back.
     pub fn is_empty(&self) -> bool {
-        self.entries == 0
+        match &self.stored {
+            // Whoever writes it learns of the error.
+            Some(stored) => stored.is_empty().unwrap_or(false),
+            None => self.entries == 0,
+        }
     }
 
     /// Whether there is so little state that its owner may write it at once, to memory.
     ///
     /// Measured in bytes of the tables; what keys and values own elsewhere is not counted.
     pub fn is_small(&self) -> bool {
-        self.allocated_bytes <= SMALL_BYTES
+        self.stored.is_none() && self.allocated_bytes <= SMALL_BYTES
+    }
+
+    /// Returns the files of the store that the state is in, if it is in one that has files.
+    ///
+    /// Waits until what had changed is written back.
+    ///
+    /// # Errors
+    ///
+    /// Storage, if the store has no image; serializer, if the states cannot be described.
+    pub fn native_files(&self) -> Result<Option<NativeStoreFiles>> {
+        let Some(stored) = &self.stored else {
+            return Ok(None);
+        };
+        let image = stored.taken()?;
+        let Some(files) = image.files() else {
+            return Ok(None);
+        };
+        let header = KeyedHeader {
+            compressed: false,
+            key_serializer: self.key_serializer.clone(),
+            states: self.metas.clone(),
+        };
+        let mut bytes = Vec::new();
+        let written = header.write(&mut bytes);
+        written.map_err(|error| storage_error(None, error))?;
+        Ok(Some(NativeStoreFiles {
+            header: bytes,
+            files,
+            _image: image,
+        }))
     }
 
     /// Returns a hold on the image for who may want to give it up.
@@ -279,6 +328,14 @@ fn storage_error(current: Option<String>, error: millpond_snapshot::Error) -> Er
         },
     };
     Error::caused_by(kind, error)
+}
+
+impl fmt::Debug for NativeStoreFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NativeStoreFiles")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for FrozenKeyedState {

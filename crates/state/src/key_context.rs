@@ -14,6 +14,20 @@ pub(crate) struct KeyContext<K> {
     group: Cell<usize>,
     /// Of all states together.
     changed: ChangedBytes,
+    /// Whether something is to be done before the next record.
+    attention: Cell<bool>,
+}
+
+/// Who can be asked for attention before the next record.
+pub(crate) trait Attention {
+    /// Asks for it.
+    fn ask(&self);
+}
+
+impl<K> Attention for KeyContext<K> {
+    fn ask(&self) {
+        self.attention.set(true);
+    }
 }
 
 impl<K: Hash + Eq + Clone> KeyContext<K> {
@@ -23,7 +37,19 @@ impl<K: Hash + Eq + Clone> KeyContext<K> {
             hash: Cell::new(0),
             group: Cell::new(0),
             changed: ChangedBytes::default(),
+            attention: Cell::new(false),
         }
+    }
+
+    /// Whether something has asked for attention.
+    #[inline]
+    pub(crate) fn is_asked(&self) -> bool {
+        self.attention.get()
+    }
+
+    /// Attention was given; `again` asks for it before the next record too.
+    pub(crate) fn attended(&self, again: bool) {
+        self.attention.set(again);
     }
 
     /// Where the tables count what has changed since a snapshot began.

@@ -1,27 +1,22 @@
 //! One keyed state of one operator: a layered table per key group.
 
 use crate::codec::Codec;
+use crate::composite_key::{is_ambiguous, put_with_length, read_head};
 use crate::frozen::StateWriter;
+use crate::groups::Groups;
 use crate::hash;
 use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::KeyContext;
-use crate::layered::{FrozenGroup, Layered, Looked, Place, Progress};
+use crate::layered::{FrozenGroup, Looked, Place};
 use crate::migration::StateMigrations;
 use crate::registered::{RegisteredState, Touch};
 use crate::table::Change;
 use crate::ttl::{Expiry, Swept, Ttl};
-use millpond_serializer::{
-    ByteReader, Compatibility, FlinkKey, FlinkType, Incompatibility, Namespace,
-};
-use millpond_snapshot::{StateMeta, put_length, read_length};
+use millpond_serializer::{ByteReader, Compatibility, FlinkKey, Incompatibility, Namespace};
+use millpond_snapshot::StateMeta;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-
-/// How many groups that a snapshot still reads one call of `maintain` looks at.
-const WAITING_GROUPS_PER_CALL: usize = 8;
-/// How many groups one call of `maintain` steps over.
-const GROUPS_PER_CALL: usize = 256;
 
 /// How many places of a table a clean-up steps over for each entry that it is to look at.
 const STEPS_PER_CLEANED_ENTRY: usize = 8;
@@ -59,11 +54,7 @@ pub(crate) struct KeyedTable<K, N, C: Codec> {
     /// Reads the values of the handle that is being restored.
     reader: RefCell<C::Reader>,
     context: Rc<KeyContext<K>>,
-    groups: RefCell<Vec<Layered<K, N, C::Value>>>,
-    /// How many groups are not one table.
-    stacked: Cell<usize>,
-    /// Where `maintain` goes on.
-    cursor: Cell<usize>,
+    groups: Groups<K, N, C::Value>,
     /// Whether the tables are larger than [`CACHE_BYTES`]; measured by and by.
     large: Cell<bool>,
     ttl: Option<Ttl>,
@@ -86,9 +77,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
             migrations,
             reader: RefCell::new(C::as_is()),
             context,
-            groups: RefCell::new((0..groups).map(|_| Layered::new()).collect()),
-            stacked: Cell::new(0),
-            cursor: Cell::new(0),
+            groups: Groups::new(groups),
             large: Cell::new(false),
             ttl,
             cleaned: Cell::new((0, Place::default())),
@@ -124,19 +113,14 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
     /// Estimates the size of all groups by one of them, another one with every call.
     #[inline]
     fn measure(&self) {
-        let groups = self.groups.borrow();
-        let at = self.cursor.get();
-        self.large
-            .set(groups[at].estimated_bytes() * groups.len() > CACHE_BYTES);
-        self.cursor
-            .set(if at + 1 == groups.len() { 0 } else { at + 1 });
+        let all = self.groups.borrow().len();
+        let bytes = self.groups.next().estimated_bytes() * all;
+        self.large.set(bytes > CACHE_BYTES);
     }
 
     /// Calls `visit` for each entry, in no particular order.
-    pub(crate) fn for_each(&self, mut visit: impl FnMut(&K, &N, &C::Value)) {
-        for group in self.groups.borrow().iter() {
-            group.for_each(&mut visit);
-        }
+    pub(crate) fn for_each(&self, visit: impl FnMut(&K, &N, &C::Value)) {
+        self.groups.for_each(visit);
     }
 }
 
@@ -188,7 +172,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> CleanCells<N, C::Value> for KeyedTable
     }
 
     fn is_being_read(&self) -> bool {
-        self.groups.try_borrow_mut().is_err()
+        self.groups.try_borrow_mut().is_none()
     }
 }
 
@@ -218,15 +202,8 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         previous: &StateMeta,
     ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>
     {
-        let namespace = previous.namespace_serializer()?;
-        match N::resolve(namespace) {
-            Compatibility::AsIs => {}
-            Compatibility::AfterMigration | Compatibility::Reconfigured => {
-                let was = namespace.describe();
-                let reason = format!("was {was} with other parts; namespaces do not migrate");
-                return Ok(Err(Incompatibility::new(reason).within("namespace")));
-            }
-            Compatibility::Incompatible(why) => return Ok(Err(why.within("namespace"))),
+        if let Err(why) = accept_namespace::<N>(previous)? {
+            return Ok(Err(why));
         }
         let now_ms = self.ttl.as_ref().map_or(0, |ttl| ttl.expiry().now_ms());
         let reader = C::reader(previous.value_serializer()?, &self.migrations, now_ms);
@@ -234,59 +211,26 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
     }
 
     fn entries(&self) -> usize {
-        self.groups.borrow().iter().map(Layered::len).sum()
+        self.groups.entries()
     }
 
     fn allocated_bytes(&self) -> usize {
-        self.groups
-            .borrow()
-            .iter()
-            .map(Layered::allocated_bytes)
-            .sum()
+        self.groups.allocated_bytes()
     }
 
     fn freeze(&self) -> Box<dyn FrozenState> {
-        let mut groups = self.groups.borrow_mut();
-        let changed = self.context.changed();
-        let frozen = groups
-            .iter_mut()
-            .map(|group| group.freeze(changed))
-            .collect();
-        self.stacked
-            .set(groups.iter().filter(|group| group.is_stacked()).count());
-        // The writer goes upwards from the first group.
-        self.cursor.set(0);
         let ttl = self.ttl.as_ref().filter(|ttl| ttl.cleans_snapshots());
         Box::new(FrozenTable::<K, N, C> {
-            groups: frozen,
+            groups: self.groups.freeze(self.context.changed()),
             expiry: ttl.map(Ttl::expiry),
         })
     }
 
     fn maintain(&self, budget: &mut usize) -> bool {
-        if self.stacked.get() == 0 {
+        if !self.groups.is_stacked() {
             self.measure();
-            return false;
         }
-        let mut groups = self.groups.borrow_mut();
-        let mut waiting = 0;
-        for _ in 0..groups.len().min(GROUPS_PER_CALL) {
-            let at = self.cursor.get();
-            let group = &mut groups[at];
-            if group.is_stacked() {
-                match group.maintain(budget) {
-                    Progress::Done => self.stacked.set(self.stacked.get() - 1),
-                    Progress::Waiting => waiting += 1,
-                    Progress::More => return true,
-                }
-            }
-            self.cursor.set((at + 1) % groups.len());
-            if waiting == WAITING_GROUPS_PER_CALL || self.stacked.get() == 0 {
-                return false;
-            }
-        }
-        // Whether the groups further on can be merged is seen by the next call.
-        waiting == 0
+        self.groups.maintain(budget)
     }
 
     fn is_large(&self) -> bool {
@@ -332,16 +276,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
     ) -> std::result::Result<(), millpond_snapshot::Error> {
-        let restored = K::read(key)?;
-        let ambiguous = is_ambiguous::<K, N>();
-        if ambiguous {
-            read_length(key.position(), key)?;
-        }
-        let start = key.position();
-        let namespace = N::read(key)?;
-        if ambiguous {
-            read_length(key.position() - start, key)?;
-        }
+        let (restored, namespace) = read_head::<K, N>(key)?;
         let probe = hash::Probe::of(&restored, &namespace);
         let mut outcome = Ok(());
         let groups = &mut self.groups.borrow_mut();
@@ -360,9 +295,24 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
     }
 }
 
-/// Whether key and namespace need their lengths beside them to be told apart.
-fn is_ambiguous<K: FlinkType, N: FlinkType>() -> bool {
-    K::fixed_length().is_none() && N::fixed_length().is_none()
+/// Whether the namespaces that `previous` describes can be read.
+///
+/// # Errors
+///
+/// If `previous` lacks a serializer.
+pub(crate) fn accept_namespace<N: Namespace>(
+    previous: &StateMeta,
+) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error> {
+    let namespace = previous.namespace_serializer()?;
+    Ok(match N::resolve(namespace) {
+        Compatibility::AsIs => Ok(()),
+        Compatibility::AfterMigration | Compatibility::Reconfigured => {
+            let was = namespace.describe();
+            let reason = format!("was {was} with other parts; namespaces do not migrate");
+            Err(Incompatibility::new(reason).within("namespace"))
+        }
+        Compatibility::Incompatible(why) => Err(why.within("namespace")),
+    })
 }
 
 /// The image of a state at the moment of its freeze.
@@ -424,11 +374,4 @@ impl<K: FlinkKey, N: Namespace, C: Codec> FrozenEntries for FrozenTableGroup<K, 
             })
         }
     }
-}
-
-/// Appends a part of an ambiguous key.
-fn put_with_length<T: FlinkType>(part: &T, out: &mut Vec<u8>) {
-    let start = out.len();
-    part.write(out);
-    put_length(out.len() - start, out);
 }

@@ -342,6 +342,43 @@ where
         Looked::Entry
     }
 
+    /// Removes the entry at one place if it `goes`, and goes on by one place.
+    ///
+    /// While a snapshot reads the group nothing would be gained: it is at its end at once.
+    pub(crate) fn evict(&mut self, place: &mut Place, goes: impl FnOnce(&V) -> bool) -> Looked {
+        let part = match self {
+            Layered::Small(entries) => (place.part == 0).then_some(entries),
+            Layered::Other(other) => match &mut **other {
+                Other::Owned(table) => table.part_at_mut(place.part),
+                Other::Stacked(_) => None,
+            },
+        };
+        let Some(part) = part else {
+            return Looked::End;
+        };
+        if place.bucket >= part.num_buckets() {
+            *place = Place {
+                part: place.part + 1,
+                bucket: 0,
+            };
+            return Looked::Nothing;
+        }
+        let Ok(entry) = part.get_bucket_entry(place.bucket) else {
+            place.bucket += 1;
+            return Looked::Nothing;
+        };
+        place.bucket += 1;
+        if goes(&entry.get().value) {
+            entry.remove();
+            if let Layered::Other(other) = self
+                && let Other::Owned(table) = &mut **other
+            {
+                table.removed();
+            }
+        }
+        Looked::Entry
+    }
+
     /// Calls `visit` for each visible entry, in no particular order.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&K, &N, &V)) {
         let mut each = |entry: &Entry<K, N, V>| visit(&entry.key, &entry.namespace, &entry.value);

@@ -1,7 +1,6 @@
 //! Map state: user keys and user values per key.
 
-use crate::keyed_table::Cells;
-use crate::map_value::MapValue;
+use crate::map_cells::MapCells;
 use crate::table::Change;
 use crate::ttl_map::TtlMaps;
 use millpond_serializer::{FlinkType, Namespace, VoidNamespace};
@@ -9,6 +8,9 @@ use std::fmt;
 use std::rc::Rc;
 
 /// A map for the current key, in the order of its user keys; an empty map and none are the same.
+///
+/// Above a store, a map of more than 4,096 user keys is not held whole: it is visited in the order of
+/// the stored bytes.
 ///
 /// # Panics
 ///
@@ -19,12 +21,12 @@ pub struct MapState<UK: FlinkType + Ord, UV: FlinkType, N = VoidNamespace> {
 }
 
 enum Maps<UK: FlinkType + Ord, UV: FlinkType, N> {
-    Plain(Rc<dyn Cells<N, MapValue<UK, UV>>>),
+    Plain(Rc<dyn MapCells<N, UK, UV>>),
     Ttl(TtlMaps<UK, UV, N>),
 }
 
 impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
-    pub(crate) fn new(cells: Rc<dyn Cells<N, MapValue<UK, UV>>>, namespace: N) -> Self {
+    pub(crate) fn new(cells: Rc<dyn MapCells<N, UK, UV>>, namespace: N) -> Self {
         MapState {
             maps: Maps::Plain(cells),
             namespace,
@@ -46,8 +48,8 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
     /// Lets `read` look at the value of a user key, if it has one.
     fn read(&self, key: &UK, read: &mut dyn FnMut(&UV)) {
         match &self.maps {
-            Maps::Plain(cells) => cells.read(&self.namespace, &mut |map| {
-                if let Some(value) = map.and_then(|map| map.get(key)) {
+            Maps::Plain(cells) => cells.read(&self.namespace, key, &mut |value| {
+                if let Some(value) = value {
                     read(value);
                 }
             }),
@@ -78,23 +80,19 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
                 return maps.update_with(&self.namespace, key, &mut |slot| *slot = value.take());
             }
         };
-        let mut entry = Some((key, value));
-        cells.modify(&self.namespace, &mut |map| {
-            let Some((key, value)) = entry.take() else {
-                return Change::Keep;
-            };
-            match map {
-                Some(map) => {
-                    map.put(key, value);
+        let mut value = Some(value);
+        cells.modify(
+            &self.namespace,
+            key,
+            &mut |slot| match (slot, value.take()) {
+                (Some(slot), Some(value)) => {
+                    *slot = value;
                     Change::Keep
                 }
-                None => {
-                    let mut map = MapValue::new();
-                    map.put(key, value);
-                    Change::Set(map)
-                }
-            }
-        });
+                (None, Some(value)) => Change::Set(value),
+                (_, None) => Change::Keep,
+            },
+        );
     }
 
     /// Sets the values of several user keys.
@@ -112,7 +110,16 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
             result = change.take().map(|change| change(value));
         };
         match &self.maps {
-            Maps::Plain(cells) => update(&**cells, &self.namespace, key, &mut change),
+            Maps::Plain(cells) => cells.modify(&self.namespace, key, &mut |slot| {
+                let existed = slot.is_some();
+                let mut value = slot.cloned();
+                change(&mut value);
+                match value {
+                    Some(value) => Change::Set(value),
+                    None if existed => Change::Remove,
+                    None => Change::Keep,
+                }
+            }),
             Maps::Ttl(maps) => maps.update_with(&self.namespace, key, &mut change),
         }
         result.expect("a value is changed once")
@@ -121,10 +128,12 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
     /// Removes a user key.
     pub fn remove(&mut self, key: &UK) {
         match &self.maps {
-            Maps::Plain(cells) => cells.modify(&self.namespace, &mut |map| match map {
-                Some(map) => remove(map, key),
-                None => Change::Keep,
-            }),
+            Maps::Plain(cells) => {
+                cells.modify(&self.namespace, key.clone(), &mut |value| match value {
+                    Some(_) => Change::Remove,
+                    None => Change::Keep,
+                })
+            }
             Maps::Ttl(maps) => {
                 maps.update_with(&self.namespace, key.clone(), &mut |value| *value = None)
             }
@@ -134,17 +143,16 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
     /// Removes the user keys that `keep` refuses; asks in the order of the user keys.
     pub fn retain(&mut self, mut keep: impl FnMut(&UK, &UV) -> bool) {
         match &self.maps {
-            Maps::Plain(cells) => cells.modify(&self.namespace, &mut |map| match map {
-                Some(map) => {
-                    map.retain(&mut keep);
-                    if map.is_empty() {
-                        Change::Remove
-                    } else {
-                        Change::Keep
+            Maps::Plain(cells) => {
+                let mut refused = Vec::new();
+                cells.visit(&self.namespace, &mut |key, value| {
+                    if !keep(key, value) {
+                        refused.push((key.clone(), None));
                     }
-                }
-                None => Change::Keep,
-            }),
+                    true
+                });
+                cells.apply(&self.namespace, refused);
+            }
             Maps::Ttl(maps) => maps.retain(&self.namespace, &mut keep),
         }
     }
@@ -152,10 +160,9 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
     /// Calls `visit` for each entry without a copy, in the order of the user keys.
     pub fn for_each(&self, mut visit: impl FnMut(&UK, &UV)) {
         match &self.maps {
-            Maps::Plain(cells) => cells.read(&self.namespace, &mut |map| {
-                if let Some(map) = map {
-                    map.for_each(&mut visit);
-                }
+            Maps::Plain(cells) => cells.visit(&self.namespace, &mut |key, value| {
+                visit(key, value);
+                true
             }),
             Maps::Ttl(maps) => maps.retain(&self.namespace, &mut |key, value| {
                 visit(key, value);
@@ -187,76 +194,37 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> MapState<UK, UV, N> {
 
     /// How many user keys there are.
     pub fn len(&self) -> usize {
-        let mut len = 0;
         match &self.maps {
-            Maps::Plain(cells) => cells.read(&self.namespace, &mut |map| {
-                len = map.map_or(0, MapValue::len);
-            }),
-            Maps::Ttl(_) => self.for_each(|_, _| len += 1),
+            Maps::Plain(cells) => cells.len(&self.namespace),
+            Maps::Ttl(_) => {
+                let mut len = 0;
+                self.for_each(|_, _| len += 1);
+                len
+            }
         }
-        len
     }
 
     /// Whether there is no user key.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        match &self.maps {
+            Maps::Plain(cells) => {
+                let mut is_empty = true;
+                cells.visit(&self.namespace, &mut |_, _| {
+                    is_empty = false;
+                    false
+                });
+                is_empty
+            }
+            Maps::Ttl(_) => self.len() == 0,
+        }
     }
 
     /// Removes all user keys.
     pub fn clear(&mut self) {
         match &self.maps {
-            Maps::Plain(cells) => cells.remove(&self.namespace),
+            Maps::Plain(cells) => cells.clear(&self.namespace),
             Maps::Ttl(maps) => maps.clear(&self.namespace),
         }
-    }
-}
-
-/// Lets `change` set, change or take the value of a user key.
-fn update<UK: FlinkType + Ord, UV: FlinkType, N>(
-    cells: &dyn Cells<N, MapValue<UK, UV>>,
-    namespace: &N,
-    key: UK,
-    change: &mut dyn FnMut(&mut Option<UV>),
-) {
-    let mut key = Some(key);
-    cells.modify(namespace, &mut |map| {
-        let Some(key) = key.take() else {
-            return Change::Keep;
-        };
-        let mut value = map.as_ref().and_then(|map| map.get(&key).cloned());
-        change(&mut value);
-        match (map, value) {
-            (Some(map), Some(value)) => match map.get_mut(&key) {
-                Some(slot) => {
-                    *slot = value;
-                    Change::Keep
-                }
-                None => {
-                    map.put(key, value);
-                    Change::Keep
-                }
-            },
-            (Some(map), None) => remove(map, &key),
-            (None, Some(value)) => {
-                let mut map = MapValue::new();
-                map.put(key, value);
-                Change::Set(map)
-            }
-            (None, None) => Change::Keep,
-        }
-    });
-}
-
-/// Removes a user key, and the map with its last one.
-fn remove<UK: FlinkType + Ord, UV: FlinkType>(
-    map: &mut MapValue<UK, UV>,
-    key: &UK,
-) -> Change<MapValue<UK, UV>> {
-    map.remove(key);
-    if map.is_empty() {
-        Change::Remove
-    } else {
-        Change::Keep
     }
 }
 

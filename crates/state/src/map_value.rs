@@ -69,6 +69,14 @@ impl<UK: Clone + Ord, UV: Clone> MapValue<UK, UV> {
         }
     }
 
+    /// The entry of a map that has one.
+    pub(crate) fn into_only(self) -> Option<(UK, UV)> {
+        match self {
+            MapValue::Small(mut entries) => entries.pop(),
+            MapValue::Large(_) => None,
+        }
+    }
+
     /// Removes the entries that `keep` refuses.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&UK, &UV) -> bool) {
         match self {

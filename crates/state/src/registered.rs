@@ -1,5 +1,6 @@
 //! What the backend needs of a state that the job has registered, whatever its types.
 
+use crate::cache::{Changes, Column};
 use crate::image::FrozenState;
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::{ByteReader, Incompatibility, SerializerSnapshot};
@@ -73,6 +74,50 @@ pub(crate) trait RegisteredState<K>: Any {
         key: &mut ByteReader<'_>,
         value: &mut ByteReader<'_>,
     ) -> std::result::Result<(), millpond_snapshot::Error>;
+
+    // Above a store:
+
+    /// Whether entries of what [`prepare`](Self::prepare) has seen are written as they are.
+    fn reads_as_is(&self) -> bool {
+        false
+    }
+
+    /// All entries of a key group have been restored, or as many as are to be held at once.
+    ///
+    /// # Errors
+    ///
+    /// Storage.
+    fn restored_group(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Its column; `None` on the heap.
+    fn column(&self) -> Option<&Column> {
+        None
+    }
+
+    /// The column holds what was restored, as this state would have written it: takes over what does
+    /// not stay in the store alone.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt or storage.
+    fn take_over(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns what was changed since the last call, to be written back.
+    fn seal(&self) -> Option<Box<dyn Changes>> {
+        None
+    }
+
+    /// The memory of cached values, in bytes.
+    fn cached_bytes(&self) -> usize {
+        0
+    }
+
+    /// Looks at no more than `steps` cached values, which it lowers, and forgets some that are stored.
+    fn forget(&self, _steps: &mut usize) {}
 }
 
 impl<K: 'static> dyn RegisteredState<K> {

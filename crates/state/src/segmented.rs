@@ -223,6 +223,14 @@ impl<T, const LOAD: usize> Segmented<T, LOAD> {
         }
     }
 
+    /// As [`Segmented::part`], to be changed.
+    pub(crate) fn part_mut(&mut self, part: usize) -> Option<&mut HashTable<T>> {
+        match &mut self.many {
+            None => (part == 0).then_some(&mut self.one),
+            Some(many) => many.segments.get_mut(part),
+        }
+    }
+
     /// The entries in the table's own order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.tables()

@@ -142,6 +142,16 @@ impl<K: Hash + Eq + Clone, N: Hash + Eq + Clone, V> Table<K, N, V> {
         self.entries.part(part)
     }
 
+    /// As [`Table::part_at`], for who removes an entry and says so by [`Table::removed`].
+    pub(crate) fn part_at_mut(&mut self, part: usize) -> Option<&mut Entries<K, N, V>> {
+        self.entries.part_mut(part)
+    }
+
+    /// An entry has been removed from its part.
+    pub(crate) fn removed(&mut self) {
+        self.entries.removed();
+    }
+
     /// The entries in the table's own order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<K, N, V>> {
         self.entries.iter()

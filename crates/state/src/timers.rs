@@ -3,14 +3,22 @@
 //! A service has two queues, for event time and for processing time. A timer is one (time, key,
 //! namespace): registering it again changes nothing. The earliest time over all groups is known at
 //! any moment, so a watermark for which nothing is due costs one comparison.
+//!
+//! Above a store all timers are in memory too. Their column gets what has changed since it was written
+//! last: the difference of two sets that share what they have in common.
 
+use crate::cache::{Changes, Column};
 use crate::frozen::StateWriter;
 use crate::hash;
 use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::KeyContext;
 use crate::minimum::Minimum;
 use crate::registered::{RegisteredState, Touch};
+use crate::store::WriteBatch;
+use crate::stored::{Stored, StoredState};
+use crate::{Error, Result};
 use imbl::OrdSet;
+use imbl::ordset::DiffItem;
 use millpond_serializer::{
     ByteReader, Compatibility, FlinkKey, FlinkType, Incompatibility, Namespace, SerializerSnapshot,
     TimerElement, VoidNamespace,
@@ -178,6 +186,14 @@ pub(crate) struct TimerQueue<K, N> {
     context: Rc<KeyContext<K>>,
     first: KeyGroup,
     queue: RefCell<Queue<K, N>>,
+    stored: Option<StoredTimers<K, N>>,
+}
+
+/// What the column of a queue holds, or will once all that was handed to the writer is written.
+struct StoredTimers<K, N> {
+    stored: Rc<Stored>,
+    column: Column,
+    groups: RefCell<Vec<OrdSet<TimerElement<K, N>>>>,
 }
 
 struct Queue<K, N> {
@@ -194,19 +210,38 @@ impl<K: FlinkKey, N: Namespace> Queue<K, N> {
 }
 
 impl<K: FlinkKey, N: Namespace> TimerQueue<K, N> {
-    pub(crate) fn new(name: &str, context: Rc<KeyContext<K>>, range: KeyGroupRange) -> Self {
+    /// Returns an empty queue, above a store if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Storage.
+    pub(crate) fn open(
+        name: &str,
+        context: Rc<KeyContext<K>>,
+        range: KeyGroupRange,
+        stored: Option<&Rc<Stored>>,
+    ) -> Result<Self> {
         let element = SerializerSnapshot::timer(K::serializer_snapshot(), N::serializer_snapshot());
         let meta = StateMeta::priority_queue(name, element);
         let queue = Queue {
             groups: vec![OrdSet::new(); range.len()],
             heads: Minimum::new(range.len()),
         };
-        TimerQueue {
+        let stored = match stored {
+            None => None,
+            Some(stored) => Some(StoredTimers {
+                column: stored.open(&meta, None)?,
+                stored: Rc::clone(stored),
+                groups: RefCell::new(queue.groups.clone()),
+            }),
+        };
+        Ok(TimerQueue {
             meta,
             context,
             first: range.first(),
             queue: RefCell::new(queue),
-        }
+            stored,
+        })
     }
 
     fn pop(&self, up_to: i64) -> Option<Timer<K, N>> {
@@ -331,6 +366,9 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
     }
 
     fn freeze(&self) -> Box<dyn FrozenState> {
+        if let Some(StoredTimers { stored, column, .. }) = &self.stored {
+            return Box::new(StoredState::new(stored.image(), column, None));
+        }
         let groups = self
             .queue
             .borrow()
@@ -368,6 +406,89 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
         queue.update_head(group);
         Ok(())
     }
+
+    fn column(&self) -> Option<&Column> {
+        self.stored.as_ref().map(|stored| &stored.column)
+    }
+
+    fn take_over(&self) -> Result<()> {
+        let Some(StoredTimers { column, groups, .. }) = &self.stored else {
+            return Ok(());
+        };
+        let mut queue = self.queue.borrow_mut();
+        let mut prefix = Vec::new();
+        for group in 0..queue.groups.len() {
+            prefix.clear();
+            column.prefix().put(group, &mut prefix);
+            let scanned = column.try_scan(&prefix, |timer, _| {
+                let timer = TimerElement::read(&mut ByteReader::new(timer))?;
+                queue.groups[group].insert(timer);
+                Ok::<(), millpond_snapshot::Error>(())
+            })?;
+            let key_group = KeyGroup(self.first.0 + group as u16);
+            scanned.map_err(|error| Error::reading_state(&self.meta.name, key_group, error))?;
+            queue.update_head(group);
+        }
+        groups.borrow_mut().clone_from(&queue.groups);
+        Ok(())
+    }
+
+    fn seal(&self) -> Option<Box<dyn Changes>> {
+        let StoredTimers { column, groups, .. } = self.stored.as_ref()?;
+        let now = self.queue.borrow().groups.clone();
+        let before = groups.replace(now.clone());
+        let is_same = |(before, now): (&OrdSet<_>, &OrdSet<_>)| before.diff(now).next().is_none();
+        if before.iter().zip(&now).all(is_same) {
+            return None;
+        }
+        Some(Box::new(TimerChanges {
+            state: self.meta.name.clone(),
+            column: column.clone(),
+            before,
+            now,
+        }))
+    }
+}
+
+/// What has become of the timers since their column was written last.
+struct TimerChanges<K, N> {
+    state: String,
+    column: Column,
+    before: Vec<OrdSet<TimerElement<K, N>>>,
+    now: Vec<OrdSet<TimerElement<K, N>>>,
+}
+
+impl<K: FlinkKey, N: Namespace> Changes for TimerChanges<K, N> {
+    fn state(&self) -> &str {
+        &self.state
+    }
+
+    fn groups(&self) -> usize {
+        self.now.len()
+    }
+
+    fn take_group(&mut self, group: usize, batch: &mut WriteBatch) -> Result<()> {
+        let before = std::mem::take(&mut self.before[group]);
+        let now = std::mem::take(&mut self.now[group]);
+        let prefix = self.column.prefix();
+        for change in before.diff(&now) {
+            let key = |timer: &TimerElement<K, N>, out: &mut Vec<u8>| {
+                prefix.put(group, out);
+                timer.write(out);
+            };
+            match change {
+                DiffItem::Add(timer) => batch.put(|out| key(timer, out), |_| {}),
+                DiffItem::Remove(timer) => batch.delete(|out| key(timer, out)),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, batch: &WriteBatch) -> Result<()> {
+        self.column.write(batch)
+    }
+
+    fn written(&mut self) {}
 }
 
 /// The image of a queue at the moment of its freeze.

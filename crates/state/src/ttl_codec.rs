@@ -6,7 +6,7 @@
 //!
 //! Source: Flink 2.3.0, class `TtlAwareSerializer`.
 
-use crate::codec::{Codec, ListCodec, MapCodec, ValueCodec};
+use crate::codec::{Codec, EntryPerUserKey, ListCodec, MapCodec, OneEntry, ValueCodec};
 use crate::frozen::StateWriter;
 use crate::list_value::ListValue;
 use crate::map_value::MapValue;
@@ -135,5 +135,53 @@ impl<C: Timed> Codec for WithTtl<C> {
 
     fn sweep(value: &Self::Value, expiry: Expiry) -> Swept<Self::Value> {
         value.sweep(expiry)
+    }
+}
+
+impl<C: Timed + OneEntry> OneEntry for WithTtl<C> {
+    fn put(value: &Self::Value, out: &mut Vec<u8>) {
+        C::put(value, out);
+    }
+
+    fn is_as_is(reader: &Self::Reader) -> bool {
+        match reader {
+            TtlReader::Timed(reader) => C::is_as_is(reader),
+            TtlReader::Plain { .. } => false,
+        }
+    }
+}
+
+impl<UK, UV, C> EntryPerUserKey<UK, TtlValue<UV>> for WithTtl<C>
+where
+    UK: FlinkType + Ord,
+    UV: FlinkType,
+    C: Timed + EntryPerUserKey<UK, TtlValue<UV>>,
+{
+    fn read_part(
+        reader: &Self::Reader,
+        user_key: &mut ByteReader<'_>,
+        value: &mut ByteReader<'_>,
+    ) -> Result<(UK, TtlValue<UV>), Error> {
+        match reader {
+            TtlReader::Timed(reader) => C::read_part(reader, user_key, value),
+            TtlReader::Plain { .. } => {
+                let mut map = None;
+                Self::read(reader, user_key, value, &mut map)?;
+                Ok(map
+                    .and_then(MapValue::into_only)
+                    .expect("an entry is a user key"))
+            }
+        }
+    }
+
+    fn is_as_is(reader: &Self::Reader) -> bool {
+        match reader {
+            TtlReader::Timed(reader) => C::is_as_is(reader),
+            TtlReader::Plain { .. } => false,
+        }
+    }
+
+    fn is_over(value: &TtlValue<UV>, expiry: Expiry) -> bool {
+        expiry.is_over(value.last_access)
     }
 }

@@ -1,22 +1,19 @@
 //! The entries of a map state with time-to-live: each user key lives by itself.
 
-use crate::keyed_table::CleanCells;
-use crate::map_value::MapValue;
+use crate::map_cells::MapCells;
 use crate::table::Change;
 use crate::ttl::Ttl;
 use millpond_serializer::{FlinkType, Namespace, TtlValue};
 use std::rc::Rc;
 
-type Map<UK, UV> = MapValue<UK, TtlValue<UV>>;
-
 /// Maps whose values carry the time at which they were last used.
 pub(crate) struct TtlMaps<UK: FlinkType + Ord, UV: FlinkType, N> {
-    cells: Rc<dyn CleanCells<N, Map<UK, UV>>>,
+    cells: Rc<dyn MapCells<N, UK, TtlValue<UV>>>,
     ttl: Ttl,
 }
 
 impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
-    pub(crate) fn new(cells: Rc<dyn CleanCells<N, Map<UK, UV>>>, ttl: Ttl) -> Self {
+    pub(crate) fn new(cells: Rc<dyn MapCells<N, UK, TtlValue<UV>>>, ttl: Ttl) -> Self {
         TtlMaps { cells, ttl }
     }
 
@@ -25,8 +22,8 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
         let expiry = self.ttl.expiry();
         let (mut is_over, mut renew) = (false, false);
         let is_nested = self.cells.is_being_read();
-        self.cells.read(namespace, &mut |map| {
-            if let Some(value) = map.and_then(|map| map.get(key)) {
+        self.cells.read(namespace, key, &mut |value| {
+            if let Some(value) = value {
                 is_over = expiry.is_over(value.last_access);
                 renew =
                     !is_over && self.ttl.renews_on_read() && value.last_access != expiry.now_ms();
@@ -40,16 +37,15 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
             return;
         }
         if is_over || renew {
-            self.cells.modify(namespace, &mut |map| match map {
-                Some(map) if is_over => without(map, key),
-                Some(map) => {
-                    if let Some(value) = map.get_mut(key) {
+            self.cells
+                .modify(namespace, key.clone(), &mut |value| match value {
+                    Some(_) if is_over => Change::Remove,
+                    Some(value) => {
                         value.last_access = expiry.now_ms();
+                        Change::Keep
                     }
-                    Change::Keep
-                }
-                None => Change::Keep,
-            });
+                    None => Change::Keep,
+                });
         }
         self.cells.clean();
     }
@@ -62,28 +58,16 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
         change: &mut dyn FnMut(&mut Option<UV>),
     ) {
         let expiry = self.ttl.expiry();
-        let mut key = Some(key);
-        self.cells.modify(namespace, &mut |map| {
-            let Some(key) = key.take() else {
-                return Change::Keep;
-            };
-            let found = map.as_ref().and_then(|map| map.get(&key));
+        self.cells.modify(namespace, key, &mut |found| {
+            let existed = found.is_some();
             let mut value = found
                 .filter(|value| self.ttl.shows_expired() || !expiry.is_over(value.last_access))
                 .map(|value| value.value.clone());
             change(&mut value);
-            match (map, value) {
-                (Some(map), Some(value)) => {
-                    map.put(key, expiry.fresh(value));
-                    Change::Keep
-                }
-                (Some(map), None) => without(map, &key),
-                (None, Some(value)) => {
-                    let mut map = MapValue::new();
-                    map.put(key, expiry.fresh(value));
-                    Change::Set(map)
-                }
-                (None, None) => Change::Keep,
+            match value {
+                Some(value) => Change::Set(expiry.fresh(value)),
+                None if existed => Change::Remove,
+                None => Change::Keep,
             }
         });
         self.cells.clean();
@@ -93,60 +77,29 @@ impl<UK: FlinkType + Ord, UV: FlinkType, N: Namespace> TtlMaps<UK, UV, N> {
     /// `visit` does not keep.
     pub(crate) fn retain(&self, namespace: &N, visit: &mut dyn FnMut(&UK, &UV) -> bool) {
         let expiry = self.ttl.expiry();
-        let (mut refused, mut renewed) = (Vec::new(), Vec::new());
+        let mut edits = Vec::new();
         let is_nested = self.cells.is_being_read();
-        self.cells.read(namespace, &mut |map| {
-            let Some(map) = map else { return };
-            map.for_each(|key, value| {
-                let is_over = expiry.is_over(value.last_access);
-                let is_seen = !is_over || self.ttl.shows_expired();
-                let keeps = !is_seen || visit(key, &value.value);
-                if is_over || !keeps {
-                    refused.push(key.clone());
-                } else if self.ttl.renews_on_read() && value.last_access != expiry.now_ms() {
-                    renewed.push(key.clone());
-                }
-            });
+        self.cells.visit(namespace, &mut |key, value| {
+            let is_over = expiry.is_over(value.last_access);
+            let is_seen = !is_over || self.ttl.shows_expired();
+            let keeps = !is_seen || visit(key, &value.value);
+            if is_over || !keeps {
+                edits.push((key.clone(), None));
+            } else if self.ttl.renews_on_read() && value.last_access != expiry.now_ms() {
+                edits.push((key.clone(), Some(expiry.fresh(value.value.clone()))));
+            }
+            true
         });
+        // A look within a look changes nothing; the one further out will.
         if is_nested {
             return;
         }
-        if !refused.is_empty() || !renewed.is_empty() {
-            self.cells.modify(namespace, &mut |map| {
-                let Some(map) = map else {
-                    return Change::Keep;
-                };
-                for key in &refused {
-                    map.remove(key);
-                }
-                for key in &renewed {
-                    if let Some(value) = map.get_mut(key) {
-                        value.last_access = expiry.now_ms();
-                    }
-                }
-                match map.is_empty() {
-                    true => Change::Remove,
-                    false => Change::Keep,
-                }
-            });
-        }
+        self.cells.apply(namespace, edits);
         self.cells.clean();
     }
 
     pub(crate) fn clear(&self, namespace: &N) {
-        self.cells.remove(namespace);
+        self.cells.clear(namespace);
         self.cells.clean();
-    }
-}
-
-/// Removes a user key, and the map with its last one.
-fn without<UK: FlinkType + Ord, UV: FlinkType>(
-    map: &mut Map<UK, UV>,
-    key: &UK,
-) -> Change<Map<UK, UV>> {
-    map.remove(key);
-    match map.is_empty() {
-        true => Change::Remove,
-        false => Change::Keep,
     }
 }

@@ -1,6 +1,6 @@
 //! Registers states with time-to-live.
 
-use crate::codec::{ListCodec, MapCodec, ValueCodec};
+use crate::codec::{ListCodec, MapCodec, OneEntry, ValueCodec};
 use crate::keyed_table::{Cells, CleanCells};
 use crate::ttl::{StateTtlConfig, Ttl};
 use crate::ttl_cells::TtlCells;
@@ -48,19 +48,14 @@ impl<'a, K: FlinkKey> TtlStates<'a, K> {
         Ttl::new(self.config, Arc::clone(&self.clock))
     }
 
-    fn table<C: Timed>(
+    fn table<C: Timed + OneEntry>(
         &self,
         name: &str,
         state_type: KeyedStateType,
     ) -> Result<Rc<dyn CleanCells<VoidNamespace, C::Value>>> {
         let ttl = Some(self.ttl());
-        let table = self.backend.table_with::<VoidNamespace, WithTtl<C>>(
-            name,
-            state_type,
-            &VoidNamespace,
-            ttl,
-        )?;
-        Ok(table)
+        self.backend
+            .table_with::<VoidNamespace, WithTtl<C>>(name, state_type, &VoidNamespace, ttl)
     }
 
     fn values<V: FlinkType>(
@@ -111,8 +106,14 @@ impl<'a, K: FlinkKey> TtlStates<'a, K> {
         if !self.config.is_enabled() {
             return self.backend.map_state(name);
         }
-        let table = self.table::<MapCodec<UK, TtlValue<UV>>>(name, KeyedStateType::Map)?;
-        let maps = TtlMaps::new(table, self.ttl());
+        let maps = self
+            .backend
+            .maps_with::<VoidNamespace, WithTtl<MapCodec<UK, TtlValue<UV>>>, UK, TtlValue<UV>>(
+                name,
+                &VoidNamespace,
+                Some(self.ttl()),
+            )?;
+        let maps = TtlMaps::new(maps, self.ttl());
         Ok(MapState::with_ttl(maps, VoidNamespace))
     }
 

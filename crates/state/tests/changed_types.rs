@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod standing;
+
 use millpond_fs::{Location, file_system_for};
 use millpond_serializer::{FlinkEnum, FlinkKey, FlinkPojo, FlinkType, TimeWindow, VoidNamespace};
 use millpond_snapshot::{
@@ -143,7 +145,7 @@ fn new(number: i64) -> Account {
 }
 
 fn backend<K: FlinkKey>() -> KeyedBackend<K> {
-    KeyedBackend::new(
+    standing::backend(
         MAX_PARALLELISM,
         KeyGroupRange::of_subtask(0, 1, MAX_PARALLELISM),
     )
@@ -190,36 +192,38 @@ fn old_accounts() -> File {
 
 #[test]
 fn fields_come_and_go_in_every_kind_of_keyed_state() {
-    let file = old_accounts();
-    for registered_first in [true, false] {
-        let backend = backend::<i64>();
-        if !registered_first {
-            restore(&backend, &file).unwrap();
+    standing::on_each(|| {
+        let file = old_accounts();
+        for registered_first in [true, false] {
+            let backend = backend::<i64>();
+            if !registered_first {
+                restore(&backend, &file).unwrap();
+            }
+            let value = backend.value_state::<Account>("value").unwrap();
+            let list = backend.list_state::<Account>("list").unwrap();
+            let map = backend.map_state::<String, Account>("map").unwrap();
+            let reduced = backend
+                .reducing_state::<Account>("reduced", |a, _| a.clone())
+                .unwrap();
+            if registered_first {
+                restore(&backend, &file).unwrap();
+            }
+            for key in 0..50 {
+                select(&backend, &key);
+                assert_eq!(value.value(), Some(new(key)));
+                assert_eq!(list.get(), [new(key), new(key + 1)]);
+                assert_eq!(map.get(&"a".to_owned()), Some(new(key)));
+                assert_eq!(reduced.get(), Some(new(key)));
+            }
+            // What is written from now on is of the new type.
+            let again = snapshot(&backend);
+            let next = self::backend::<i64>();
+            restore(&next, &again).unwrap();
+            let value = next.value_state::<Account>("value").unwrap();
+            select(&next, &7);
+            assert_eq!(value.value(), Some(new(7)));
         }
-        let value = backend.value_state::<Account>("value").unwrap();
-        let list = backend.list_state::<Account>("list").unwrap();
-        let map = backend.map_state::<String, Account>("map").unwrap();
-        let reduced = backend
-            .reducing_state::<Account>("reduced", |a, _| a.clone())
-            .unwrap();
-        if registered_first {
-            restore(&backend, &file).unwrap();
-        }
-        for key in 0..50 {
-            select(&backend, &key);
-            assert_eq!(value.value(), Some(new(key)));
-            assert_eq!(list.get(), [new(key), new(key + 1)]);
-            assert_eq!(map.get(&"a".to_owned()), Some(new(key)));
-            assert_eq!(reduced.get(), Some(new(key)));
-        }
-        // What is written from now on is of the new type.
-        let again = snapshot(&backend);
-        let next = self::backend::<i64>();
-        restore(&next, &again).unwrap();
-        let value = next.value_state::<Account>("value").unwrap();
-        select(&next, &7);
-        assert_eq!(value.value(), Some(new(7)));
-    }
+    });
 }
 
 mod other {
@@ -251,195 +255,207 @@ mod other {
 
 #[test]
 fn what_does_not_fit_is_refused_with_the_field_before_anything_is_restored() {
-    fn refused<T: FlinkType>(expected: &str) {
+    standing::on_each(|| {
+        fn refused<T: FlinkType>(expected: &str) {
+            let backend = backend::<i64>();
+            let fine = backend.list_state::<Account>("list").unwrap();
+            let _wrong = backend.value_state::<T>("value").unwrap();
+            let error = restore(&backend, &old_accounts()).unwrap_err().to_string();
+            assert!(error.contains("state \"value\""), "{error}");
+            assert!(error.contains(expected), "{error}");
+            assert_eq!(backend.entries(), 0, "nothing is restored");
+            select(&backend, &1);
+            assert!(fine.get().is_empty());
+        }
+        refused::<other::Account>("field \"address.zip\": was Integer, now Long");
+        refused::<other::NewText>("field \"currency\": is new and would be null");
+        // What needs no backend to be refused.
+        let why = |why: Result<millpond_serializer::Reader<_>, _>| why.map(drop).unwrap_err();
+        let previous = OldTier::serializer_snapshot();
+        let lost = ShortTier::reader(&previous).map(drop).unwrap_err();
+        assert_eq!(lost.to_string(), "enum constant \"BASIC\" was removed");
+        let other_class = why(Account::reader(&OldAddress::serializer_snapshot()));
+        let expected = "was Pojo com.example.Address, now Pojo com.example.Account";
+        assert_eq!(other_class.to_string(), expected);
+        // The same if the state is registered after the restore.
         let backend = backend::<i64>();
-        let fine = backend.list_state::<Account>("list").unwrap();
-        let _wrong = backend.value_state::<T>("value").unwrap();
-        let error = restore(&backend, &old_accounts()).unwrap_err().to_string();
-        assert!(error.contains("state \"value\""), "{error}");
+        restore(&backend, &old_accounts()).unwrap();
+        let error = backend.list_state::<other::Account>("list").unwrap_err();
+        let expected = "field \"element.address.zip\": was Integer, now Long";
+        assert!(error.to_string().contains(expected), "{error}");
+        let map = backend.map_state::<String, other::Account>("map");
+        let expected = "field \"value.address.zip\": was Integer, now Long";
+        let error = map.unwrap_err().to_string();
         assert!(error.contains(expected), "{error}");
-        assert_eq!(backend.entries(), 0, "nothing is restored");
-        select(&backend, &1);
-        assert!(fine.get().is_empty());
-    }
-    refused::<other::Account>("field \"address.zip\": was Integer, now Long");
-    refused::<other::NewText>("field \"currency\": is new and would be null");
-    // What needs no backend to be refused.
-    let why = |why: Result<millpond_serializer::Reader<_>, _>| why.map(drop).unwrap_err();
-    let previous = OldTier::serializer_snapshot();
-    let lost = ShortTier::reader(&previous).map(drop).unwrap_err();
-    assert_eq!(lost.to_string(), "enum constant \"BASIC\" was removed");
-    let other_class = why(Account::reader(&OldAddress::serializer_snapshot()));
-    let expected = "was Pojo com.example.Address, now Pojo com.example.Account";
-    assert_eq!(other_class.to_string(), expected);
-    // The same if the state is registered after the restore.
-    let backend = backend::<i64>();
-    restore(&backend, &old_accounts()).unwrap();
-    let error = backend.list_state::<other::Account>("list").unwrap_err();
-    let expected = "field \"element.address.zip\": was Integer, now Long";
-    assert!(error.to_string().contains(expected), "{error}");
-    let map = backend.map_state::<String, other::Account>("map");
-    let expected = "field \"value.address.zip\": was Integer, now Long";
-    let error = map.unwrap_err().to_string();
-    assert!(error.contains(expected), "{error}");
+    });
 }
 
 #[test]
 fn a_function_migrates_values_of_a_type_for_good() {
-    let before = backend::<i64>();
-    let mut count = before.value_state::<i32>("count").unwrap();
-    let mut names = before.list_state::<String>("names").unwrap();
-    let mut seen = before.map_state::<String, i32>("seen").unwrap();
-    let mut nulls = before.map_state::<String, Option<i32>>("nulls").unwrap();
-    let mut sum = before
-        .reducing_state_in::<_, i32>("sum", TimeWindow { start: 0, end: 9 }, |a, b| a + b)
-        .unwrap();
-    select(&before, &5);
-    count.update(7);
-    names.add("Ada".to_owned());
-    seen.put("x".to_owned(), 3);
-    nulls.put("x".to_owned(), Some(3));
-    nulls.put("y".to_owned(), None);
-    sum.add(4);
-    let file = snapshot(&before);
+    standing::on_each(|| {
+        let before = backend::<i64>();
+        let mut count = before.value_state::<i32>("count").unwrap();
+        let mut names = before.list_state::<String>("names").unwrap();
+        let mut seen = before.map_state::<String, i32>("seen").unwrap();
+        let mut nulls = before.map_state::<String, Option<i32>>("nulls").unwrap();
+        let mut sum = before
+            .reducing_state_in::<_, i32>("sum", TimeWindow { start: 0, end: 9 }, |a, b| a + b)
+            .unwrap();
+        select(&before, &5);
+        count.update(7);
+        names.add("Ada".to_owned());
+        seen.put("x".to_owned(), 3);
+        nulls.put("x".to_owned(), Some(3));
+        nulls.put("y".to_owned(), None);
+        sum.add(4);
+        let file = snapshot(&before);
 
-    let with_functions = |late: bool, file: &File| {
-        let after = backend::<i64>();
-        if late {
-            restore(&after, file).unwrap();
-        }
-        after.migrate_state("count", |old: i32| (i64::from(old), "migrated".to_owned()));
-        after.migrate_state("names", |old: String| old.len() as i64);
-        after.migrate_state("seen", |old: i32| old.to_string());
-        after.migrate_state("sum", |old: i32| f64::from(old));
-        after.migrate_state("nulls", |old: Option<i32>| old.map(i64::from));
-        let count = after.value_state::<(i64, String)>("count").unwrap();
-        let names = after.list_state::<i64>("names").unwrap();
-        let seen = after.map_state::<String, String>("seen").unwrap();
-        let nulls = after.map_state::<String, Option<i64>>("nulls").unwrap();
-        let window = TimeWindow { start: 0, end: 9 };
-        let sum = after.reducing_state_in::<_, f64>("sum", window, |a, b| a + b);
-        let sum = sum.unwrap();
-        if !late {
-            restore(&after, file).unwrap();
-        }
-        select(&after, &5);
-        assert_eq!(count.value(), Some((7, "migrated".to_owned())));
-        assert_eq!(names.get(), [3]);
-        assert_eq!(seen.get(&"x".to_owned()), Some("3".to_owned()));
-        assert_eq!(sum.get(), Some(4.0));
-        assert_eq!(nulls.get(&"x".to_owned()), Some(Some(3)));
-        assert_eq!(nulls.get(&"y".to_owned()), Some(None));
-        snapshot(&after)
-    };
-    with_functions(true, &file);
-    let migrated = with_functions(false, &file);
-    // Values of the new type are not touched again.
-    with_functions(false, &migrated);
+        let with_functions = |late: bool, file: &File| {
+            let after = backend::<i64>();
+            if late {
+                restore(&after, file).unwrap();
+            }
+            after.migrate_state("count", |old: i32| (i64::from(old), "migrated".to_owned()));
+            after.migrate_state("names", |old: String| old.len() as i64);
+            after.migrate_state("seen", |old: i32| old.to_string());
+            after.migrate_state("sum", |old: i32| f64::from(old));
+            after.migrate_state("nulls", |old: Option<i32>| old.map(i64::from));
+            let count = after.value_state::<(i64, String)>("count").unwrap();
+            let names = after.list_state::<i64>("names").unwrap();
+            let seen = after.map_state::<String, String>("seen").unwrap();
+            let nulls = after.map_state::<String, Option<i64>>("nulls").unwrap();
+            let window = TimeWindow { start: 0, end: 9 };
+            let sum = after.reducing_state_in::<_, f64>("sum", window, |a, b| a + b);
+            let sum = sum.unwrap();
+            if !late {
+                restore(&after, file).unwrap();
+            }
+            select(&after, &5);
+            assert_eq!(count.value(), Some((7, "migrated".to_owned())));
+            assert_eq!(names.get(), [3]);
+            assert_eq!(seen.get(&"x".to_owned()), Some("3".to_owned()));
+            assert_eq!(sum.get(), Some(4.0));
+            assert_eq!(nulls.get(&"x".to_owned()), Some(Some(3)));
+            assert_eq!(nulls.get(&"y".to_owned()), Some(None));
+            snapshot(&after)
+        };
+        with_functions(true, &file);
+        let migrated = with_functions(false, &file);
+        // Values of the new type are not touched again.
+        with_functions(false, &migrated);
+    });
 }
 
 #[test]
 fn a_function_to_another_type_than_the_states_is_refused() {
-    let backend = backend::<i64>();
-    backend.migrate_state("count", |old: i32| i64::from(old));
-    let error = backend.value_state::<String>("count").unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .contains("migration of state \"count\" to another type than String"),
-        "{error}"
-    );
+    standing::on_each(|| {
+        let backend = backend::<i64>();
+        backend.migrate_state("count", |old: i32| i64::from(old));
+        let error = backend.value_state::<String>("count").unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("migration of state \"count\" to another type than String"),
+            "{error}"
+        );
+    });
 }
 
 #[test]
 fn a_function_may_start_from_an_earlier_version_of_its_old_type() {
-    let after = backend::<i64>();
-    after.migrate_state("value", |old: Account| old.owner);
-    let owner = after.value_state::<String>("value").unwrap();
-    restore(&after, &old_accounts()).unwrap();
-    select(&after, &3);
-    assert_eq!(owner.value(), Some("owner 3".to_owned()));
+    standing::on_each(|| {
+        let after = backend::<i64>();
+        after.migrate_state("value", |old: Account| old.owner);
+        let owner = after.value_state::<String>("value").unwrap();
+        restore(&after, &old_accounts()).unwrap();
+        select(&after, &3);
+        assert_eq!(owner.value(), Some("owner 3".to_owned()));
+    });
 }
 
 #[test]
 fn values_with_time_to_live_change_and_keep_the_time_of_their_last_use() {
-    let config = || StateTtlConfig::new(Duration::from_secs(10));
-    let clock = Arc::new(ManualClock::at(1_000));
-    let before = backend::<i64>();
-    let states = before.with_ttl(config(), clock.clone());
-    let mut value = states.value_state::<OldAccount>("value").unwrap();
-    let mut list = states.list_state::<i32>("list").unwrap();
-    select(&before, &1);
-    value.update(old(1));
-    list.add(5);
-    let file = snapshot(&before);
+    standing::on_each(|| {
+        let config = || StateTtlConfig::new(Duration::from_secs(10));
+        let clock = Arc::new(ManualClock::at(1_000));
+        let before = backend::<i64>();
+        let states = before.with_ttl(config(), clock.clone());
+        let mut value = states.value_state::<OldAccount>("value").unwrap();
+        let mut list = states.list_state::<i32>("list").unwrap();
+        select(&before, &1);
+        value.update(old(1));
+        list.add(5);
+        let file = snapshot(&before);
 
-    let after = backend::<i64>();
-    after.migrate_state("list", |old: i32| old.to_string());
-    let states = after.with_ttl(config(), clock.clone());
-    let value = states.value_state::<Account>("value").unwrap();
-    let list = states.list_state::<String>("list").unwrap();
-    restore(&after, &file).unwrap();
-    select(&after, &1);
-    clock.advance(Duration::from_millis(9_999));
-    assert_eq!(value.value(), Some(new(1)));
-    assert_eq!(list.get(), ["5"]);
-    clock.advance(Duration::from_millis(2));
-    assert_eq!(value.value(), None);
-    assert!(list.get().is_empty());
+        let after = backend::<i64>();
+        after.migrate_state("list", |old: i32| old.to_string());
+        let states = after.with_ttl(config(), clock.clone());
+        let value = states.value_state::<Account>("value").unwrap();
+        let list = states.list_state::<String>("list").unwrap();
+        restore(&after, &file).unwrap();
+        select(&after, &1);
+        clock.advance(Duration::from_millis(9_999));
+        assert_eq!(value.value(), Some(new(1)));
+        assert_eq!(list.get(), ["5"]);
+        clock.advance(Duration::from_millis(2));
+        assert_eq!(value.value(), None);
+        assert!(list.get().is_empty());
+    });
 }
 
 #[test]
 fn keys_with_an_enum_are_found_when_it_has_got_constants() {
-    type OldKey = (String, OldTier);
-    let before = backend::<OldKey>();
-    let mut count = before.value_state::<i64>("count").unwrap();
-    let mut carried = before.value_state::<i64>("carried").unwrap();
-    let timers = before.timers::<VoidNamespace>("user-timers").unwrap();
-    for number in 0..20 {
-        for tier in [OldTier::Basic, OldTier::Gold] {
-            select(&before, &(format!("key {number}"), tier));
-            count.update(number);
-            carried.update(number + 100);
-            timers.handle().register_event_time(&VoidNamespace, number);
+    standing::on_each(|| {
+        type OldKey = (String, OldTier);
+        let before = backend::<OldKey>();
+        let mut count = before.value_state::<i64>("count").unwrap();
+        let mut carried = before.value_state::<i64>("carried").unwrap();
+        let timers = before.timers::<VoidNamespace>("user-timers").unwrap();
+        for number in 0..20 {
+            for tier in [OldTier::Basic, OldTier::Gold] {
+                select(&before, &(format!("key {number}"), tier));
+                count.update(number);
+                carried.update(number + 100);
+                timers.handle().register_event_time(&VoidNamespace, number);
+            }
         }
-    }
-    let file = snapshot(&before);
+        let file = snapshot(&before);
 
-    type Key = (String, Tier);
-    // Timers and one state are not registered at first: they are carried on.
-    let between = backend::<Key>();
-    let count = between.value_state::<i64>("count").unwrap();
-    restore(&between, &file).unwrap();
-    for number in 0..20 {
-        for tier in [Tier::Basic, Tier::Gold] {
-            select(&between, &(format!("key {number}"), tier));
-            assert_eq!(count.value(), Some(number));
+        type Key = (String, Tier);
+        // Timers and one state are not registered at first: they are carried on.
+        let between = backend::<Key>();
+        let count = between.value_state::<i64>("count").unwrap();
+        restore(&between, &file).unwrap();
+        for number in 0..20 {
+            for tier in [Tier::Basic, Tier::Gold] {
+                select(&between, &(format!("key {number}"), tier));
+                assert_eq!(count.value(), Some(number));
+            }
         }
-    }
-    let after = backend::<Key>();
-    let carried = after.value_state::<i64>("carried").unwrap();
-    let timers = after.timers::<VoidNamespace>("user-timers").unwrap();
-    restore(&after, &snapshot(&between)).unwrap();
-    for number in 0..20 {
-        for tier in [Tier::Basic, Tier::Gold] {
-            select(&after, &(format!("key {number}"), tier));
-            assert_eq!(carried.value(), Some(number + 100));
+        let after = backend::<Key>();
+        let carried = after.value_state::<i64>("carried").unwrap();
+        let timers = after.timers::<VoidNamespace>("user-timers").unwrap();
+        restore(&after, &snapshot(&between)).unwrap();
+        for number in 0..20 {
+            for tier in [Tier::Basic, Tier::Gold] {
+                select(&after, &(format!("key {number}"), tier));
+                assert_eq!(carried.value(), Some(number + 100));
+            }
         }
-    }
-    let mut found: Vec<_> = timers
-        .event_timers()
-        .into_iter()
-        .map(|timer| (timer.key, timer.timestamp))
-        .collect();
-    found.sort();
-    let mut expected: Vec<(Key, i64)> = (0..20)
-        .flat_map(|number| {
-            [Tier::Basic, Tier::Gold].map(|tier| ((format!("key {number}"), tier), number))
-        })
-        .collect();
-    expected.sort();
-    assert_eq!(found, expected);
+        let mut found: Vec<_> = timers
+            .event_timers()
+            .into_iter()
+            .map(|timer| (timer.key, timer.timestamp))
+            .collect();
+        found.sort();
+        let mut expected: Vec<(Key, i64)> = (0..20)
+            .flat_map(|number| {
+                [Tier::Basic, Tier::Gold].map(|tier| ((format!("key {number}"), tier), number))
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(found, expected);
+    });
 }
 
 #[derive(FlinkPojo, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -465,25 +481,27 @@ struct PojoKey {
 
 #[test]
 fn keys_do_not_migrate() {
-    let before = backend::<OldPojoKey>();
-    let mut count = before.value_state::<i64>("count").unwrap();
-    let mut map = before.map_state::<OldPojoKey, i64>("map").unwrap();
-    select(&before, &OldPojoKey { id: 1 });
-    count.update(1);
-    map.put(OldPojoKey { id: 2 }, 2);
-    let file = snapshot(&before);
-    let same = backend::<OldPojoKey>();
-    let count = same.value_state::<i64>("count").unwrap();
-    restore(&same, &file).unwrap();
-    select(&same, &OldPojoKey { id: 1 });
-    assert_eq!(count.value(), Some(1));
-    let error = restore(&backend::<PojoKey>(), &file)
-        .unwrap_err()
-        .to_string();
-    assert!(error.contains("keys do not migrate"), "{error}");
-    let error = same.map_state::<PojoKey, i64>("map").unwrap_err();
-    let expected = "only the values of a map migrate";
-    assert!(error.to_string().contains(expected), "{error}");
+    standing::on_each(|| {
+        let before = backend::<OldPojoKey>();
+        let mut count = before.value_state::<i64>("count").unwrap();
+        let mut map = before.map_state::<OldPojoKey, i64>("map").unwrap();
+        select(&before, &OldPojoKey { id: 1 });
+        count.update(1);
+        map.put(OldPojoKey { id: 2 }, 2);
+        let file = snapshot(&before);
+        let same = backend::<OldPojoKey>();
+        let count = same.value_state::<i64>("count").unwrap();
+        restore(&same, &file).unwrap();
+        select(&same, &OldPojoKey { id: 1 });
+        assert_eq!(count.value(), Some(1));
+        let error = restore(&backend::<PojoKey>(), &file)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("keys do not migrate"), "{error}");
+        let error = same.map_state::<PojoKey, i64>("map").unwrap_err();
+        let expected = "only the values of a map migrate";
+        assert!(error.to_string().contains(expected), "{error}");
+    });
 }
 
 #[test]
@@ -587,7 +605,7 @@ fn persons<P: FlinkType>(version: &str, name: &str) -> BTreeMap<String, (Value, 
         .iter()
         .find(|found| found.id == id);
     let restored = restored.unwrap();
-    let backend = KeyedBackend::<String>::new(
+    let backend = standing::backend::<String>(
         restored.max_parallelism,
         KeyGroupRange::of_subtask(0, 1, restored.max_parallelism),
     );
@@ -610,27 +628,30 @@ fn persons<P: FlinkType>(version: &str, name: &str) -> BTreeMap<String, (Value, 
 
 #[test]
 fn a_pojo_that_flink_wrote_is_read_as_it_was_and_with_fields_added_and_removed() {
-    for version in ["1.15.4", "1.20.5", "2.3.0"] {
-        for name in [
-            "kinds-hashmap-canonical",
-            "kinds-rocksdb-canonical",
-            "kinds-hashmap-native",
-        ] {
-            let found = persons::<Person>(version, name);
-            assert!(!found.is_empty());
-            for (flink, person) in found.values() {
-                let ours = json!({
-                    "name": person.name, "age": person.age, "score": person.score,
-                    "ratio": person.ratio, "active": person.active, "note": person.note,
-                });
-                assert_eq!(&ours, flink, "{version} {name}");
-            }
-            for (flink, person) in persons::<LaterPerson>(version, name).values() {
-                let ours = json!([person.name, person.age, person.score, person.active]);
-                let theirs = json!([flink["name"], flink["age"], flink["score"], flink["active"]]);
-                assert_eq!(ours, theirs, "{version} {name}");
-                assert_eq!((&person.town, person.visits), (&None, 0));
+    standing::on_each(|| {
+        for version in ["1.15.4", "1.20.5", "2.3.0"] {
+            for name in [
+                "kinds-hashmap-canonical",
+                "kinds-rocksdb-canonical",
+                "kinds-hashmap-native",
+            ] {
+                let found = persons::<Person>(version, name);
+                assert!(!found.is_empty());
+                for (flink, person) in found.values() {
+                    let ours = json!({
+                        "name": person.name, "age": person.age, "score": person.score,
+                        "ratio": person.ratio, "active": person.active, "note": person.note,
+                    });
+                    assert_eq!(&ours, flink, "{version} {name}");
+                }
+                for (flink, person) in persons::<LaterPerson>(version, name).values() {
+                    let ours = json!([person.name, person.age, person.score, person.active]);
+                    let theirs =
+                        json!([flink["name"], flink["age"], flink["score"], flink["active"]]);
+                    assert_eq!(ours, theirs, "{version} {name}");
+                    assert_eq!((&person.town, person.visits), (&None, 0));
+                }
             }
         }
-    }
+    });
 }

@@ -1,7 +1,8 @@
 //! Timers against a sorted set.
 
+mod standing;
+
 use millpond_serializer::VoidNamespace;
-use millpond_state::KeyedBackend;
 use millpond_types::KeyGroupRange;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -29,7 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn timers_fire_once_and_in_the_order_of_time_over_all_key_groups(steps in steps()) {
-        let backend = KeyedBackend::<i64>::new(128, KeyGroupRange::of_subtask(0, 1, 128));
+        let backend = standing::backend::<i64>(128, KeyGroupRange::of_subtask(0, 1, 128));
         let timers = backend.timers::<VoidNamespace>("user-timers").unwrap();
         let handle = timers.handle();
         let mut model = BTreeSet::new();
@@ -64,17 +65,19 @@ proptest! {
 
 #[test]
 fn event_time_and_processing_time_do_not_mix() {
-    let backend = KeyedBackend::<String>::new(128, KeyGroupRange::of_subtask(0, 1, 128));
-    let timers = backend.timers::<VoidNamespace>("user-timers").unwrap();
-    let key = "k".to_owned();
-    backend.set_current_key(&key, backend.key_group(&key));
-    timers.handle().register_processing_time(&VoidNamespace, 5);
-    assert_eq!(timers.pop_event_timer(i64::MAX), None);
-    assert_eq!(timers.next_processing_time(), Some(5));
-    assert_eq!(timers.pop_processing_timer(4), None);
-    assert_eq!(
-        timers.pop_processing_timer(5).map(|timer| timer.key),
-        Some(key)
-    );
-    assert!(timers.is_empty());
+    standing::on_each(|| {
+        let backend = standing::backend::<String>(128, KeyGroupRange::of_subtask(0, 1, 128));
+        let timers = backend.timers::<VoidNamespace>("user-timers").unwrap();
+        let key = "k".to_owned();
+        backend.set_current_key(&key, backend.key_group(&key));
+        timers.handle().register_processing_time(&VoidNamespace, 5);
+        assert_eq!(timers.pop_event_timer(i64::MAX), None);
+        assert_eq!(timers.next_processing_time(), Some(5));
+        assert_eq!(timers.pop_processing_timer(4), None);
+        assert_eq!(
+            timers.pop_processing_timer(5).map(|timer| timer.key),
+            Some(key)
+        );
+        assert!(timers.is_empty());
+    });
 }

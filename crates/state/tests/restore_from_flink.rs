@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod standing;
+
 use millpond_fs::{Location, file_system_for};
 use millpond_serializer::{FlinkKey, TimeWindow, VoidNamespace};
 use millpond_snapshot::{CanonicalReader, LoadedSnapshot, OperatorSnapshot, StateSource, load};
@@ -60,7 +62,7 @@ impl Golden {
         let max_parallelism = operator.max_parallelism;
         let subtask = |subtask| {
             let range = KeyGroupRange::of_subtask(subtask, parallelism, max_parallelism);
-            let backend = KeyedBackend::new(max_parallelism, range);
+            let backend = standing::backend(max_parallelism, range);
             for (_, state) in &operator.subtasks {
                 if let Some(handle) = &state.managed_keyed {
                     backend.restore(&self.snapshot, handle).unwrap();
@@ -147,13 +149,15 @@ fn kinds(version: &str, name: &str) {
 
 #[test]
 fn every_kind_of_keyed_state_is_restored_from_savepoints_of_flink() {
-    kinds("2.3.0", "kinds-hashmap-canonical");
-    kinds("2.3.0", "kinds-hashmap-native");
-    kinds("2.3.0", "kinds-rocksdb-canonical");
-    kinds("2.3.0", "files-kinds-hashmap-canonical");
-    kinds("2.3.0", "maxpar32768-kinds-hashmap-canonical");
-    kinds("1.20.5", "kinds-hashmap-canonical");
-    kinds("1.15.4", "kinds-hashmap-canonical");
+    standing::on_each(|| {
+        kinds("2.3.0", "kinds-hashmap-canonical");
+        kinds("2.3.0", "kinds-hashmap-native");
+        kinds("2.3.0", "kinds-rocksdb-canonical");
+        kinds("2.3.0", "files-kinds-hashmap-canonical");
+        kinds("2.3.0", "maxpar32768-kinds-hashmap-canonical");
+        kinds("1.20.5", "kinds-hashmap-canonical");
+        kinds("1.15.4", "kinds-hashmap-canonical");
+    });
 }
 
 #[test]
@@ -220,42 +224,47 @@ fn assert_timers(found: (Vec<Value>, Vec<Value>), sidecar: &Value) {
 
 #[test]
 fn timers_are_restored_from_savepoints_of_flink() {
-    for name in ["timers-hashmap-canonical", "timers-hashmap-native"] {
-        let golden = Golden::open("2.3.0", name);
-        let mut all = (Vec::new(), Vec::new());
-        for backend in golden.keyed::<String>("timers", 3) {
-            let timers = backend.timers::<VoidNamespace>("user-timers").unwrap();
-            let (event, processing) = timers_of(&timers, |key, _, time| json!([key, time]));
-            all.0.extend(event);
-            all.1.extend(processing);
+    standing::on_each(|| {
+        for name in ["timers-hashmap-canonical", "timers-hashmap-native"] {
+            let golden = Golden::open("2.3.0", name);
+            let mut all = (Vec::new(), Vec::new());
+            for backend in golden.keyed::<String>("timers", 3) {
+                let timers = backend.timers::<VoidNamespace>("user-timers").unwrap();
+                let (event, processing) = timers_of(&timers, |key, _, time| json!([key, time]));
+                all.0.extend(event);
+                all.1.extend(processing);
+            }
+            assert_timers(all, golden.sidecar_of("timers"));
         }
-        assert_timers(all, golden.sidecar_of("timers"));
-    }
+    });
 }
 
 #[test]
 fn windows_are_restored_from_savepoints_of_flink() {
-    let golden = Golden::open("2.3.0", "window-hashmap-canonical");
-    let mut contents = Rows::new();
-    let mut all = (Vec::new(), Vec::new());
-    for backend in golden.keyed::<String>("window-sum", 2) {
-        let none = TimeWindow { start: 0, end: 0 };
-        type Sum = (String, i64, i64);
-        let _contents = backend
-            .reducing_state_in::<TimeWindow, Sum>("window-contents", none, |a, _| a.clone())
-            .unwrap();
-        backend.for_each_value("window-contents", |key: &String, window, value: &Sum| {
-            let TimeWindow { start, end } = window;
-            contents.insert(json!([key, [start, end]]).to_string(), json!(value));
-        });
-        let timers = backend.timers::<TimeWindow>("window-timers").unwrap();
-        let row = |key, window: TimeWindow, time| json!([key, [window.start, window.end], time]);
-        let (event, processing) = timers_of(&timers, row);
-        all.0.extend(event);
-        all.1.extend(processing);
-    }
-    assert_eq!(contents, golden.content("window-sum", "window-contents"));
-    assert_timers(all, golden.sidecar_of("window-sum"));
+    standing::on_each(|| {
+        let golden = Golden::open("2.3.0", "window-hashmap-canonical");
+        let mut contents = Rows::new();
+        let mut all = (Vec::new(), Vec::new());
+        for backend in golden.keyed::<String>("window-sum", 2) {
+            let none = TimeWindow { start: 0, end: 0 };
+            type Sum = (String, i64, i64);
+            let _contents = backend
+                .reducing_state_in::<TimeWindow, Sum>("window-contents", none, |a, _| a.clone())
+                .unwrap();
+            backend.for_each_value("window-contents", |key: &String, window, value: &Sum| {
+                let TimeWindow { start, end } = window;
+                contents.insert(json!([key, [start, end]]).to_string(), json!(value));
+            });
+            let timers = backend.timers::<TimeWindow>("window-timers").unwrap();
+            let row =
+                |key, window: TimeWindow, time| json!([key, [window.start, window.end], time]);
+            let (event, processing) = timers_of(&timers, row);
+            all.0.extend(event);
+            all.1.extend(processing);
+        }
+        assert_eq!(contents, golden.content("window-sum", "window-contents"));
+        assert_timers(all, golden.sidecar_of("window-sum"));
+    });
 }
 
 #[test]
@@ -390,13 +399,15 @@ fn ttl(version: &str, name: &str, config: StateTtlConfig) {
 
 #[test]
 fn state_with_time_to_live_is_restored_from_all_versions_and_formats() {
-    for version in ["1.15.4", "1.20.5", "2.3.0"] {
-        for name in ["ttl-hashmap-canonical", "ttl-hashmap-native"] {
-            ttl(version, name, thirty_years());
-            // As Flink 2 does, a state may lose its time-to-live.
-            ttl(version, name, StateTtlConfig::disabled());
+    standing::on_each(|| {
+        for version in ["1.15.4", "1.20.5", "2.3.0"] {
+            for name in ["ttl-hashmap-canonical", "ttl-hashmap-native"] {
+                ttl(version, name, thirty_years());
+                // As Flink 2 does, a state may lose its time-to-live.
+                ttl(version, name, StateTtlConfig::disabled());
+            }
         }
-    }
+    });
 }
 
 #[test]
@@ -441,43 +452,45 @@ fn an_expired_state_of_flink_is_not_seen_and_one_of_another_type_is_refused() {
 
 #[test]
 fn what_was_restored_with_time_to_live_is_written_as_it_was() {
-    for (version, name) in [
-        ("1.15.4", "ttl-hashmap-canonical"),
-        ("2.3.0", "ttl-hashmap-canonical"),
-    ] {
-        let golden = Golden::open(version, name);
-        let operator = golden.operator("with-ttl");
-        let entries = |backend: &KeyedBackend<String>| {
-            let mut bytes = Vec::new();
-            let written = backend.freeze().write(&mut bytes).unwrap();
-            let source = StateSource::of_bytes("state", bytes);
-            let range = backend.range();
-            let mut reader =
-                CanonicalReader::open(source, &written.groups, range, operator.max_parallelism)
-                    .unwrap();
-            let mut metas = reader.header().states.clone();
-            for meta in &mut metas {
-                meta.options.sort();
-                meta.serializers.sort_by(|a, b| a.0.cmp(&b.0));
+    standing::on_each(|| {
+        for (version, name) in [
+            ("1.15.4", "ttl-hashmap-canonical"),
+            ("2.3.0", "ttl-hashmap-canonical"),
+        ] {
+            let golden = Golden::open(version, name);
+            let operator = golden.operator("with-ttl");
+            let entries = |backend: &KeyedBackend<String>| {
+                let mut bytes = Vec::new();
+                let written = backend.freeze().write(&mut bytes).unwrap();
+                let source = StateSource::of_bytes("state", bytes);
+                let range = backend.range();
+                let mut reader =
+                    CanonicalReader::open(source, &written.groups, range, operator.max_parallelism)
+                        .unwrap();
+                let mut metas = reader.header().states.clone();
+                for meta in &mut metas {
+                    meta.options.sort();
+                    meta.serializers.sort_by(|a, b| a.0.cmp(&b.0));
+                }
+                let mut found = Vec::new();
+                while let Some(entry) = reader.next_entry().unwrap() {
+                    let state = metas[entry.state].name.clone();
+                    found.push((state, entry.key.to_vec(), entry.value.to_vec()));
+                }
+                found.sort();
+                metas.sort_by(|a, b| a.name.cmp(&b.name));
+                (metas, found)
+            };
+            for backend in golden.keyed::<String>("with-ttl", 1) {
+                // As bytes, before any state is registered.
+                let before = entries(&backend);
+                assert_eq!(before.1.len(), 20 + 20 + 60);
+                let states = backend.with_ttl(thirty_years(), Arc::new(ManualClock::at(0)));
+                states.value_state::<i64>("ttl-value").unwrap();
+                states.list_state::<String>("ttl-list").unwrap();
+                states.map_state::<String, i64>("ttl-map").unwrap();
+                assert_eq!(entries(&backend), before, "{version}");
             }
-            let mut found = Vec::new();
-            while let Some(entry) = reader.next_entry().unwrap() {
-                let state = metas[entry.state].name.clone();
-                found.push((state, entry.key.to_vec(), entry.value.to_vec()));
-            }
-            found.sort();
-            metas.sort_by(|a, b| a.name.cmp(&b.name));
-            (metas, found)
-        };
-        for backend in golden.keyed::<String>("with-ttl", 1) {
-            // As bytes, before any state is registered.
-            let before = entries(&backend);
-            assert_eq!(before.1.len(), 20 + 20 + 60);
-            let states = backend.with_ttl(thirty_years(), Arc::new(ManualClock::at(0)));
-            states.value_state::<i64>("ttl-value").unwrap();
-            states.list_state::<String>("ttl-list").unwrap();
-            states.map_state::<String, i64>("ttl-map").unwrap();
-            assert_eq!(entries(&backend), before, "{version}");
         }
-    }
+    });
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod standing;
+
 use millpond_serializer::{TimeWindow, VoidNamespace};
 use millpond_snapshot::{
     CanonicalReader, KeyGroupsKind, KeyedReader, NativeHeapReader, OperatorStateHandle,
@@ -13,6 +15,7 @@ use millpond_state::{
 };
 use millpond_types::KeyGroupRange;
 use proptest::prelude::*;
+use standing::{Standing, standing};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MAX_PARALLELISM: u32 = 300;
@@ -61,7 +64,7 @@ fn register(backend: KeyedBackend<String>) -> Result<Job, Error> {
 
 impl Job {
     fn new(subtask: u32, parallelism: u32) -> Self {
-        register(KeyedBackend::new(
+        register(standing::backend(
             MAX_PARALLELISM,
             range(subtask, parallelism),
         ))
@@ -191,7 +194,7 @@ fn restored(
     format: KeyedFormat,
 ) -> Result<Vec<Job>, Error> {
     let subtask = |subtask| {
-        let backend = KeyedBackend::new(MAX_PARALLELISM, range(subtask, parallelism));
+        let backend = standing::backend(MAX_PARALLELISM, range(subtask, parallelism));
         match order {
             Order::RegisterFirst => {
                 let job = register(backend)?;
@@ -224,8 +227,11 @@ proptest! {
         order in prop_oneof![Just(Order::RegisterFirst), Just(Order::RestoreFirst)],
         format in prop_oneof![Just(KeyedFormat::Canonical), Just(KeyedFormat::NativeHeap)],
         carried_in in prop_oneof![Just(KeyedFormat::Canonical), Just(KeyedFormat::NativeHeap)],
+        writes_on in prop_oneof![Just(Standing::Heap), Just(Standing::Store)],
+        restores_on in prop_oneof![Just(Standing::Heap), Just(Standing::Store)],
     ) {
-        let mut jobs: Vec<Job> = (0..old).map(|subtask| Job::new(subtask, old)).collect();
+        let fresh = || (0..old).map(|subtask| Job::new(subtask, old)).collect();
+        let mut jobs: Vec<Job> = standing::on(writes_on, fresh);
         for (key, what, number) in &before {
             jobs.iter_mut().for_each(|job| job.step(key, *what, *number));
         }
@@ -245,16 +251,18 @@ proptest! {
         // State that a job has not registered is written again from its bytes, in either format.
         let carried: Vec<_> = (0..new)
             .map(|subtask| {
-                let backend = KeyedBackend::new(MAX_PARALLELISM, range(subtask, new));
+                let fresh = || standing::backend(MAX_PARALLELISM, range(subtask, new));
+                let backend = standing::on(restores_on, fresh);
                 restore_format(&backend, &files, format).unwrap();
                 let mut bytes = Vec::new();
                 let written = backend.freeze().write_as(carried_in, &mut bytes).unwrap();
                 (bytes, written)
             })
             .collect();
-        let again = restored(&carried, old, order, carried_in).unwrap();
-        prop_assert_eq!(merged(&again), expected.clone());
-        let restored = restored(&files, new, order, format).unwrap();
+        let again = standing::on(writes_on, || restored(&carried, old, order, carried_in));
+        prop_assert_eq!(merged(&again.unwrap()), expected.clone());
+        let restored = standing::on(restores_on, || restored(&files, new, order, format));
+        let restored = restored.unwrap();
         prop_assert_eq!(merged(&restored), expected);
         for job in &restored {
             prop_assert!(job.backend.range().len() >= 100);
@@ -272,165 +280,176 @@ fn some_content() -> Job {
 
 #[test]
 fn states_stand_in_the_order_of_registration_and_both_timer_queues_are_listed() {
-    let (bytes, written) = Job::new(0, 1).snapshot();
-    let reader = CanonicalReader::open(
-        StateSource::of_bytes("state", bytes),
-        &written.groups,
-        range(0, 1),
-        MAX_PARALLELISM,
-    )
-    .unwrap();
-    let names: Vec<_> = reader
-        .header()
-        .states
-        .iter()
-        .map(|meta| meta.name.as_str())
-        .collect();
-    let timers = [
-        "_timer_state/processing_user-timers",
-        "_timer_state/event_user-timers",
-    ];
-    assert_eq!(
-        names,
-        [&["value", "list", "map", "window-contents"][..], &timers].concat()
-    );
-    assert!(written.groups.offsets.iter().all(|offset| *offset == 0));
+    standing::on_each(|| {
+        let (bytes, written) = Job::new(0, 1).snapshot();
+        let reader = CanonicalReader::open(
+            StateSource::of_bytes("state", bytes),
+            &written.groups,
+            range(0, 1),
+            MAX_PARALLELISM,
+        )
+        .unwrap();
+        let names: Vec<_> = reader
+            .header()
+            .states
+            .iter()
+            .map(|meta| meta.name.as_str())
+            .collect();
+        let timers = [
+            "_timer_state/processing_user-timers",
+            "_timer_state/event_user-timers",
+        ];
+        assert_eq!(
+            names,
+            [&["value", "list", "map", "window-contents"][..], &timers].concat()
+        );
+        assert!(written.groups.offsets.iter().all(|offset| *offset == 0));
+    });
 }
 
 #[test]
 fn the_counts_of_a_snapshot_are_those_of_its_entries() {
-    let job = some_content();
-    let (bytes, written) = job.snapshot();
-    let header_bytes = written
-        .groups
-        .offsets
-        .iter()
-        .filter(|offset| **offset > 0)
-        .min()
-        .unwrap();
-    let entry_bytes: u64 = written
-        .states
-        .iter()
-        .flat_map(|state| &state.key_groups)
-        .map(|group| group.bytes)
-        .sum();
-    assert!(entry_bytes < bytes.len() as u64 - *header_bytes as u64);
-    let entries = |name: &str| {
-        let state = written
+    standing::on_each(|| {
+        let job = some_content();
+        let (bytes, written) = job.snapshot();
+        let header_bytes = written
+            .groups
+            .offsets
+            .iter()
+            .filter(|offset| **offset > 0)
+            .min()
+            .unwrap();
+        let entry_bytes: u64 = written
             .states
             .iter()
-            .find(|state| state.name == name)
-            .unwrap();
-        state
-            .key_groups
-            .iter()
-            .map(|group| group.entries)
-            .sum::<u64>() as usize
-    };
-    let content = job.content();
-    assert_eq!(entries("value"), content.values.len());
-    assert_eq!(entries("list"), content.lists.len());
-    assert_eq!(
-        entries("map"),
-        content.maps.values().map(BTreeMap::len).sum::<usize>()
-    );
-    assert_eq!(entries("window-contents"), content.sums.len());
+            .flat_map(|state| &state.key_groups)
+            .map(|group| group.bytes)
+            .sum();
+        assert!(entry_bytes < bytes.len() as u64 - *header_bytes as u64);
+        let entries = |name: &str| {
+            let state = written
+                .states
+                .iter()
+                .find(|state| state.name == name)
+                .unwrap();
+            state
+                .key_groups
+                .iter()
+                .map(|group| group.entries)
+                .sum::<u64>() as usize
+        };
+        let content = job.content();
+        assert_eq!(entries("value"), content.values.len());
+        assert_eq!(entries("list"), content.lists.len());
+        assert_eq!(
+            entries("map"),
+            content.maps.values().map(BTreeMap::len).sum::<usize>()
+        );
+        assert_eq!(entries("window-contents"), content.sums.len());
+    });
 }
 
 #[test]
 fn state_that_the_job_does_not_register_is_carried_on() {
-    let job = some_content();
-    let files = [job.snapshot()];
-    let backend = KeyedBackend::new(MAX_PARALLELISM, range(0, 1));
-    let _value = backend.value_state::<i64>("value").unwrap();
-    restore_into(&backend, &files).unwrap();
-    let mut bytes = Vec::new();
-    let written = backend.freeze().write(&mut bytes).unwrap();
-    let again = restored(
-        &[(bytes, written)],
-        1,
-        Order::RegisterFirst,
-        KeyedFormat::Canonical,
-    )
-    .unwrap();
-    assert_eq!(merged(&again), job.content());
+    standing::on_each(|| {
+        let job = some_content();
+        let files = [job.snapshot()];
+        let backend = standing::backend(MAX_PARALLELISM, range(0, 1));
+        let _value = backend.value_state::<i64>("value").unwrap();
+        restore_into(&backend, &files).unwrap();
+        let mut bytes = Vec::new();
+        let written = backend.freeze().write(&mut bytes).unwrap();
+        let again = restored(
+            &[(bytes, written)],
+            1,
+            Order::RegisterFirst,
+            KeyedFormat::Canonical,
+        )
+        .unwrap();
+        assert_eq!(merged(&again), job.content());
+    });
 }
 
 #[test]
 fn state_of_another_type_is_refused_by_name() {
-    let files = [some_content().snapshot()];
-    let expect = |error: Error, state: &str, expected: &str, found: &str| {
-        let ErrorKind::Incompatible {
-            state: s,
-            expected: e,
-            found: f,
-        } = error.kind()
-        else {
-            panic!("{error}");
+    standing::on_each(|| {
+        let files = [some_content().snapshot()];
+        let expect = |error: Error, state: &str, expected: &str, found: &str| {
+            let ErrorKind::Incompatible {
+                state: s,
+                expected: e,
+                found: f,
+            } = error.kind()
+            else {
+                panic!("{error}");
+            };
+            assert_eq!((s.as_str(), e.as_str()), (state, expected));
+            assert!(f.starts_with(found), "{f}");
         };
-        assert_eq!((s.as_str(), e.as_str()), (state, expected));
-        assert!(f.starts_with(found), "{f}");
-    };
-    let backend = || KeyedBackend::<String>::new(MAX_PARALLELISM, range(0, 1));
-    // Registered after the restore.
-    let late = backend();
-    restore_into(&late, &files).unwrap();
-    expect(
-        late.value_state::<String>("value").unwrap_err(),
-        "value",
-        "String",
-        "Long",
-    );
-    expect(
-        late.value_state::<i64>("list").unwrap_err(),
-        "list",
-        "VALUE state",
-        "LIST state",
-    );
-    expect(
-        late.map_state::<String, i32>("map").unwrap_err(),
-        "map",
-        "Map<String, Integer>",
-        "Map<String, Long>",
-    );
-    // Registered before.
-    let early = backend();
-    let _state = early.value_state::<i32>("value").unwrap();
-    expect(
-        restore_into(&early, &files).unwrap_err(),
-        "value",
-        "Integer",
-        "Long",
-    );
-    assert_eq!(early.entries(), 0);
-    // Another key.
-    let longs = KeyedBackend::<i64>::new(MAX_PARALLELISM, range(0, 1));
-    let source = StateSource::of_bytes("state", files[0].0.clone());
-    let reader =
-        CanonicalReader::open(source, &files[0].1.groups, longs.range(), MAX_PARALLELISM).unwrap();
-    let error = longs
-        .restore_entries(&mut KeyedReader::Canonical(reader))
-        .unwrap_err();
-    expect(error, "the key", "Long", "String");
+        let backend = || standing::backend::<String>(MAX_PARALLELISM, range(0, 1));
+        // Registered after the restore.
+        let late = backend();
+        restore_into(&late, &files).unwrap();
+        expect(
+            late.value_state::<String>("value").unwrap_err(),
+            "value",
+            "String",
+            "Long",
+        );
+        expect(
+            late.value_state::<i64>("list").unwrap_err(),
+            "list",
+            "VALUE state",
+            "LIST state",
+        );
+        expect(
+            late.map_state::<String, i32>("map").unwrap_err(),
+            "map",
+            "Map<String, Integer>",
+            "Map<String, Long>",
+        );
+        // Registered before.
+        let early = backend();
+        let _state = early.value_state::<i32>("value").unwrap();
+        expect(
+            restore_into(&early, &files).unwrap_err(),
+            "value",
+            "Integer",
+            "Long",
+        );
+        assert_eq!(early.entries(), 0);
+        // Another key.
+        let longs = standing::backend::<i64>(MAX_PARALLELISM, range(0, 1));
+        let source = StateSource::of_bytes("state", files[0].0.clone());
+        let reader =
+            CanonicalReader::open(source, &files[0].1.groups, longs.range(), MAX_PARALLELISM)
+                .unwrap();
+        let error = longs
+            .restore_entries(&mut KeyedReader::Canonical(reader))
+            .unwrap_err();
+        expect(error, "the key", "Long", "String");
+    });
 }
 
 #[test]
 fn damage_is_an_error_and_no_panic() {
-    let (bytes, written) = some_content().snapshot();
-    for at in (0..bytes.len()).step_by(3) {
-        let mut damaged = bytes.clone();
-        damaged[at] ^= 0x55;
-        let backend = KeyedBackend::new(MAX_PARALLELISM, range(0, 1));
-        let job = register(backend).unwrap();
-        let source = StateSource::of_bytes("state", damaged);
-        let kind = KeyGroupsKind::Savepoint;
-        let opened =
-            KeyedReader::open(source, &kind, &written.groups, range(0, 1), MAX_PARALLELISM);
-        if let Ok(mut reader) = opened {
-            // Some damage only changes values; the checksum of the file finds that.
-            let _either = job.backend.restore_entries(&mut reader);
+    standing::on_each(|| {
+        let (bytes, written) = some_content().snapshot();
+        for at in (0..bytes.len()).step_by(3) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x55;
+            let backend = standing::backend(MAX_PARALLELISM, range(0, 1));
+            let job = register(backend).unwrap();
+            let source = StateSource::of_bytes("state", damaged);
+            let kind = KeyGroupsKind::Savepoint;
+            let opened =
+                KeyedReader::open(source, &kind, &written.groups, range(0, 1), MAX_PARALLELISM);
+            if let Ok(mut reader) = opened {
+                // Some damage only changes values; the checksum of the file finds that.
+                let _either = job.backend.restore_entries(&mut reader);
+            }
         }
-    }
+    });
 }
 
 /// A value whose serializer fails.
@@ -459,7 +478,7 @@ impl millpond_serializer::FlinkType for Unwritable {
 
 #[test]
 fn a_serializer_that_fails_declines_the_checkpoint_and_harms_nothing() {
-    let backend = KeyedBackend::new(MAX_PARALLELISM, range(0, 1));
+    let backend = standing::backend(MAX_PARALLELISM, range(0, 1));
     let mut bad = backend.value_state::<Unwritable>("bad").unwrap();
     let mut good = backend.value_state::<i64>("good").unwrap();
     backend.set_current_key(&1i64, backend.key_group(&1));
@@ -479,21 +498,23 @@ fn a_serializer_that_fails_declines_the_checkpoint_and_harms_nothing() {
 
 #[test]
 fn a_disk_that_is_full_fails_the_snapshot_only() {
-    struct Full;
-    impl std::io::Write for Full {
-        fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::StorageFull.into())
+    standing::on_each(|| {
+        struct Full;
+        impl std::io::Write for Full {
+            fn write(&mut self, _bytes: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
         }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-    let job = some_content();
-    let expected = job.content();
-    let error = job.backend.freeze().write(&mut Full).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Storage { .. }), "{error}");
-    while job.backend.maintain() {}
-    assert_eq!(job.content(), expected);
+        let job = some_content();
+        let expected = job.content();
+        let error = job.backend.freeze().write(&mut Full).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Storage { .. }), "{error}");
+        while job.backend.maintain() {}
+        assert_eq!(job.content(), expected);
+    });
 }
 
 #[test]
@@ -598,28 +619,34 @@ fn operator_state_that_is_not_registered_is_carried_on_without_its_neighbours() 
 
 #[test]
 fn a_map_of_options_keeps_its_nulls_under_the_serializer_of_the_plain_value() {
-    let fresh = || KeyedBackend::<String>::new(MAX_PARALLELISM, range(0, 1));
-    let backend = fresh();
-    let mut map = backend.map_state::<i64, Option<String>>("map").unwrap();
-    let key = "k".to_owned();
-    backend.set_current_key(&key, backend.key_group(&key));
-    map.put(1, None);
-    map.put(2, Some("two".to_owned()));
-    for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
-        let mut bytes = Vec::new();
-        let written = backend.freeze().write_as(format, &mut bytes).unwrap();
-        let files = [(bytes, written)];
-        let again = fresh();
-        restore_format(&again, &files, format).unwrap();
-        let map = again.map_state::<i64, Option<String>>("map").unwrap();
-        again.set_current_key(&key, again.key_group(&key));
-        assert_eq!(map.entries(), [(1, None), (2, Some("two".to_owned()))]);
-        let plain = fresh();
-        restore_format(&plain, &files, format).unwrap();
-        let error = plain.map_state::<i64, String>("map").unwrap_err();
-        assert!(
-            matches!(error.kind(), ErrorKind::Unsupported { .. }),
-            "{error}"
-        );
-    }
+    standing::on_each(|| {
+        let fresh = || standing::backend::<String>(MAX_PARALLELISM, range(0, 1));
+        let backend = fresh();
+        let mut map = backend.map_state::<i64, Option<String>>("map").unwrap();
+        let key = "k".to_owned();
+        backend.set_current_key(&key, backend.key_group(&key));
+        map.put(1, None);
+        map.put(2, Some("two".to_owned()));
+        for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+            let mut bytes = Vec::new();
+            let written = backend.freeze().write_as(format, &mut bytes).unwrap();
+            let files = [(bytes, written)];
+            let again = fresh();
+            restore_format(&again, &files, format).unwrap();
+            let map = again.map_state::<i64, Option<String>>("map").unwrap();
+            again.set_current_key(&key, again.key_group(&key));
+            assert_eq!(map.entries(), [(1, None), (2, Some("two".to_owned()))]);
+            if standing() == Standing::Store {
+                // Bytes go into a store unread: a null is found when it is read.
+                continue;
+            }
+            let plain = fresh();
+            restore_format(&plain, &files, format).unwrap();
+            let error = plain.map_state::<i64, String>("map").unwrap_err();
+            assert!(
+                matches!(error.kind(), ErrorKind::Unsupported { .. }),
+                "{error}"
+            );
+        }
+    });
 }

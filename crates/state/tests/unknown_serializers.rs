@@ -5,9 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+mod standing;
+
 use millpond_serializer::{ByteReader, FlinkType, SerializerSnapshot, SnapshotBody};
 use millpond_snapshot::{CanonicalReader, KeyGroupOffsets, KeyedHeader, KeyedReader, StateSource};
-use millpond_state::KeyedBackend;
 use millpond_types::KeyGroupRange;
 
 const MAX_PARALLELISM: u32 = 128;
@@ -38,7 +39,7 @@ fn bodies() -> Vec<Vec<u8>> {
 
 /// Three states, and a header that `change` has made another one.
 fn file(change: impl Fn(&mut KeyedHeader)) -> (Vec<u8>, KeyGroupOffsets) {
-    let backend = KeyedBackend::<String>::new(MAX_PARALLELISM, range());
+    let backend = standing::backend::<String>(MAX_PARALLELISM, range());
     let mut a = backend.value_state::<i64>("a").unwrap();
     let mut b = backend.value_state::<String>("b").unwrap();
     let mut c = backend.list_state::<i64>("c").unwrap();
@@ -73,7 +74,7 @@ fn open(bytes: &[u8], groups: &KeyGroupOffsets) -> Result<KeyedReader, millpond_
 
 /// Restores `a`, carries the rest on, and returns what is written then.
 fn carried_on(bytes: &[u8], groups: &KeyGroupOffsets) -> (KeyedHeader, usize) {
-    let backend = KeyedBackend::<String>::new(MAX_PARALLELISM, range());
+    let backend = standing::backend::<String>(MAX_PARALLELISM, range());
     let a = backend.value_state::<i64>("a").unwrap();
     backend
         .restore_entries(&mut open(bytes, groups).unwrap())
@@ -94,103 +95,109 @@ fn carried_on(bytes: &[u8], groups: &KeyGroupOffsets) -> (KeyedHeader, usize) {
 
 #[test]
 fn a_state_with_an_unknown_serializer_is_carried_on_wherever_the_class_stands() {
-    type Place = fn(SerializerSnapshot) -> SerializerSnapshot;
-    let places: [Place; 5] = [
-        |unknown| unknown,
-        SerializerSnapshot::list,
-        |unknown| SerializerSnapshot::map(String::serializer_snapshot(), unknown),
-        |unknown| SerializerSnapshot::map(unknown, i64::serializer_snapshot()),
-        |unknown| {
-            let text = String::serializer_snapshot;
-            SerializerSnapshot::tuple(vec![text(), unknown, text()])
-        },
-    ];
-    for body in bodies() {
-        for place in places {
-            for which in ["b", "c"] {
-                let serializer = place(unknown(body.clone()));
-                let (bytes, groups) = file(|header| {
-                    let state = header.states.iter_mut().find(|state| state.name == which);
-                    let serializers = &mut state.unwrap().serializers;
-                    let value = serializers
-                        .iter_mut()
-                        .find(|(name, _)| name == "VALUE_SERIALIZER");
-                    value.unwrap().1 = serializer.clone();
-                });
-                let read = open(&bytes, &groups).unwrap();
-                let (written, entries) = carried_on(&bytes, &groups);
-                assert_eq!(entries, 120);
-                for state in &read.header().states {
-                    let same = written.states.iter().find(|found| found.name == state.name);
-                    let same = same.unwrap().value_serializer().unwrap();
-                    assert_eq!(same, state.value_serializer().unwrap());
+    standing::on_each(|| {
+        type Place = fn(SerializerSnapshot) -> SerializerSnapshot;
+        let places: [Place; 5] = [
+            |unknown| unknown,
+            SerializerSnapshot::list,
+            |unknown| SerializerSnapshot::map(String::serializer_snapshot(), unknown),
+            |unknown| SerializerSnapshot::map(unknown, i64::serializer_snapshot()),
+            |unknown| {
+                let text = String::serializer_snapshot;
+                SerializerSnapshot::tuple(vec![text(), unknown, text()])
+            },
+        ];
+        for body in bodies() {
+            for place in places {
+                for which in ["b", "c"] {
+                    let serializer = place(unknown(body.clone()));
+                    let (bytes, groups) = file(|header| {
+                        let state = header.states.iter_mut().find(|state| state.name == which);
+                        let serializers = &mut state.unwrap().serializers;
+                        let value = serializers
+                            .iter_mut()
+                            .find(|(name, _)| name == "VALUE_SERIALIZER");
+                        value.unwrap().1 = serializer.clone();
+                    });
+                    let read = open(&bytes, &groups).unwrap();
+                    let (written, entries) = carried_on(&bytes, &groups);
+                    assert_eq!(entries, 120);
+                    for state in &read.header().states {
+                        let same = written.states.iter().find(|found| found.name == state.name);
+                        let same = same.unwrap().value_serializer().unwrap();
+                        assert_eq!(same, state.value_serializer().unwrap());
+                    }
+                    let found = written.states.iter().find(|state| state.name == which);
+                    assert_eq!(found.unwrap().value_serializer().unwrap(), &serializer);
                 }
-                let found = written.states.iter().find(|state| state.name == which);
-                assert_eq!(found.unwrap().value_serializer().unwrap(), &serializer);
             }
         }
-    }
+    });
 }
 
 #[test]
 fn several_states_with_unknown_serializers_are_carried_on() {
-    let (bytes, groups) = file(|header| {
-        for (state, body) in header
-            .states
-            .iter_mut()
-            .filter(|state| state.name != "a")
-            .zip(bodies())
-        {
+    standing::on_each(|| {
+        let (bytes, groups) = file(|header| {
+            for (state, body) in header
+                .states
+                .iter_mut()
+                .filter(|state| state.name != "a")
+                .zip(bodies())
+            {
+                for (_, serializer) in state
+                    .serializers
+                    .iter_mut()
+                    .filter(|(name, _)| name.starts_with('V'))
+                {
+                    *serializer = unknown(body.clone());
+                }
+            }
+        });
+        let (written, entries) = carried_on(&bytes, &groups);
+        assert_eq!(entries, 120);
+        for (name, body) in ["b", "c"].into_iter().zip(bodies()) {
+            let state = written
+                .states
+                .iter()
+                .find(|state| state.name == name)
+                .unwrap();
+            assert_eq!(state.value_serializer().unwrap(), &unknown(body));
+        }
+    });
+}
+
+#[test]
+fn a_state_of_an_unknown_serializer_is_not_read_as_something_else() {
+    standing::on_each(|| {
+        let (bytes, groups) = file(|header| {
+            let state = header
+                .states
+                .iter_mut()
+                .find(|state| state.name == "b")
+                .unwrap();
             for (_, serializer) in state
                 .serializers
                 .iter_mut()
                 .filter(|(name, _)| name.starts_with('V'))
             {
-                *serializer = unknown(body.clone());
+                *serializer = unknown(vec![1]);
             }
-        }
-    });
-    let (written, entries) = carried_on(&bytes, &groups);
-    assert_eq!(entries, 120);
-    for (name, body) in ["b", "c"].into_iter().zip(bodies()) {
-        let state = written
-            .states
-            .iter()
-            .find(|state| state.name == name)
+        });
+        let backend = standing::backend::<String>(MAX_PARALLELISM, range());
+        backend
+            .restore_entries(&mut open(&bytes, &groups).unwrap())
             .unwrap();
-        assert_eq!(state.value_serializer().unwrap(), &unknown(body));
-    }
-}
-
-#[test]
-fn a_state_of_an_unknown_serializer_is_not_read_as_something_else() {
-    let (bytes, groups) = file(|header| {
-        let state = header
-            .states
-            .iter_mut()
-            .find(|state| state.name == "b")
-            .unwrap();
-        for (_, serializer) in state
-            .serializers
-            .iter_mut()
-            .filter(|(name, _)| name.starts_with('V'))
-        {
-            *serializer = unknown(vec![1]);
-        }
+        let error = backend.value_state::<String>("b").unwrap_err().to_string();
+        assert!(error.contains("state \"b\""), "{error}");
+        assert!(error.contains("OwnSerializer"), "{error}");
     });
-    let backend = KeyedBackend::<String>::new(MAX_PARALLELISM, range());
-    backend
-        .restore_entries(&mut open(&bytes, &groups).unwrap())
-        .unwrap();
-    let error = backend.value_state::<String>("b").unwrap_err().to_string();
-    assert!(error.contains("state \"b\""), "{error}");
-    assert!(error.contains("OwnSerializer"), "{error}");
 }
 
 #[test]
 fn an_unknown_serializer_of_keys_is_refused_by_name() {
     let (bytes, groups) = file(|header| header.key_serializer = unknown(vec![1, 2, 3]));
-    let backend = KeyedBackend::<String>::new(MAX_PARALLELISM, range());
+    let backend = standing::backend::<String>(MAX_PARALLELISM, range());
     let error = backend
         .restore_entries(&mut open(&bytes, &groups).unwrap())
         .unwrap_err();

@@ -32,8 +32,9 @@ mod memory;
 pub use batch::{Keys, StoreChange, WriteBatch};
 pub use memory::{MemoryBackend, MemoryStore};
 
+pub use millpond_snapshot::StateMeta;
+
 use crate::Result;
-use millpond_snapshot::StateMeta;
 use millpond_types::{KeyGroupRange, OperatorId};
 use std::fmt;
 use std::ops::ControlFlow;

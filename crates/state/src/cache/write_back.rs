@@ -1,0 +1,273 @@
+//! The thread that writes changes into a store, in the order in which they were frozen.
+//!
+//! An image of the store is taken between two writes: it holds the changes that were frozen before it
+//! was asked for, and none that were frozen later.
+
+use crate::store::{KeyValueStore, StoreImage, WriteBatch};
+use crate::{Error, ErrorKind, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+
+/// Changes are gathered up to this many bytes before they are written.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// The changes of one state in one epoch.
+pub(crate) trait Changes: Send {
+    /// The name of the state.
+    fn state(&self) -> &str;
+
+    /// How many key groups there are.
+    fn groups(&self) -> usize;
+
+    /// Adds the changes of one key group, and lets go of it.
+    fn take_group(&mut self, group: usize, batch: &mut WriteBatch) -> Result<()>;
+
+    /// Writes changes, sorted, into the column of the state.
+    fn write(&self, batch: &WriteBatch) -> Result<()>;
+
+    /// All changes are written.
+    fn written(&mut self);
+}
+
+/// The image of a store that was asked for and may not have been taken yet.
+#[derive(Default)]
+pub(crate) struct PendingImage {
+    taken: Mutex<Option<std::result::Result<Arc<dyn StoreImage>, String>>>,
+    ready: Condvar,
+}
+
+impl PendingImage {
+    fn set(&self, image: std::result::Result<Arc<dyn StoreImage>, String>) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
+        self.ready.notify_all();
+    }
+
+    /// Waits until the image is taken.
+    ///
+    /// # Errors
+    ///
+    /// Storage, if it could not be.
+    pub(crate) fn wait(&self) -> Result<Arc<dyn StoreImage>> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            match &*taken {
+                Some(Ok(image)) => return Ok(Arc::clone(image)),
+                Some(Err(reason)) => {
+                    let what = "writing state back";
+                    return Err(Error::storage(what, reason.clone()));
+                }
+                None => {
+                    let woken = self.ready.wait(taken);
+                    taken = woken.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+    }
+}
+
+enum Job {
+    Write(Box<dyn Changes>),
+    Image(Arc<PendingImage>),
+    /// Answered once all before it is done.
+    Fence(Sender<()>),
+}
+
+/// What the thread shares with its owner.
+#[derive(Default)]
+struct Shared {
+    unfinished: AtomicUsize,
+    abandoned: AtomicBool,
+    failed: OnceLock<String>,
+}
+
+/// The thread, as its backend sees it. Dropping it waits for what it does at the moment, no more.
+pub(crate) struct WriteBack {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+impl WriteBack {
+    /// Starts the thread of a store.
+    ///
+    /// # Errors
+    ///
+    /// Storage, if there can be no more threads.
+    pub(crate) fn start(store: Arc<dyn KeyValueStore>) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let (jobs, work) = channel();
+        let writer = Writer {
+            store,
+            shared: Arc::clone(&shared),
+        };
+        let thread = std::thread::Builder::new()
+            .name("write-back".to_owned())
+            .spawn(move || writer.run(&work))
+            .map_err(|error| Error::storage("starting the thread that writes state back", error))?;
+        Ok(WriteBack {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            shared,
+        })
+    }
+
+    fn submit(&self, job: Job) {
+        self.shared.unfinished.fetch_add(1, Ordering::Relaxed);
+        if let Some(jobs) = &self.jobs {
+            // The thread lives as long as this sender.
+            let _ = jobs.send(job);
+        }
+    }
+
+    /// Has changes written.
+    pub(crate) fn write(&self, changes: Box<dyn Changes>) {
+        self.submit(Job::Write(changes));
+    }
+
+    /// Has an image taken behind all changes that were handed in before.
+    pub(crate) fn image(&self) -> Arc<PendingImage> {
+        let image = Arc::new(PendingImage::default());
+        self.submit(Job::Image(Arc::clone(&image)));
+        image
+    }
+
+    /// Whether nothing is left to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.shared.unfinished.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until all that was handed in is done.
+    ///
+    /// # Panics
+    ///
+    /// If something could not be written.
+    pub(crate) fn wait(&self) {
+        let (done, waiting) = channel();
+        self.submit(Job::Fence(done));
+        // An error says that the thread is gone; then something has failed.
+        let _ = waiting.recv();
+        self.check();
+    }
+
+    /// Fails the caller if something could not be written: the state is not whole any more.
+    ///
+    /// # Panics
+    ///
+    /// Then.
+    pub(crate) fn check(&self) {
+        if let Some(reason) = self.shared.failed.get() {
+            panic!("writing state back failed: {reason}");
+        }
+    }
+}
+
+impl Drop for WriteBack {
+    fn drop(&mut self) {
+        self.shared.abandoned.store(true, Ordering::Release);
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // It contains the panics of what it runs.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Writer {
+    store: Arc<dyn KeyValueStore>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    fn run(&self, work: &Receiver<Job>) {
+        let mut batch = WriteBatch::new();
+        while let Ok(job) = work.recv() {
+            match job {
+                Job::Write(changes) => self.contain(|| self.write(changes, &mut batch)),
+                Job::Image(image) => {
+                    self.contain(|| {
+                        let taken = self.store.checkpoint()?;
+                        image.set(Ok(taken));
+                        Ok(())
+                    });
+                    self.resolve(&image);
+                }
+                // Nobody waits any more: nobody is to be told.
+                Job::Fence(done) => drop(done.send(())),
+            }
+            self.shared.unfinished.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Runs one job, unless one before it has failed or the backend is gone.
+    fn contain(&self, job: impl FnOnce() -> Result<()>) {
+        if self.shared.failed.get().is_some() || self.shared.abandoned.load(Ordering::Acquire) {
+            return;
+        }
+        let reason = match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => chain(&error),
+            Err(panic) => panic
+                .downcast_ref::<&str>()
+                .map(|reason| (*reason).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "the store panicked".to_owned()),
+        };
+        // Nothing else has set it: what fails first is what counts.
+        let _ = self.shared.failed.set(reason);
+    }
+
+    /// Says why an image was not taken, if it was not: who waits for it must not wait for ever.
+    fn resolve(&self, image: &PendingImage) {
+        let is_taken = image
+            .taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_some();
+        if !is_taken {
+            let failed = self.shared.failed.get().cloned();
+            image.set(Err(
+                failed.unwrap_or_else(|| "the state backend was closed".to_owned())
+            ));
+        }
+    }
+
+    fn write(&self, mut changes: Box<dyn Changes>, batch: &mut WriteBatch) -> Result<()> {
+        let groups = changes.groups();
+        batch.clear();
+        for group in 0..groups {
+            let encoded = catch_unwind(AssertUnwindSafe(|| changes.take_group(group, batch)));
+            encoded.unwrap_or_else(|panic| {
+                let reason = panic
+                    .downcast_ref::<&str>()
+                    .map(|reason| (*reason).to_owned())
+                    .or_else(|| panic.downcast_ref::<String>().cloned())
+                    .unwrap_or_else(|| "the serializer panicked".to_owned());
+                let state = changes.state().to_owned();
+                Err(Error::new(ErrorKind::Serializer { state, reason }))
+            })?;
+            if batch.bytes() >= BATCH_BYTES || group + 1 == groups {
+                if self.shared.abandoned.load(Ordering::Acquire) {
+                    return Ok(());
+                }
+                batch.sort();
+                changes.write(batch)?;
+                batch.clear();
+            }
+        }
+        changes.written();
+        Ok(())
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        message = format!("{message}: {error}");
+        cause = error.source();
+    }
+    message
+}

@@ -1,0 +1,311 @@
+//! What is special about state above a store: its bytes, its bounds, and what it asks the store for.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+use millpond_state::store::{
+    ColumnId, KeyValueStore, Keys, MemoryStore, StateMeta, StoreImage, StoredFilter, Visit,
+    WriteBatch,
+};
+use millpond_state::{Error, KeyedBackend, StateTtlConfig};
+use millpond_types::{KeyGroupRange, ManualClock};
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// A store that counts what it is asked for, and fails when told to.
+#[derive(Default)]
+struct Watched {
+    store: MemoryStore,
+    gets: AtomicUsize,
+    fails: AtomicBool,
+}
+
+impl Watched {
+    fn gets(&self) -> usize {
+        self.gets.swap(0, Ordering::Relaxed)
+    }
+
+    /// All entries of a column.
+    fn entries(&self, column: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut all = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            all.push((key.to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        self.store
+            .scan(ColumnId(column), &[], None, &mut visit)
+            .unwrap();
+        all
+    }
+}
+
+impl KeyValueStore for Watched {
+    fn open_column(
+        &self,
+        meta: &StateMeta,
+        filter: Option<StoredFilter>,
+    ) -> Result<ColumnId, Error> {
+        self.store.open_column(meta, filter)
+    }
+
+    fn columns(&self) -> Vec<StateMeta> {
+        self.store.columns()
+    }
+
+    fn get(&self, column: ColumnId, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.gets.fetch_add(1, Ordering::Relaxed);
+        self.store.get(column, key)
+    }
+
+    fn multi_get(
+        &self,
+        column: ColumnId,
+        keys: &Keys,
+        found: &mut dyn FnMut(usize, Option<&[u8]>),
+    ) -> Result<(), Error> {
+        self.gets.fetch_add(keys.len(), Ordering::Relaxed);
+        self.store.multi_get(column, keys, found)
+    }
+
+    fn write(&self, column: ColumnId, batch: &WriteBatch) -> Result<(), Error> {
+        if self.fails.load(Ordering::Relaxed) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(Error::storage("writing", full));
+        }
+        self.store.write(column, batch)
+    }
+
+    fn scan(
+        &self,
+        column: ColumnId,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: Visit<'_>,
+    ) -> Result<(), Error> {
+        self.store.scan(column, from, to, visit)
+    }
+
+    fn checkpoint(&self) -> Result<Arc<dyn StoreImage>, Error> {
+        self.store.checkpoint()
+    }
+}
+
+fn range() -> KeyGroupRange {
+    KeyGroupRange::of_subtask(0, 1, 128)
+}
+
+fn above<K: millpond_serializer::FlinkKey>(
+    store: &Arc<Watched>,
+    cache_bytes: usize,
+) -> KeyedBackend<K> {
+    let store = Arc::clone(store) as Arc<dyn KeyValueStore>;
+    KeyedBackend::above(128, range(), store, cache_bytes).unwrap()
+}
+
+fn turn_to<K: millpond_serializer::FlinkKey>(backend: &KeyedBackend<K>, key: &K) {
+    backend.set_current_key(key, backend.key_group(key));
+}
+
+/// Has all changes written back.
+fn write_back<K: millpond_serializer::FlinkKey>(backend: &KeyedBackend<K>) {
+    assert!(!backend.freeze().is_empty());
+}
+
+#[test]
+fn keys_and_values_are_those_of_flinks_rocksdb_backend() {
+    let store = Arc::new(Watched::default());
+    let backend = above::<String>(&store, 1 << 20);
+    let mut list = backend.list_state::<String>("list").unwrap();
+    let mut map = backend.map_state::<i32, i64>("map").unwrap();
+    let timers = backend
+        .timers::<millpond_serializer::VoidNamespace>("user-timers")
+        .unwrap();
+    turn_to(&backend, &"k2".to_owned());
+    list.add("e2".to_owned());
+    list.add("e7".to_owned());
+    map.put(5, 7);
+    timers
+        .handle()
+        .register_event_time(&millpond_serializer::VoidNamespace, 1);
+    write_back(&backend);
+    // Key group 82, "k2", the void namespace.
+    let head = b"\x52\x03k2\x00";
+    assert_eq!(
+        store.entries(0),
+        [(head.to_vec(), b"\x03e2,\x03e7".to_vec())]
+    );
+    let user_key = [&head[..], &[0, 0, 0, 5]].concat();
+    let user_value = [0, 0, 0, 0, 0, 0, 0, 0, 7].to_vec();
+    assert_eq!(store.entries(1), [(user_key, user_value)]);
+    assert_eq!(store.entries(2), [], "no timer of processing time");
+    let timer = [&b"\x52\x80\0\0\0\0\0\0\x01"[..], &head[1..]].concat();
+    assert_eq!(store.entries(3), [(timer, Vec::new())]);
+    timers.pop_event_timer(1).unwrap();
+    map.remove(&5);
+    list.clear();
+    assert!(backend.freeze().is_empty());
+}
+
+#[test]
+fn a_new_key_and_one_in_the_cache_cost_one_question_at_most() {
+    let store = Arc::new(Watched::default());
+    let backend = above::<i64>(&store, 1 << 20);
+    let mut value = backend.value_state::<i64>("value").unwrap();
+    let mut map = backend.map_state::<i64, i64>("map").unwrap();
+    turn_to(&backend, &1);
+    for _ in 0..10 {
+        assert_eq!(value.value(), None);
+    }
+    assert_eq!(store.gets(), 1, "that there is none is remembered");
+    for number in 0..10 {
+        value.update(number);
+        map.put(number, number);
+        assert_eq!(map.get(&number), Some(number));
+    }
+    assert_eq!(store.gets(), 10, "each user key of the map");
+    write_back(&backend);
+    assert_eq!((value.value(), map.get(&3)), (Some(9), Some(3)));
+    assert_eq!(store.gets(), 0);
+    // What is looked up ahead is asked for together, and then known.
+    let keys: Vec<i64> = (0..100).collect();
+    let groups = |key: &i64| backend.key_group(key);
+    backend.prefetch(keys.iter().map(|key| (key, groups(key))));
+    assert_eq!(store.gets(), 99);
+    for key in &keys {
+        turn_to(&backend, key);
+        assert_eq!(value.value().is_some(), *key == 1);
+    }
+    assert_eq!(store.gets(), 0);
+}
+
+#[test]
+fn the_cache_stays_within_its_bounds_and_nothing_is_lost() {
+    const KEYS: i64 = 50_000;
+    let store = Arc::new(Watched::default());
+    let backend = above::<i64>(&store, 100_000);
+    let mut value = backend.value_state::<i64>("value").unwrap();
+    for round in 1..=2 {
+        for key in 0..KEYS {
+            turn_to(&backend, &key);
+            value.update_with(|value| *value = Some(value.unwrap_or(0) + key));
+            if key % 1_000 == 0 {
+                let bytes = backend.allocated_bytes();
+                assert!(bytes < 1_000_000, "{bytes} bytes, round {round}");
+            }
+            backend.maintain();
+        }
+    }
+    for key in (0..KEYS).rev() {
+        turn_to(&backend, &key);
+        assert_eq!(value.value(), Some(2 * key));
+    }
+    assert!(store.gets() > KEYS as usize, "most was forgotten meanwhile");
+}
+
+#[test]
+fn a_map_that_is_too_large_to_be_held_whole_is_visited_through_the_store() {
+    const USER_KEYS: i64 = 10_000;
+    let store = Arc::new(Watched::default());
+    let backend = above::<i64>(&store, 50_000);
+    let mut map = backend.map_state::<i64, String>("map").unwrap();
+    for user_key in 0..USER_KEYS {
+        turn_to(&backend, &(user_key % 2));
+        map.put(user_key, user_key.to_string());
+    }
+    let sum = |map: &millpond_state::MapState<i64, String>| {
+        let mut sum = (0, 0);
+        map.for_each(|key, value| {
+            assert_eq!(*value, key.to_string());
+            sum = (sum.0 + 1, sum.1 + key);
+        });
+        sum
+    };
+    let evens = (USER_KEYS / 2, (0..USER_KEYS).step_by(2).sum());
+    turn_to(&backend, &0);
+    assert_eq!(sum(&map), evens);
+    // Changes that are not in the store yet are seen, each once.
+    map.put(-2, "-2".to_owned());
+    map.remove(&0);
+    map.remove(&2);
+    assert_eq!(sum(&map), (evens.0 - 1, evens.1 - 4));
+    assert_eq!((map.get(&2), map.len() as i64), (None, evens.0 - 1));
+    map.retain(|key, _| key % 100 == 0);
+    assert_eq!(
+        map.keys(),
+        (100..USER_KEYS).step_by(100).collect::<Vec<_>>()
+    );
+    write_back(&backend);
+    map.clear();
+    map.put(7, "7".to_owned());
+    assert_eq!(map.entries(), [(7, "7".to_owned())]);
+    write_back(&backend);
+    assert_eq!(map.entries(), [(7, "7".to_owned())]);
+    turn_to(&backend, &1);
+    assert_eq!(
+        map.len() as i64,
+        USER_KEYS / 2,
+        "the other map is as it was"
+    );
+    let left = store.entries(0).len() as i64;
+    assert_eq!(left, USER_KEYS / 2 + 1, "no user key stays behind");
+}
+
+#[test]
+fn a_store_that_fails_ends_the_function_and_the_snapshot_with_its_reason() {
+    let store = Arc::new(Watched::default());
+    let backend = above::<i64>(&store, 10_000);
+    let mut value = backend.value_state::<i64>("value").unwrap();
+    turn_to(&backend, &1);
+    value.update(1);
+    store.fails.store(true, Ordering::Relaxed);
+    let error = backend.freeze().write(&mut std::io::sink()).unwrap_err();
+    let mut text = format!("{error}");
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    assert!(text.contains("writing failed"), "{text}");
+    let goes_on = catch_unwind(AssertUnwindSafe(|| {
+        for key in 0..100_000 {
+            turn_to(&backend, &key);
+            value.update(key);
+        }
+    }));
+    let panic = goes_on.unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(
+        message.starts_with("writing state back failed"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_store_may_drop_what_has_expired() {
+    let store = Arc::new(Watched::default());
+    let backend = above::<i64>(&store, 1 << 20);
+    let clock = Arc::new(ManualClock::at(1_000));
+    let ttl = backend.with_ttl(StateTtlConfig::new(Duration::from_secs(1)), clock.clone());
+    let mut value = ttl.value_state::<String>("value").unwrap();
+    let mut list = ttl.list_state::<i32>("list").unwrap();
+    let mut map = ttl.map_state::<i32, i32>("map").unwrap();
+    turn_to(&backend, &1);
+    value.update("old".to_owned());
+    list.add(1);
+    map.put(1, 1);
+    clock.advance(Duration::from_millis(600));
+    list.add(2);
+    map.put(2, 2);
+    write_back(&backend);
+    let held = || [0, 1, 2].map(|column| store.entries(column).len());
+    assert_eq!(held(), [1, 1, 2]);
+    clock.advance(Duration::from_millis(600));
+    store.store.compact();
+    assert_eq!(held(), [0, 1, 1]);
+    let list_bytes = store.entries(1)[0].1.len();
+    assert_eq!(list_bytes, 8 + 4, "one element is left");
+    assert_eq!(value.value(), None);
+    assert_eq!((list.get(), map.entries()), (vec![2], vec![(2, 2)]));
+}
