@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use millpond::state::store::MemoryBackend;
 use millpond::types::config::Configuration;
 use millpond::{Environment, JobClient};
 use serde_json::{Value, json};
@@ -30,6 +31,12 @@ pub(crate) struct Arguments {
     /// A duration such as 1s, or off
     #[arg(long, default_value = "1s")]
     checkpoint_interval: String,
+    /// State backend: hashmap, memory, or rocksdb if built with it
+    #[arg(long, default_value = "hashmap")]
+    backend: String,
+    /// Decoded state of a subtask above another backend than hashmap, such as 64mb
+    #[arg(long, default_value = "64mb")]
+    cache: String,
     /// For how long to measure
     #[arg(long, default_value_t = 20)]
     seconds: u64,
@@ -54,6 +61,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         ),
         ("web.checkpoints.history", "100000".to_owned()),
         ("rest.linger", "0 s".to_owned()),
+        ("state.backend.type", arguments.backend.clone()),
+        (
+            "state.backend.write-back-cache.size",
+            arguments.cache.clone(),
+        ),
     ]);
     if arguments.checkpoint_interval != "off" {
         configuration.set(
@@ -62,6 +74,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         );
     }
     let env = Environment::from_configuration(configuration).map_err(failure)?;
+    env.add_state_backend(MemoryBackend);
     job::build(&env, arguments.keys, arguments.key_type);
     let job = env.execute_async("keyed-count").map_err(failure)?;
     while counted(&job) < arguments.keys + arguments.keys / 10 {
@@ -95,6 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         .as_ref()
         .map_or(0, |checkpoint| checkpoint.state_bytes);
     Ok(json!({
+        "backend": arguments.backend,
         "records": records,
         "records_per_s": (records as f64 / seconds) as u64,
         "records_per_cpu_s": (records as f64 / cpu) as u64,

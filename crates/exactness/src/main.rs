@@ -14,11 +14,13 @@ mod workload_job;
 use std::process::ExitCode;
 
 use millpond::prelude::Environment;
+use millpond::state::store::MemoryBackend;
 
 use crate::arguments::{Arguments, Shape};
 
 fn run() -> Result<(), String> {
     let env = Environment::from_args().map_err(|error| format!("{error:?}"))?;
+    env.add_state_backend(MemoryBackend);
     let arguments = Arguments::parse(env.args())?;
     match arguments.shape {
         Shape::Workload => workload_job::build(&env, &arguments),

@@ -1,6 +1,6 @@
 //! The environment: configuration, sources, and the start of the job.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use millpond_operator::source::{
     Source, SourceFunction, SourceFunctionOperator, SourceReaderOperator, source_coordinator,
 };
 use millpond_operator::{Data, OperatorFactory, Result as FunctionResult};
+use millpond_state::store::StateBackend;
 use millpond_types::config::{CONFIGURATION_VARIABLE, Configuration, options};
 
 use crate::config_file;
@@ -18,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::execute::{self, JobResult};
 use crate::job_client::JobClient;
 use crate::plan::{NewNode, Plan};
+use crate::state_backends::StateBackends;
 use crate::stream::DataStream;
 
 /// Where a program builds its job.
@@ -33,6 +35,7 @@ struct Inner {
     configuration: RefCell<Configuration>,
     arguments: Vec<String>,
     plan: Plan,
+    state_backends: RefCell<StateBackends>,
 }
 
 impl Environment {
@@ -86,6 +89,7 @@ impl Environment {
                 configuration,
                 arguments,
                 plan: Plan::default(),
+                state_backends: RefCell::default(),
             }),
         })
     }
@@ -118,6 +122,21 @@ impl Environment {
     /// Sets the number of key groups of the operators made from now on.
     pub fn set_max_parallelism(&self, max_parallelism: u32) -> &Self {
         self.set(options::MAX_PARALLELISM.key(), &max_parallelism.to_string())
+    }
+
+    /// Adds a state backend, which `state.backend.type` then chooses by its name.
+    ///
+    /// The heap, `hashmap`, needs not be added. `docs/backends.md` shows how one is made.
+    pub fn add_state_backend(&self, backend: impl StateBackend + 'static) -> &Self {
+        self.inner
+            .state_backends
+            .borrow_mut()
+            .add(Arc::new(backend));
+        self
+    }
+
+    pub(crate) fn state_backends(&self) -> Ref<'_, StateBackends> {
+        self.inner.state_backends.borrow()
     }
 
     pub(crate) fn plan(&self) -> &Plan {

@@ -34,7 +34,8 @@ pub(crate) fn execute_async(env: &Environment, name: &str) -> Result<JobClient> 
     let auto_uids = configuration
         .get(&options::AUTO_GENERATE_UIDS)
         .map_err(bad)?;
-    let program = env.plan().borrow().build(chaining, auto_uids)?;
+    let mut program = env.plan().borrow().build(chaining, auto_uids)?;
+    program.backend = env.state_backends().choose(&configuration).map_err(bad)?;
     if std::env::var_os(INFO_VARIABLE).is_some() {
         show_plan(&program.graph)?;
         std::process::exit(0);

@@ -53,14 +53,6 @@ pub(crate) fn job_options(configuration: &Configuration, name: &str) -> Result<J
 }
 
 fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOptions, ConfigError> {
-    let backend = configuration.get(&options::STATE_BACKEND)?;
-    if backend != StateBackendType::HashMap {
-        return Err(ConfigError::new(
-            options::STATE_BACKEND.key(),
-            backend.to_string(),
-            "expected hashmap: other state backends are not supported yet",
-        ));
-    }
     let job = match configuration.get(&options::FIXED_JOB_ID)? {
         Some(text) => text
             .parse()
@@ -93,7 +85,13 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         tolerable_failed: coordinator.tolerable_failed,
         externalized: !matches!(retention, Retention::Unset | Retention::NoExternalized),
         delete_on_cancellation: retention != Retention::RetainOnCancellation,
-        state_backend: "HashMapStateBackend".to_owned(),
+        state_backend: match configuration.get(&options::STATE_BACKEND)? {
+            StateBackendType::HashMap => "HashMapStateBackend".to_owned(),
+            StateBackendType::Named(name) if name == "rocksdb" => {
+                "EmbeddedRocksDBStateBackend".to_owned()
+            }
+            StateBackendType::Named(name) => name,
+        },
         checkpoint_storage: "FileSystemCheckpointStorage".to_owned(),
     };
     Ok(JobOptions {

@@ -11,6 +11,7 @@ use millpond_operator::partition::PartitionFactory;
 use millpond_operator::source::SourceCoordinatorFactory;
 use millpond_operator::{BatchCodec, OperatorFactory};
 use millpond_runtime::{EdgeProgram, NodeProgram, Program};
+use millpond_state::BackendChoice;
 
 use crate::error::{Error, Result};
 
@@ -129,6 +130,7 @@ impl PlanBuilder {
             graph: job,
             nodes: self.nodes.clone(),
             edges,
+            backend: BackendChoice::Heap,
         })
     }
 }

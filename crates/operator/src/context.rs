@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millpond_snapshot::{KeyedHandle, LoadedSnapshot, OperatorStateHandle};
-use millpond_state::{StateDescription, UnclaimedState};
+use millpond_state::{BackendChoice, StateDescription, UnclaimedState};
 use millpond_types::{CheckpointId, Clock, JobId, KeyGroupRange, OperatorId};
 
 use crate::error::{FunctionError, Result};
@@ -90,6 +90,8 @@ pub struct OpenContext {
     pub clock: Arc<dyn Clock>,
     /// Wakes this task: for sources and sinks with threads of their own.
     pub wake: Wake,
+    /// What its keyed state stands on.
+    pub backend: BackendChoice,
 }
 
 impl OpenContext {
@@ -102,6 +104,8 @@ impl OpenContext {
             assigned_splits: Vec::new(),
             clock,
             wake: Arc::new(|| ()),
+            // Nothing will be kept.
+            backend: BackendChoice::Heap,
         }
     }
 

@@ -120,29 +120,31 @@ fn texts(driver: &mut Driver<String>) -> Vec<String> {
 
 #[test]
 fn two_keyed_inputs_share_state_and_timers_of_the_key_through_rescaling() {
-    let mut driver = Driver::<String>::new(2, join);
-    driver.keyed(0, &1i64, vec![(10, (1i64, 7i64)), (11, (1, 8))]);
-    driver.keyed(0, &2i64, vec![(12, (2i64, 9i64))]);
-    driver.restore_at(3);
-    driver.keyed(1, &1i64, vec![(20, (1i64, "5".to_owned()))]);
-    assert_eq!(texts(&mut driver), ["1: 7 x 5", "1: 8 x 5"]);
-    driver.restore_at(1);
-    driver.keyed(0, &1i64, vec![(30, (1i64, 2i64))]);
-    assert_eq!(texts(&mut driver), ["1: 2 x 5"]);
-    driver.watermark(111);
-    assert!(texts(&mut driver).is_empty(), "orders of key 1 were met");
-    driver.restore_at(2);
-    driver.watermark(112);
-    let emitted = driver.emitted();
-    let text = "2: 9 without price at 112".to_owned();
-    assert_eq!(emitted, [(112, text)], "once, though registered twice");
-    driver.advance_clock(49);
-    assert!(texts(&mut driver).is_empty());
-    driver.advance_clock(1);
-    assert_eq!(texts(&mut driver), ["1: price is old at 50"]);
-    driver.keyed(0, &1i64, vec![(200, (1i64, 3i64))]);
-    driver.finish();
-    assert_eq!(texts(&mut driver), ["1: 3 without price at 300"]);
+    driver::on_each_backend(|| {
+        let mut driver = Driver::<String>::new(2, join);
+        driver.keyed(0, &1i64, vec![(10, (1i64, 7i64)), (11, (1, 8))]);
+        driver.keyed(0, &2i64, vec![(12, (2i64, 9i64))]);
+        driver.restore_at(3);
+        driver.keyed(1, &1i64, vec![(20, (1i64, "5".to_owned()))]);
+        assert_eq!(texts(&mut driver), ["1: 7 x 5", "1: 8 x 5"]);
+        driver.restore_at(1);
+        driver.keyed(0, &1i64, vec![(30, (1i64, 2i64))]);
+        assert_eq!(texts(&mut driver), ["1: 2 x 5"]);
+        driver.watermark(111);
+        assert!(texts(&mut driver).is_empty(), "orders of key 1 were met");
+        driver.restore_at(2);
+        driver.watermark(112);
+        let emitted = driver.emitted();
+        let text = "2: 9 without price at 112".to_owned();
+        assert_eq!(emitted, [(112, text)], "once, though registered twice");
+        driver.advance_clock(49);
+        assert!(texts(&mut driver).is_empty());
+        driver.advance_clock(1);
+        assert_eq!(texts(&mut driver), ["1: price is old at 50"]);
+        driver.keyed(0, &1i64, vec![(200, (1i64, 3i64))]);
+        driver.finish();
+        assert_eq!(texts(&mut driver), ["1: 3 without price at 300"]);
+    });
 }
 
 const RULES: MapStateDescriptor<String, i64> = MapStateDescriptor::new("rules");
@@ -225,31 +227,33 @@ fn factors() -> Box<dyn Operator> {
 
 #[test]
 fn broadcast_state_reaches_every_key_and_every_new_subtask() {
-    let mut driver = Driver::<String>::new(2, factors);
-    driver.broadcast(1, 0, ("factor".to_owned(), 10i64));
-    for key in 0..6i64 {
-        driver.keyed(0, &key, vec![(0, (key, key))]);
-    }
-    let expected: Vec<String> = (0..6)
-        .map(|key| format!("{key}: {} (1)", key * 10))
-        .collect();
-    assert_eq!(texts(&mut driver), expected);
-    for parallelism in [5, 1, 3] {
-        driver.restore_at(parallelism);
-        driver.keyed(0, &4i64, vec![(0, (4i64, 1i64))]);
-        let texts = texts(&mut driver);
-        assert!(texts[0].starts_with("4: 10 "), "{texts:?}");
-    }
-    driver.broadcast(1, 0, ("forget".to_owned(), 2i64));
-    assert_eq!(texts(&mut driver), ["4: forgotten"]);
-    driver.restore_at(2);
-    driver.watermark(1);
-    let expected = [
-        "0: timer 0 with 2 rules",
-        "1: timer 1 with 2 rules",
-        "4: timer 1 with 2 rules",
-    ];
-    assert_eq!(texts(&mut driver), expected);
+    driver::on_each_backend(|| {
+        let mut driver = Driver::<String>::new(2, factors);
+        driver.broadcast(1, 0, ("factor".to_owned(), 10i64));
+        for key in 0..6i64 {
+            driver.keyed(0, &key, vec![(0, (key, key))]);
+        }
+        let expected: Vec<String> = (0..6)
+            .map(|key| format!("{key}: {} (1)", key * 10))
+            .collect();
+        assert_eq!(texts(&mut driver), expected);
+        for parallelism in [5, 1, 3] {
+            driver.restore_at(parallelism);
+            driver.keyed(0, &4i64, vec![(0, (4i64, 1i64))]);
+            let texts = texts(&mut driver);
+            assert!(texts[0].starts_with("4: 10 "), "{texts:?}");
+        }
+        driver.broadcast(1, 0, ("forget".to_owned(), 2i64));
+        assert_eq!(texts(&mut driver), ["4: forgotten"]);
+        driver.restore_at(2);
+        driver.watermark(1);
+        let expected = [
+            "0: timer 0 with 2 rules",
+            "1: timer 1 with 2 rules",
+            "4: timer 1 with 2 rules",
+        ];
+        assert_eq!(texts(&mut driver), expected);
+    });
 }
 
 /// Lets through the numbers that no rule forbids.
@@ -346,22 +350,24 @@ proptest! {
 
 #[test]
 fn a_flat_map_of_two_inputs_pauses_in_the_middle_of_a_record_that_makes_many() {
-    let first = Arc::new(|n: i64| (0..n).map(|n| n.to_string()));
-    let second = Arc::new(|text: String| Some(text));
-    let make = move || {
-        let (first, second) = (Arc::clone(&first), Arc::clone(&second));
-        Box::new(CoFlatMapOperator::<_, _, i64, String, _, _>::new(
-            first, second,
-        )) as Box<_>
-    };
-    let mut driver = Driver::<String>::new(1, make);
-    driver.send_to(0, 0, 3, 50_000i64);
-    driver.send_to(0, 1, 4, "last".to_owned());
-    let emitted = driver.emitted();
-    assert_eq!(emitted.len(), 50_001);
-    assert_eq!(emitted[49_999], (3, "49999".to_owned()));
-    assert_eq!(emitted[50_000], (4, "last".to_owned()));
-    assert!(driver.most_waiting < 6000, "{}", driver.most_waiting);
+    driver::on_each_backend(|| {
+        let first = Arc::new(|n: i64| (0..n).map(|n| n.to_string()));
+        let second = Arc::new(|text: String| Some(text));
+        let make = move || {
+            let (first, second) = (Arc::clone(&first), Arc::clone(&second));
+            Box::new(CoFlatMapOperator::<_, _, i64, String, _, _>::new(
+                first, second,
+            )) as Box<_>
+        };
+        let mut driver = Driver::<String>::new(1, make);
+        driver.send_to(0, 0, 3, 50_000i64);
+        driver.send_to(0, 1, 4, "last".to_owned());
+        let emitted = driver.emitted();
+        assert_eq!(emitted.len(), 50_001);
+        assert_eq!(emitted[49_999], (3, "49999".to_owned()));
+        assert_eq!(emitted[50_000], (4, "last".to_owned()));
+        assert!(driver.most_waiting < 6000, "{}", driver.most_waiting);
+    });
 }
 
 /// Emits what it was told about checkpoints, at the next record.
@@ -396,26 +402,28 @@ impl millpond_operator::functions::ProcessFunction for Listener {
 
 #[test]
 fn a_function_hears_what_was_restored_and_what_becomes_of_checkpoints() {
-    let open = Arc::new(|context: &mut FunctionOpenContext<'_>| {
-        let restored = context.restored_checkpoint();
-        assert_eq!(context.is_restored(), restored.is_some());
-        Ok(Listener {
-            heard: vec![format!("restored from {restored:?}")],
-        })
+    driver::on_each_backend(|| {
+        let open = Arc::new(|context: &mut FunctionOpenContext<'_>| {
+            let restored = context.restored_checkpoint();
+            assert_eq!(context.is_restored(), restored.is_some());
+            Ok(Listener {
+                heard: vec![format!("restored from {restored:?}")],
+            })
+        });
+        let make = move || {
+            let open = Arc::clone(&open);
+            Box::new(millpond_operator::functions::ProcessOperator::new(open)) as Box<_>
+        };
+        let mut driver = Driver::<String>::new(1, make);
+        driver.notify(3, true);
+        driver.notify(4, false);
+        driver.send_to(0, 0, 0, 1i64);
+        assert_eq!(
+            texts(&mut driver),
+            ["3 complete", "4 aborted", "restored from None"]
+        );
+        driver.restore_at(1);
+        driver.send_to(0, 0, 0, 1i64);
+        assert_eq!(texts(&mut driver), ["restored from Some(1)"]);
     });
-    let make = move || {
-        let open = Arc::clone(&open);
-        Box::new(millpond_operator::functions::ProcessOperator::new(open)) as Box<_>
-    };
-    let mut driver = Driver::<String>::new(1, make);
-    driver.notify(3, true);
-    driver.notify(4, false);
-    driver.send_to(0, 0, 0, 1i64);
-    assert_eq!(
-        texts(&mut driver),
-        ["3 complete", "4 aborted", "restored from None"]
-    );
-    driver.restore_at(1);
-    driver.send_to(0, 0, 0, 1i64);
-    assert_eq!(texts(&mut driver), ["restored from Some(1)"]);
 }

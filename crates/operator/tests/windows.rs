@@ -482,46 +482,50 @@ fn reduce_sum(
 
 #[test]
 fn a_continuous_trigger_fires_at_every_interval_and_at_the_end() {
-    let make = reduce_sum(ContinuousEventTimeTrigger::of(ms(10)), 35);
-    let mut driver = Driver::<Found>::new(1, make);
-    records(&mut driver, 1, &[(3, (1, 1))]);
-    driver.watermark(10);
-    assert_eq!(driver.emitted(), [(34, (1, 0, 35, vec![1]))]);
-    records(&mut driver, 1, &[(12, (1, 10))]);
-    driver.restore_at(3);
-    driver.watermark(19);
-    assert_eq!(driver.emitted(), []);
-    driver.watermark(29);
-    assert_eq!(driver.emitted(), [(34, (1, 0, 35, vec![11]))]);
-    driver.watermark(34);
-    let last = (34, (1, 0, 35, vec![11]));
-    assert_eq!(
-        driver.emitted(),
-        [last.clone(), last],
-        "at 30 and at the end"
-    );
-    driver.finish();
-    assert_eq!(driver.emitted(), []);
+    driver::on_each_backend(|| {
+        let make = reduce_sum(ContinuousEventTimeTrigger::of(ms(10)), 35);
+        let mut driver = Driver::<Found>::new(1, make);
+        records(&mut driver, 1, &[(3, (1, 1))]);
+        driver.watermark(10);
+        assert_eq!(driver.emitted(), [(34, (1, 0, 35, vec![1]))]);
+        records(&mut driver, 1, &[(12, (1, 10))]);
+        driver.restore_at(3);
+        driver.watermark(19);
+        assert_eq!(driver.emitted(), []);
+        driver.watermark(29);
+        assert_eq!(driver.emitted(), [(34, (1, 0, 35, vec![11]))]);
+        driver.watermark(34);
+        let last = (34, (1, 0, 35, vec![11]));
+        assert_eq!(
+            driver.emitted(),
+            [last.clone(), last],
+            "at 30 and at the end"
+        );
+        driver.finish();
+        assert_eq!(driver.emitted(), []);
+    });
 }
 
 #[test]
 fn a_continuous_trigger_of_the_clock_fires_at_every_interval() {
-    let make = operator(
-        GlobalWindows::create(),
-        ContinuousProcessingTimeTrigger::of(ms(10)),
-        ListContents::default(),
-        0,
-        |_| Ok(WholeWindow(Emit::<GlobalWindow>(std::marker::PhantomData))),
-    );
-    let mut driver = Driver::<Found>::new(1, make);
-    driver.advance_clock(5);
-    records(&mut driver, 1, &[(0, (1, 1))]);
-    driver.advance_clock(5);
-    assert_eq!(driver.emitted(), [(i64::MAX, (1, 0, 0, vec![1]))]);
-    driver.restore_at(2);
-    records(&mut driver, 1, &[(0, (1, 2))]);
-    driver.advance_clock(10);
-    assert_eq!(driver.emitted(), [(i64::MAX, (1, 0, 0, vec![1, 2]))]);
+    driver::on_each_backend(|| {
+        let make = operator(
+            GlobalWindows::create(),
+            ContinuousProcessingTimeTrigger::of(ms(10)),
+            ListContents::default(),
+            0,
+            |_| Ok(WholeWindow(Emit::<GlobalWindow>(std::marker::PhantomData))),
+        );
+        let mut driver = Driver::<Found>::new(1, make);
+        driver.advance_clock(5);
+        records(&mut driver, 1, &[(0, (1, 1))]);
+        driver.advance_clock(5);
+        assert_eq!(driver.emitted(), [(i64::MAX, (1, 0, 0, vec![1]))]);
+        driver.restore_at(2);
+        records(&mut driver, 1, &[(0, (1, 2))]);
+        driver.advance_clock(10);
+        assert_eq!(driver.emitted(), [(i64::MAX, (1, 0, 0, vec![1, 2]))]);
+    });
 }
 
 /// Counts how often a window and a key have fired, in state of the window and of the key.
@@ -560,85 +564,95 @@ impl ProcessWindowFunction for Firings {
 
 #[test]
 fn a_window_function_has_state_of_its_window_and_of_its_key() {
-    let windows = TumblingEventTimeWindows::of(ms(10));
-    let make = operator(
-        windows,
-        WindowAssigner::<Record>::default_trigger(&windows),
-        ListContents::default(),
-        20,
-        |context| {
-            Ok(WholeWindow(Firings {
-                of_window: context.window_state()?.value_state("of-window")?,
-                of_key: context.value_state("of-key")?,
-            }))
-        },
-    );
-    let mut driver = Driver::<Found>::new(2, make);
-    records(&mut driver, 1, &[(5, (1, 1)), (15, (1, 1))]);
-    driver.watermark(9);
-    assert_eq!(driver.emitted(), [(9, (1, 0, 10, vec![1, 1]))]);
-    driver.restore_at(3);
-    records(&mut driver, 1, &[(6, (1, 1))]);
-    assert_eq!(
-        driver.emitted(),
-        [(9, (1, 0, 10, vec![2, 2]))],
-        "late, and again"
-    );
-    driver.watermark(19);
-    assert_eq!(driver.emitted(), [(19, (1, 10, 20, vec![1, 3]))]);
-    driver.watermark(29);
-    records(&mut driver, 1, &[(6, (1, 1))]);
-    assert_eq!(driver.emitted(), [], "the window is gone");
-    assert_eq!(driver.side_output::<Record>("late"), [(6, (1, 1))]);
+    driver::on_each_backend(|| {
+        let windows = TumblingEventTimeWindows::of(ms(10));
+        let make = operator(
+            windows,
+            WindowAssigner::<Record>::default_trigger(&windows),
+            ListContents::default(),
+            20,
+            |context| {
+                Ok(WholeWindow(Firings {
+                    of_window: context.window_state()?.value_state("of-window")?,
+                    of_key: context.value_state("of-key")?,
+                }))
+            },
+        );
+        let mut driver = Driver::<Found>::new(2, make);
+        records(&mut driver, 1, &[(5, (1, 1)), (15, (1, 1))]);
+        driver.watermark(9);
+        assert_eq!(driver.emitted(), [(9, (1, 0, 10, vec![1, 1]))]);
+        driver.restore_at(3);
+        records(&mut driver, 1, &[(6, (1, 1))]);
+        assert_eq!(
+            driver.emitted(),
+            [(9, (1, 0, 10, vec![2, 2]))],
+            "late, and again"
+        );
+        driver.watermark(19);
+        assert_eq!(driver.emitted(), [(19, (1, 10, 20, vec![1, 3]))]);
+        driver.watermark(29);
+        records(&mut driver, 1, &[(6, (1, 1))]);
+        assert_eq!(driver.emitted(), [], "the window is gone");
+        assert_eq!(driver.side_output::<Record>("late"), [(6, (1, 1))]);
+    });
 }
 
 #[test]
 fn merging_windows_have_no_state_of_their_own_for_functions() {
-    let windows = EventTimeSessionWindows::with_gap(ms(5));
-    let make = operator(
-        windows,
-        WindowAssigner::<Record>::default_trigger(&windows),
-        ListContents::default(),
-        0,
-        |context| {
-            let refused = context.window_state().err().map(|error| error.to_string());
-            assert!(refused.is_some_and(|text| text.contains("not allowed when using merging")));
-            Ok(WholeWindow(Emit::<TimeWindow>(std::marker::PhantomData)))
-        },
-    );
-    let mut driver = Driver::<Found>::new(1, make);
-    records(&mut driver, 1, &[(5, (1, 1)), (7, (1, 2))]);
-    driver.finish();
-    assert_eq!(driver.emitted(), [(11, (1, 5, 12, vec![1, 2]))]);
+    driver::on_each_backend(|| {
+        let windows = EventTimeSessionWindows::with_gap(ms(5));
+        let make = operator(
+            windows,
+            WindowAssigner::<Record>::default_trigger(&windows),
+            ListContents::default(),
+            0,
+            |context| {
+                let refused = context.window_state().err().map(|error| error.to_string());
+                assert!(
+                    refused.is_some_and(|text| text.contains("not allowed when using merging"))
+                );
+                Ok(WholeWindow(Emit::<TimeWindow>(std::marker::PhantomData)))
+            },
+        );
+        let mut driver = Driver::<Found>::new(1, make);
+        records(&mut driver, 1, &[(5, (1, 1)), (7, (1, 2))]);
+        driver.finish();
+        assert_eq!(driver.emitted(), [(11, (1, 5, 12, vec![1, 2]))]);
+    });
 }
 
 #[test]
 fn a_watermark_that_fires_many_windows_is_followed_in_slices_and_passed_on_behind_them() {
-    let trigger = millpond_operator::functions::window::trigger::EventTimeTrigger;
-    let mut driver = Driver::<Found>::new(1, reduce_sum(trigger, 10));
-    let rows = (0..20_000i64)
-        .map(|number| (number * 10, (1i64, number)))
-        .collect();
-    driver.keyed(0, &1i64, rows);
-    driver.watermark(1_000_000);
-    let emitted = driver.emitted();
-    assert_eq!(emitted.len(), 20_000);
-    assert!(emitted.is_sorted_by_key(|(timestamp, _)| *timestamp));
-    assert!(driver.most_waiting < 6000, "{}", driver.most_waiting);
-    assert_eq!(driver.watermarks, [1_000_000]);
+    driver::on_each_backend(|| {
+        let trigger = millpond_operator::functions::window::trigger::EventTimeTrigger;
+        let mut driver = Driver::<Found>::new(1, reduce_sum(trigger, 10));
+        let rows = (0..20_000i64)
+            .map(|number| (number * 10, (1i64, number)))
+            .collect();
+        driver.keyed(0, &1i64, rows);
+        driver.watermark(1_000_000);
+        let emitted = driver.emitted();
+        assert_eq!(emitted.len(), 20_000);
+        assert!(emitted.is_sorted_by_key(|(timestamp, _)| *timestamp));
+        assert!(driver.most_waiting < 6000, "{}", driver.most_waiting);
+        assert_eq!(driver.watermarks, [1_000_000]);
+    });
 }
 
 #[test]
 fn the_end_of_the_input_fires_every_window_of_event_time() {
-    let trigger = millpond_operator::functions::window::trigger::EventTimeTrigger;
-    let mut driver = Driver::<Found>::new(2, reduce_sum(trigger, 10));
-    records(&mut driver, 1, &[(5, (1, 1)), (6, (1, 2))]);
-    records(&mut driver, 2, &[(123, (2, 5))]);
-    driver.finish();
-    let mut emitted = driver.emitted();
-    emitted.sort();
-    assert_eq!(
-        emitted,
-        [(9, (1, 0, 10, vec![3])), (129, (2, 120, 130, vec![5]))]
-    );
+    driver::on_each_backend(|| {
+        let trigger = millpond_operator::functions::window::trigger::EventTimeTrigger;
+        let mut driver = Driver::<Found>::new(2, reduce_sum(trigger, 10));
+        records(&mut driver, 1, &[(5, (1, 1)), (6, (1, 2))]);
+        records(&mut driver, 2, &[(123, (2, 5))]);
+        driver.finish();
+        let mut emitted = driver.emitted();
+        emitted.sort();
+        assert_eq!(
+            emitted,
+            [(9, (1, 0, 10, vec![3])), (129, (2, 120, 130, vec![5]))]
+        );
+    });
 }

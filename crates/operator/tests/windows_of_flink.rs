@@ -155,22 +155,24 @@ fn numbers() -> BTreeMap<String, Vec<i64>> {
 
 #[test]
 fn tumbling_windows_with_reduce() {
-    let windows = TumblingEventTimeWindows::of(ms(500));
-    let trigger = WindowAssigner::<i64>::default_trigger(&windows);
-    let make = operator(windows, trigger, sum(), emit(bounds, |sum: i64| sum));
-    let mut expected: BTreeMap<(String, i64), i64> = BTreeMap::new();
-    for n in 0..RECORDS {
-        *expected
-            .entry((key_of(&n), n * 10 / 500 * 500))
-            .or_default() += n;
-    }
-    let expected: Vec<Found> = expected
-        .into_iter()
-        .map(|((key, start), sum)| (key, start, start + 500, sum))
-        .collect();
-    each("windows", make, |mut driver| {
-        driver.finish();
-        assert_eq!(found(&mut driver), expected);
+    driver::on_each_backend(|| {
+        let windows = TumblingEventTimeWindows::of(ms(500));
+        let trigger = WindowAssigner::<i64>::default_trigger(&windows);
+        let make = operator(windows, trigger, sum(), emit(bounds, |sum: i64| sum));
+        let mut expected: BTreeMap<(String, i64), i64> = BTreeMap::new();
+        for n in 0..RECORDS {
+            *expected
+                .entry((key_of(&n), n * 10 / 500 * 500))
+                .or_default() += n;
+        }
+        let expected: Vec<Found> = expected
+            .into_iter()
+            .map(|((key, start), sum)| (key, start, start + 500, sum))
+            .collect();
+        each("windows", make, |mut driver| {
+            driver.finish();
+            assert_eq!(found(&mut driver), expected);
+        });
     });
 }
 
@@ -201,63 +203,67 @@ impl AggregateFunction for SumAndCount {
 
 #[test]
 fn sessions_with_an_aggregation_go_on_and_merge() {
-    let windows = EventTimeSessionWindows::with_gap(ms(450));
-    let trigger = WindowAssigner::<i64>::default_trigger(&windows);
-    let contents = AggregateContents::new(Arc::new(SumAndCount));
-    let value = |(sum, count): (i64, i64)| sum * 1000 + count;
-    let make = operator(windows, trigger, contents, emit(bounds, value));
-    let mut expected = Vec::new();
-    for (key, numbers) in numbers() {
-        for burst in numbers.chunk_by(|a, b| a / 50 == b / 50) {
-            let time = |n: i64| n * 10 + n / 50 * 500;
-            let (first, last) = (time(burst[0]), time(burst[burst.len() - 1]) + 450);
-            let total = burst.iter().sum::<i64>() * 1000 + burst.len() as i64;
-            expected.push((key.clone(), first, last, total));
+    driver::on_each_backend(|| {
+        let windows = EventTimeSessionWindows::with_gap(ms(450));
+        let trigger = WindowAssigner::<i64>::default_trigger(&windows);
+        let contents = AggregateContents::new(Arc::new(SumAndCount));
+        let value = |(sum, count): (i64, i64)| sum * 1000 + count;
+        let make = operator(windows, trigger, contents, emit(bounds, value));
+        let mut expected = Vec::new();
+        for (key, numbers) in numbers() {
+            for burst in numbers.chunk_by(|a, b| a / 50 == b / 50) {
+                let time = |n: i64| n * 10 + n / 50 * 500;
+                let (first, last) = (time(burst[0]), time(burst[burst.len() - 1]) + 450);
+                let total = burst.iter().sum::<i64>() * 1000 + burst.len() as i64;
+                expected.push((key.clone(), first, last, total));
+            }
         }
-    }
-    each("sessions", make, |mut driver| {
-        // A number between the two sessions of key 1 makes one of them.
-        driver.keyed(0, &text(1), vec![(900, 1i64)]);
-        driver.restore_at(2);
-        driver.finish();
-        let mut expected = expected.clone();
-        let of_key: Vec<Found> = expected
-            .extract_if(.., |found| found.0 == text(1))
-            .collect();
-        let total = of_key[0].3 + of_key[1].3 + 1001;
-        expected.push((text(1), of_key[0].1, of_key[1].2, total));
-        expected.sort();
-        assert_eq!(found(&mut driver), expected);
+        each("sessions", make, |mut driver| {
+            // A number between the two sessions of key 1 makes one of them.
+            driver.keyed(0, &text(1), vec![(900, 1i64)]);
+            driver.restore_at(2);
+            driver.finish();
+            let mut expected = expected.clone();
+            let of_key: Vec<Found> = expected
+                .extract_if(.., |found| found.0 == text(1))
+                .collect();
+            let total = of_key[0].3 + of_key[1].3 + 1001;
+            expected.push((text(1), of_key[0].1, of_key[1].2, total));
+            expected.sort();
+            assert_eq!(found(&mut driver), expected);
+        });
     });
 }
 
 #[test]
 fn sliding_windows_that_keep_all_records() {
-    let windows = SlidingEventTimeWindows::of(ms(1000), ms(500));
-    let trigger = WindowAssigner::<i64>::default_trigger(&windows);
-    let value = |numbers: Vec<i64>| {
-        let hash = |hash: i64, n: &i64| (hash * 101 + n) % 1_000_000_007;
-        numbers.iter().fold(0, hash)
-    };
-    let make = operator(
-        windows,
-        trigger,
-        ListContents::default(),
-        emit(bounds, value),
-    );
-    let mut expected: BTreeMap<(String, i64), Vec<i64>> = BTreeMap::new();
-    for n in 0..RECORDS {
-        for start in [n * 10 / 500 * 500, n * 10 / 500 * 500 - 500] {
-            expected.entry((key_of(&n), start)).or_default().push(n);
+    driver::on_each_backend(|| {
+        let windows = SlidingEventTimeWindows::of(ms(1000), ms(500));
+        let trigger = WindowAssigner::<i64>::default_trigger(&windows);
+        let value = |numbers: Vec<i64>| {
+            let hash = |hash: i64, n: &i64| (hash * 101 + n) % 1_000_000_007;
+            numbers.iter().fold(0, hash)
+        };
+        let make = operator(
+            windows,
+            trigger,
+            ListContents::default(),
+            emit(bounds, value),
+        );
+        let mut expected: BTreeMap<(String, i64), Vec<i64>> = BTreeMap::new();
+        for n in 0..RECORDS {
+            for start in [n * 10 / 500 * 500, n * 10 / 500 * 500 - 500] {
+                expected.entry((key_of(&n), start)).or_default().push(n);
+            }
         }
-    }
-    let expected: Vec<Found> = expected
-        .into_iter()
-        .map(|((key, start), numbers)| (key, start, start + 1000, value(numbers)))
-        .collect();
-    each("sliding", make, |mut driver| {
-        driver.finish();
-        assert_eq!(found(&mut driver), expected);
+        let expected: Vec<Found> = expected
+            .into_iter()
+            .map(|((key, start), numbers)| (key, start, start + 1000, value(numbers)))
+            .collect();
+        each("sliding", make, |mut driver| {
+            driver.finish();
+            assert_eq!(found(&mut driver), expected);
+        });
     });
 }
 
@@ -267,53 +273,57 @@ fn everywhere(_: GlobalWindow) -> (i64, i64) {
 
 #[test]
 fn count_windows_fire_when_they_are_full() {
-    let trigger = PurgingTrigger::of(CountTrigger::of(7));
-    let make = operator(
-        GlobalWindows::create(),
-        trigger,
-        sum(),
-        emit(everywhere, |sum: i64| sum),
-    );
-    each("counted", make, |mut driver| {
-        for (key, numbers) in numbers() {
-            let held = &numbers[numbers.len() / 7 * 7..];
-            // Each number is one of its key.
-            let of_key = numbers[0];
-            for _ in held.len()..6 {
+    driver::on_each_backend(|| {
+        let trigger = PurgingTrigger::of(CountTrigger::of(7));
+        let make = operator(
+            GlobalWindows::create(),
+            trigger,
+            sum(),
+            emit(everywhere, |sum: i64| sum),
+        );
+        each("counted", make, |mut driver| {
+            for (key, numbers) in numbers() {
+                let held = &numbers[numbers.len() / 7 * 7..];
+                // Each number is one of its key.
+                let of_key = numbers[0];
+                for _ in held.len()..6 {
+                    driver.keyed(0, &key, vec![(0, of_key)]);
+                }
+                assert_eq!(found(&mut driver), []);
                 driver.keyed(0, &key, vec![(0, of_key)]);
+                let sum = held.iter().sum::<i64>() + (7 - held.len() as i64) * of_key;
+                assert_eq!(found(&mut driver), [(key, 0, 0, sum)]);
             }
-            assert_eq!(found(&mut driver), []);
-            driver.keyed(0, &key, vec![(0, of_key)]);
-            let sum = held.iter().sum::<i64>() + (7 - held.len() as i64) * of_key;
-            assert_eq!(found(&mut driver), [(key, 0, 0, sum)]);
-        }
+        });
     });
 }
 
 #[test]
 fn sliding_count_windows_hold_the_last_records() {
-    let contents = EvictedContents::new(CountEvictor::of(5));
-    let reduce = Arc::new(|a: &i64, b: &i64| a * 101 + b);
-    let inner = emit(everywhere, |hash: i64| hash);
-    let open = move |context: &WindowOpenContext<'_, '_, String, GlobalWindow>| {
-        Ok(ReduceElements(inner(context)?, Arc::clone(&reduce)))
-    };
-    let make = operator(GlobalWindows::create(), CountTrigger::of(3), contents, open);
-    each("last", make, |mut driver| {
-        for (key, mut numbers) in numbers() {
-            let of_key = numbers[0];
-            loop {
-                numbers.push(of_key);
-                driver.keyed(0, &key, vec![(0, of_key)]);
-                if numbers.len() % 3 == 0 {
-                    break;
+    driver::on_each_backend(|| {
+        let contents = EvictedContents::new(CountEvictor::of(5));
+        let reduce = Arc::new(|a: &i64, b: &i64| a * 101 + b);
+        let inner = emit(everywhere, |hash: i64| hash);
+        let open = move |context: &WindowOpenContext<'_, '_, String, GlobalWindow>| {
+            Ok(ReduceElements(inner(context)?, Arc::clone(&reduce)))
+        };
+        let make = operator(GlobalWindows::create(), CountTrigger::of(3), contents, open);
+        each("last", make, |mut driver| {
+            for (key, mut numbers) in numbers() {
+                let of_key = numbers[0];
+                loop {
+                    numbers.push(of_key);
+                    driver.keyed(0, &key, vec![(0, of_key)]);
+                    if numbers.len() % 3 == 0 {
+                        break;
+                    }
+                    assert_eq!(found(&mut driver), []);
                 }
-                assert_eq!(found(&mut driver), []);
+                let last = numbers[numbers.len() - 5..].iter();
+                let hash = last.copied().reduce(|a, b| a * 101 + b).expect("five");
+                assert_eq!(found(&mut driver), [(key, 0, 0, hash)]);
             }
-            let last = numbers[numbers.len() - 5..].iter();
-            let hash = last.copied().reduce(|a, b| a * 101 + b).expect("five");
-            assert_eq!(found(&mut driver), [(key, 0, 0, hash)]);
-        }
+        });
     });
 }
 
@@ -354,38 +364,40 @@ impl KeyedBroadcastProcessFunction for Rules {
 
 #[test]
 fn broadcast_state_beside_keyed_state() {
-    let make = || {
-        let open = |context: &mut KeyedOpenContext<'_, String>| {
-            Ok(Rules {
-                seen: context.value_state("seen")?,
-            })
+    driver::on_each_backend(|| {
+        let make = || {
+            let open = |context: &mut KeyedOpenContext<'_, String>| {
+                Ok(Rules {
+                    seen: context.value_state("seen")?,
+                })
+            };
+            let selector = Arc::new(ByValue(key_of, PhantomData));
+            let mut states = BroadcastStates::default();
+            states.add(&RULES);
+            Box::new(KeyedBroadcastOperator::new(
+                Arc::new(open),
+                selector,
+                states,
+            )) as Box<dyn Operator>
         };
-        let selector = Arc::new(ByValue(key_of, PhantomData));
-        let mut states = BroadcastStates::default();
-        states.add(&RULES);
-        Box::new(KeyedBroadcastOperator::new(
-            Arc::new(open),
-            selector,
-            states,
-        )) as Box<dyn Operator>
-    };
-    let mut rules: BTreeMap<i64, String> = BTreeMap::new();
-    for n in (0..RECORDS).step_by(10) {
-        if n % 70 == 60 {
-            rules.remove(&((n + 3) % 13));
+        let mut rules: BTreeMap<i64, String> = BTreeMap::new();
+        for n in (0..RECORDS).step_by(10) {
+            if n % 70 == 60 {
+                rules.remove(&((n + 3) % 13));
+            }
+            rules.insert(n % 13, text(n));
         }
-        rules.insert(n % 13, text(n));
-    }
-    each("rules", make, |mut driver| {
-        for (key, numbers) in numbers() {
-            driver.keyed(0, &key, vec![(0, numbers[0])]);
-            let seen = numbers.len() as i64;
-            let mut expected: Vec<Found> = rules
-                .iter()
-                .map(|(number, rule)| (rule.clone(), *number, seen, 0))
-                .collect();
-            expected.sort();
-            assert_eq!(found(&mut driver), expected);
-        }
+        each("rules", make, |mut driver| {
+            for (key, numbers) in numbers() {
+                driver.keyed(0, &key, vec![(0, numbers[0])]);
+                let seen = numbers.len() as i64;
+                let mut expected: Vec<Found> = rules
+                    .iter()
+                    .map(|(number, rule)| (rule.clone(), *number, seen, 0))
+                    .collect();
+                expected.sort();
+                assert_eq!(found(&mut driver), expected);
+            }
+        });
     });
 }

@@ -201,6 +201,7 @@ impl<'scope> Builder<'_, 'scope> {
                 assigned_splits: self.options.restore.splits(operator.id, self.worker),
                 clock: Arc::clone(&self.board.clock),
                 wake: Arc::clone(&wake),
+                backend: self.program.backend.clone(),
             };
             link.operator
                 .open(context)

@@ -4,6 +4,7 @@ use millpond_job::JobGraph;
 use millpond_operator::partition::PartitionFactory;
 use millpond_operator::source::SourceCoordinatorFactory;
 use millpond_operator::{BatchCodec, OperatorFactory};
+use millpond_state::BackendChoice;
 
 /// A whole job.
 #[derive(Clone)]
@@ -14,6 +15,8 @@ pub struct Program {
     pub nodes: Vec<NodeProgram>,
     /// Code of every edge between vertices, in the order of `graph.edges`.
     pub edges: Vec<EdgeProgram>,
+    /// What keyed state stands on.
+    pub backend: BackendChoice,
 }
 
 /// Code of one operator.

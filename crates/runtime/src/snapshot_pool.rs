@@ -14,11 +14,12 @@ use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
 use millpond_operator::{FunctionError, OperatorSnapshot};
 use millpond_snapshot::{
-    FileRecord, KeyGroupsKind, KeyedHandle, OperatorStateHandle, StateStream, SubtaskSnapshot,
-    state_file_name,
+    FileRecord, IncrementalHandle, KeyGroupsKind, KeyedHandle, NamedStream, OperatorStateHandle,
+    StateRecord, StateStream, SubtaskSnapshot, state_file_name,
 };
-use millpond_state::KeyedFormat;
-use millpond_types::OperatorId;
+use millpond_state::store::Sharing;
+use millpond_state::{FrozenKeyedState, KeyedFormat, NativeStoreFiles};
+use millpond_types::{CheckpointId, KeyGroupRange, OperatorId};
 
 use crate::durables::Durables;
 
@@ -133,6 +134,7 @@ impl SnapshotWork {
             attempt: self.attempt,
             subtask: self.subtask,
             format: self.options.format,
+            checkpoint: self.options.id,
         };
         let mut operators = Vec::new();
         for (operator, snapshot) in self.operators {
@@ -158,6 +160,7 @@ struct StateWriter {
     attempt: Attempt,
     subtask: u32,
     format: SavepointFormat,
+    checkpoint: CheckpointId,
 }
 
 impl StateWriter {
@@ -177,25 +180,21 @@ impl StateWriter {
             .keyed
             .filter(|keyed| !state.finished && !keyed.is_empty())
         {
-            let (format, kind) = match self.format {
-                SavepointFormat::Canonical => (KeyedFormat::Canonical, KeyGroupsKind::Savepoint),
-                SavepointFormat::Native => {
-                    let id = self.file_name(operator, "keyed");
-                    (KeyedFormat::NativeHeap, KeyGroupsKind::V2 { id })
-                }
+            let native = match self.format {
+                SavepointFormat::Canonical => None,
+                SavepointFormat::Native => keyed.native_files()?,
             };
-            let (written, stream) = self.stream(
-                operator,
-                "keyed",
-                |out| Ok(keyed.write_as(format, out)?),
-                synced,
-                &mut files,
-            )?;
-            states.extend(written.states);
-            state.managed_keyed = Some(KeyedHandle::KeyGroups {
-                kind,
-                groups: written.groups,
-                stream,
+            state.managed_keyed = Some(match native {
+                Some(native) => {
+                    let handle =
+                        self.store_files(operator, keyed.range(), &native, synced, &mut files)?;
+                    KeyedHandle::Incremental(handle)
+                }
+                None => {
+                    let (written, handle) = self.keyed(operator, keyed, synced, &mut files)?;
+                    states.extend(written);
+                    handle
+                }
             });
         }
         if let Some(operator_state) = snapshot
@@ -224,6 +223,70 @@ impl StateWriter {
             positions: snapshot.positions,
             pending_transactions: snapshot.pending_transactions,
             ended: snapshot.ended,
+        })
+    }
+
+    /// Writes all entries of keyed state.
+    fn keyed(
+        &self,
+        operator: OperatorId,
+        keyed: FrozenKeyedState,
+        synced: &mut Duration,
+        files: &mut Vec<FileRecord>,
+    ) -> Result<(Vec<StateRecord>, KeyedHandle), FunctionError> {
+        let (format, kind) = match self.format {
+            SavepointFormat::Canonical => (KeyedFormat::Canonical, KeyGroupsKind::Savepoint),
+            SavepointFormat::Native => {
+                let id = self.file_name(operator, "keyed");
+                (KeyedFormat::NativeHeap, KeyGroupsKind::V2 { id })
+            }
+        };
+        let write = |out: &mut dyn Write| Ok(keyed.write_as(format, out)?);
+        let (written, stream) = self.stream(operator, "keyed", write, synced, files)?;
+        let groups = written.groups;
+        let handle = KeyedHandle::KeyGroups {
+            kind,
+            groups,
+            stream,
+        };
+        Ok((written.states, handle))
+    }
+
+    /// Copies the files of a store, all of them into the directory of the snapshot.
+    fn store_files(
+        &self,
+        operator: OperatorId,
+        range: KeyGroupRange,
+        native: &NativeStoreFiles,
+        synced: &mut Duration,
+        files: &mut Vec<FileRecord>,
+    ) -> Result<IncrementalHandle, FunctionError> {
+        let write = |out: &mut dyn Write| Ok(out.write_all(&native.header)?);
+        let ((), meta) = self.stream(operator, "keyed", write, synced, files)?;
+        let (mut shared, mut private) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
+        for file in &native.files {
+            let copy = |out: &mut dyn Write| {
+                let mut from = std::fs::File::open(&file.path)?;
+                Ok(std::io::copy(&mut from, out)?)
+            };
+            let kind = format!("keyed/{}", file.name);
+            let (copied, stream) = self.stream(operator, &kind, copy, synced, files)?;
+            bytes += copied;
+            let name = file.name.clone();
+            match file.sharing {
+                Sharing::Shared => shared.push(NamedStream { name, stream }),
+                Sharing::Private => private.push(NamedStream { name, stream }),
+            }
+        }
+        Ok(IncrementalHandle {
+            checkpoint_id: self.checkpoint,
+            backend_id: self.file_name(operator, "backend"),
+            range: (range.first().0, range.len() as u32),
+            meta,
+            shared,
+            private,
+            v2: Some((bytes as i64, self.file_name(operator, "keyed"))),
         })
     }
 

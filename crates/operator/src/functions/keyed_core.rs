@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use millpond_serializer::{FlinkKey, Namespace};
 use millpond_state::{
-    KeyedBackend, OperatorStateBackend, StateDescription, Timer, TimerHandle, TimerService,
+    BackendOwner, KeyedBackend, OperatorStateBackend, StateDescription, Timer, TimerHandle,
+    TimerService,
 };
 use millpond_types::{Clock, KeyGroup};
 
@@ -71,7 +72,13 @@ impl<K: FlinkKey, N: Namespace> KeyedCore<K, N> {
         open: impl FnOnce(&mut KeyedOpenContext<'_, K>) -> Result<F>,
     ) -> Result<(Self, F)> {
         let info = &context.info;
-        let keyed = KeyedBackend::new(info.max_parallelism, info.key_groups());
+        let keyed: KeyedBackend<K> = context.backend.keyed_backend(&BackendOwner {
+            operator: info.operator,
+            operator_name: info.name.clone(),
+            subtask: info.subtask,
+            range: info.key_groups(),
+            max_parallelism: info.max_parallelism,
+        })?;
         let operator = OperatorStateBackend::new();
         if let Some(restored) = &context.restored {
             restore_keyed(&keyed, restored)?;

@@ -1,5 +1,7 @@
 //! Plays the engine for one operator: routes records to its subtasks, snapshots and rescales it.
 
+use std::cell::RefCell;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,10 +17,30 @@ use millpond_snapshot::{
     KeyGroupsKind, KeyedHandle, LoadedSnapshot, Metadata, OperatorStateHandle, StreamHandle, load,
     write_metadata,
 };
+use millpond_state::store::MemoryBackend;
+use millpond_state::{BackendChoice, StoreChoice};
 use millpond_types::{JobId, KeyGroup, ManualClock, OperatorId};
 
 /// Max parallelism of operators that start without state.
 const MAX_PARALLELISM: u32 = 16;
+
+thread_local! {
+    static BACKEND: RefCell<BackendChoice> = RefCell::default();
+}
+
+/// Runs a test on the heap, and above a store with a cache that forgets all the time.
+pub(crate) fn on_each_backend(test: impl Fn()) {
+    test();
+    let choice = BackendChoice::Store(StoreChoice {
+        backend: Arc::new(MemoryBackend),
+        cache_bytes: 4_000,
+        directory: PathBuf::new(),
+        configuration: Arc::default(),
+    });
+    BACKEND.set(choice);
+    test();
+    BACKEND.take();
+}
 
 /// Makes one subtask of the operator.
 pub(crate) type Make = Box<dyn Fn() -> Box<dyn Operator>>;
@@ -121,6 +143,7 @@ impl<Out: Data> Driver<Out> {
                 assigned_splits: Vec::new(),
                 clock: Arc::clone(&clock) as Arc<_>,
                 wake: Arc::new(|| {}),
+                backend: BACKEND.with_borrow(Clone::clone),
             };
             operator.open(context).expect("opens");
             operator

@@ -80,6 +80,7 @@ pub(crate) fn program(stages: &[Stage]) -> Program {
         edges: edges.map(|(program, _)| program).collect(),
         graph: JobGraph::build(&graph, true, true).expect("is a job"),
         nodes,
+        backend: Default::default(),
     }
 }
 

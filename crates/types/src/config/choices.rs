@@ -182,19 +182,19 @@ impl ConfigValue for RestartStrategyType {
 ///
 /// Flink 1.x had two names that also chose where checkpoints go, `jobmanager` and `filesystem`.
 /// They are read here as [`StateBackendType::HashMap`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateBackendType {
     /// On the heap.
     HashMap,
-    /// In RocksDB, on local disk.
-    RocksDb,
+    /// In a backend of this name, in lower case: `rocksdb`, or another that the program knows.
+    Named(String),
 }
 
 impl fmt::Display for StateBackendType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             StateBackendType::HashMap => "hashmap",
-            StateBackendType::RocksDb => "rocksdb",
+            StateBackendType::Named(name) => name,
         })
     }
 }
@@ -203,10 +203,8 @@ impl ConfigValue for StateBackendType {
     fn parse(text: &str) -> Result<Self, String> {
         match text.trim().to_ascii_lowercase().as_str() {
             "hashmap" | "jobmanager" | "filesystem" => Ok(StateBackendType::HashMap),
-            "rocksdb" => Ok(StateBackendType::RocksDb),
-            _ => Err(format!(
-                "no state backend is named {text}. Expected one of: [hashmap, rocksdb]"
-            )),
+            "" => Err("a state backend has a name, such as hashmap or rocksdb".to_owned()),
+            name => Ok(StateBackendType::Named(name.to_owned())),
         }
     }
 
@@ -284,9 +282,9 @@ mod tests {
             Ok(StateBackendType::HashMap)
         );
         assert_eq!(
-            StateBackendType::parse("rocksdb"),
-            Ok(StateBackendType::RocksDb)
+            StateBackendType::parse("RocksDB"),
+            Ok(StateBackendType::Named("rocksdb".to_owned()))
         );
-        assert!(StateBackendType::parse("forst").is_err());
+        assert!(StateBackendType::parse(" ").is_err());
     }
 }

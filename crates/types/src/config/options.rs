@@ -112,8 +112,15 @@ options! {
     RECOVER_FROM_LOCAL: bool =
         "execution.state-recovery.from-local", ["state.backend.local-recovery"], "false";
 
-    /// Where working state lives: hashmap or rocksdb.
+    /// Where working state lives: hashmap, rocksdb where the program is built with it, or another
+    /// backend that the program registers.
     STATE_BACKEND: StateBackendType = "state.backend.type", ["state.backend"], "hashmap";
+    /// Memory for decoded state above a state backend that is not the heap, for each subtask of a
+    /// keyed operator. Millpond's own.
+    WRITE_BACK_CACHE_SIZE: MemorySize = "state.backend.write-back-cache.size", [], "64 mb";
+    /// Where state backends keep their files; of several directories the first is used. Not set:
+    /// the directory for temporary files of the system.
+    TMP_DIRS: Option<String> = "io.tmp.dirs", ["taskmanager.tmp.dirs"];
     /// How many bytes of the state of one operator subtask may change in memory while a snapshot
     /// of it is written. Beyond that the snapshot is declined. Millpond's own.
     HEAP_CHANGES_LIMIT: MemorySize = "state.backend.heap.snapshot-changes-limit", [], "1 gb";
