@@ -1,6 +1,7 @@
 //! The interface of file systems, and the choice among them.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +84,12 @@ pub trait FileSystem: Send + Sync {
     ///
     /// What the file system reports.
     fn sync_dir(&self, directory: &Location) -> Result<(), Error>;
+
+    /// Where a file lies on this machine, so that others can open it by its path; `None` if it
+    /// does not, or if that is not known.
+    fn local_path(&self, _file: &Location) -> Option<PathBuf> {
+        None
+    }
 
     /// Reads a whole file.
     ///

@@ -186,6 +186,10 @@ impl FileSystem for LocalFileSystem {
             .and_then(|opened| opened.sync_all())
             .map_err(|error| Error::io("sync", directory, error))
     }
+
+    fn local_path(&self, file: &Location) -> Option<PathBuf> {
+        file.to_local_path()
+    }
 }
 
 impl Write for LocalWriter {

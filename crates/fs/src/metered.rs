@@ -1,6 +1,7 @@
 //! A file system that counts: how far work is that reads or writes much.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -117,6 +118,11 @@ impl FileSystem for MeteredFileSystem {
 
     fn sync_dir(&self, directory: &Location) -> Result<(), Error> {
         self.behind.sync_dir(directory)
+    }
+
+    /// What others read by the path is not counted.
+    fn local_path(&self, file: &Location) -> Option<PathBuf> {
+        self.behind.local_path(file)
     }
 }
 

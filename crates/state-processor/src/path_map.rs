@@ -4,6 +4,7 @@
 //! Savepoints are relocatable; checkpoints name shared files by the place that they were taken
 //! at. A [`PathMap`] is a file system in front of the others, so that nothing behind it knows.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use millpond_fs::{Entry, Error, FileReader, FileSystem, FileWriter, Location, file_system_for};
@@ -108,6 +109,11 @@ impl FileSystem for Mapped {
     fn sync_dir(&self, directory: &Location) -> Result<(), Error> {
         let (fs, directory) = self.find(directory)?;
         fs.sync_dir(&directory)
+    }
+
+    fn local_path(&self, file: &Location) -> Option<PathBuf> {
+        let (fs, file) = self.find(file).ok()?;
+        fs.local_path(&file)
     }
 }
 
