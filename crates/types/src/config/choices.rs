@@ -5,7 +5,7 @@ use std::fmt;
 use super::ConfigValue;
 
 /// Reads one of `choices`, in any case.
-fn parse_choice<T: Copy + fmt::Display>(
+pub(super) fn parse_choice<T: Copy + fmt::Display>(
     text: &str,
     class: &str,
     choices: &[T],

@@ -17,6 +17,7 @@ mod memory_size;
 mod option;
 pub mod options;
 mod port_range;
+mod rocksdb_choices;
 mod similar;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use environment::{
 pub use memory_size::MemorySize;
 pub use option::{ConfigOption, ConfigValue, OptionInfo};
 pub use port_range::PortRange;
+pub use rocksdb_choices::{CompactionStyle, Compression, CompressionPerLevel, PredefinedOptions};
 
 /// What a secret is shown as.
 pub const HIDDEN: &str = "******";

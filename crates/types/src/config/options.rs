@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::option::{ConfigOption, OptionInfo};
 use super::{
-    CheckpointStorage, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention, MemorySize,
-    PortRange, RestartStrategyType, StateBackendType,
+    CheckpointStorage, CheckpointingMode, ClaimMode, CompactionStyle, CompressionPerLevel,
+    ExternalizedCheckpointRetention, MemorySize, PortRange, PredefinedOptions, RestartStrategyType,
+    StateBackendType,
 };
 
 /// Makes one constant per option and the list of all; a macro, because a function cannot see to it
@@ -124,6 +125,73 @@ options! {
     /// How many bytes of the state of one operator subtask may change in memory while a snapshot
     /// of it is written. Beyond that the snapshot is declined. Millpond's own.
     HEAP_CHANGES_LIMIT: MemorySize = "state.backend.heap.snapshot-changes-limit", [], "1 gb";
+
+    /// Memory of all state backends of a process that keep it off the heap; RocksDB's.
+    MANAGED_MEMORY_SIZE: MemorySize = "taskmanager.memory.managed.size", [], "512 mb";
+    /// Directories for the files of RocksDB, by comma or colon; not set: those for temporary files.
+    ROCKSDB_LOCAL_DIRECTORIES: Option<String> = "state.backend.rocksdb.localdir", [];
+    /// Whether all RocksDB instances share the managed memory.
+    ROCKSDB_MEMORY_MANAGED: bool = "state.backend.rocksdb.memory.managed", [], "true";
+    /// Memory that all RocksDB instances share, in place of the managed one.
+    ROCKSDB_MEMORY_FIXED_PER_SLOT: Option<MemorySize> =
+        "state.backend.rocksdb.memory.fixed-per-slot", [];
+    /// The same for a whole process, where neither of the two is said.
+    ROCKSDB_MEMORY_FIXED_PER_TM: Option<MemorySize> =
+        "state.backend.rocksdb.memory.fixed-per-tm", [];
+    /// Which part of the shared memory write buffers may take.
+    ROCKSDB_WRITE_BUFFER_RATIO: f64 =
+        "state.backend.rocksdb.memory.write-buffer-ratio", [], "0.5";
+    /// Whether indexes and filters are cut into blocks, of which only those in use are in memory.
+    ROCKSDB_PARTITIONED_INDEX_FILTERS: bool =
+        "state.backend.rocksdb.memory.partitioned-index-filters", [], "false";
+    /// Options for a kind of disk: DEFAULT, SPINNING_DISK_OPTIMIZED, SPINNING_DISK_OPTIMIZED_HIGH_MEM
+    /// or FLASH_SSD_OPTIMIZED. What is set beside it wins.
+    ROCKSDB_PREDEFINED_OPTIONS: PredefinedOptions =
+        "state.backend.rocksdb.predefined-options", [], "DEFAULT";
+    /// How many files of RocksDB are copied at once.
+    ROCKSDB_TRANSFER_THREADS: u32 =
+        "state.backend.rocksdb.checkpoint.transfer.thread.num", [], "4";
+    /// Bytes that are written into RocksDB at once; 0: no limit.
+    ROCKSDB_WRITE_BATCH_SIZE: MemorySize = "state.backend.rocksdb.write-batch-size", [], "2 mb";
+    /// How many flushes and compactions of one RocksDB may be under way.
+    ROCKSDB_BACKGROUND_THREADS: u32 = "state.backend.rocksdb.thread.num", [], "2";
+    /// How many files one RocksDB may have open; -1: no limit.
+    ROCKSDB_OPEN_FILES: i32 = "state.backend.rocksdb.files.open", [], "-1";
+    /// How files are compacted: LEVEL, FIFO, UNIVERSAL or NONE.
+    ROCKSDB_COMPACTION_STYLE: CompactionStyle =
+        "state.backend.rocksdb.compaction.style", [], "LEVEL";
+    /// Whether the sizes of levels follow that of the last one.
+    ROCKSDB_DYNAMIC_LEVEL_SIZE: bool =
+        "state.backend.rocksdb.compaction.level.use-dynamic-size", [], "false";
+    /// Size of a file of the first level.
+    ROCKSDB_TARGET_FILE_SIZE: MemorySize =
+        "state.backend.rocksdb.compaction.level.target-file-size-base", [], "64 mb";
+    /// Size of the first level.
+    ROCKSDB_LEVEL_SIZE: MemorySize =
+        "state.backend.rocksdb.compaction.level.max-size-level-base", [], "256 mb";
+    /// Compression of each level, by semicolon; further levels have the last one.
+    ROCKSDB_COMPRESSION: CompressionPerLevel =
+        "state.backend.rocksdb.compression.per.level", [], "SNAPPY_COMPRESSION";
+    /// Size that a table in memory has when it becomes a file.
+    ROCKSDB_WRITE_BUFFER_SIZE: MemorySize =
+        "state.backend.rocksdb.writebuffer.size", [], "64 mb";
+    /// How many tables in memory a state may have.
+    ROCKSDB_WRITE_BUFFER_COUNT: u32 = "state.backend.rocksdb.writebuffer.count", [], "2";
+    /// How many tables in memory become one file.
+    ROCKSDB_WRITE_BUFFERS_TO_MERGE: u32 =
+        "state.backend.rocksdb.writebuffer.number-to-merge", [], "1";
+    /// Size of a block of a file.
+    ROCKSDB_BLOCK_SIZE: MemorySize = "state.backend.rocksdb.block.blocksize", [], "4 kb";
+    /// Size of a block of an index that is cut into such.
+    ROCKSDB_METADATA_BLOCK_SIZE: MemorySize =
+        "state.backend.rocksdb.block.metadata-blocksize", [], "4 kb";
+    /// Memory for the blocks of one state, if memory is not shared.
+    ROCKSDB_BLOCK_CACHE_SIZE: MemorySize = "state.backend.rocksdb.block.cache-size", [], "8 mb";
+    /// Whether files have a Bloom filter.
+    ROCKSDB_BLOOM_FILTER: bool = "state.backend.rocksdb.use-bloom-filter", [], "false";
+    /// Bits of the Bloom filter per key.
+    ROCKSDB_BLOOM_FILTER_BITS: f64 =
+        "state.backend.rocksdb.bloom-filter.bits-per-key", [], "10.0";
 
     /// When a failed job is started again: none, fixed-delay, failure-rate or exponential-delay.
     /// Not set: none without checkpoints, exponential-delay with them.
