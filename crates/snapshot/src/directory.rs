@@ -16,10 +16,12 @@ use millpond_fs::{FileSystem, Location};
 use millpond_types::{CheckpointId, JobId, KeyGroupRange};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::rocksdb::WITHOUT_ROCKSDB;
 use crate::trailer::STATE_FILE_PREFIX;
 use crate::{
-    Error, ErrorKind, FileRecord, KeyedHandle, KeyedHeader, KeyedReader, Metadata,
-    OperatorStateHandle, OperatorStateReader, StateSource, StreamHandle,
+    Error, ErrorKind, FileRecord, IncrementalHandle, KeyGroupOffsets, KeyedHandle, KeyedHeader,
+    KeyedReader, Metadata, OperatorStateHandle, OperatorStateReader, RocksDb, StateSource,
+    StreamHandle,
 };
 
 /// The name of the file that makes a directory a snapshot.
@@ -105,6 +107,7 @@ pub fn load(fs: Arc<dyn FileSystem>, pointer: &Location) -> Result<LoadedSnapsho
     let directory = file.parent().unwrap_or_else(|| file.clone());
     Ok(LoadedSnapshot {
         fs,
+        rocksdb: None,
         directory,
         metadata_file: file,
         metadata,
@@ -114,6 +117,7 @@ pub fn load(fs: Arc<dyn FileSystem>, pointer: &Location) -> Result<LoadedSnapsho
 /// A snapshot whose metadata is in memory.
 pub struct LoadedSnapshot {
     fs: Arc<dyn FileSystem>,
+    rocksdb: Option<Arc<dyn RocksDb>>,
     /// The directory that the metadata lies in.
     pub directory: Location,
     /// The metadata file.
@@ -159,6 +163,17 @@ impl LoadedSnapshot {
     /// The file system that the snapshot was loaded from.
     pub fn file_system(&self) -> &Arc<dyn FileSystem> {
         &self.fs
+    }
+
+    /// Hands in what reads state in files of a RocksDB; without it such state is refused.
+    #[must_use]
+    pub fn with_rocksdb(self, rocksdb: Option<Arc<dyn RocksDb>>) -> Self {
+        LoadedSnapshot { rocksdb, ..self }
+    }
+
+    /// What reads state in files of a RocksDB, if it was handed in.
+    pub fn rocksdb(&self) -> Option<&Arc<dyn RocksDb>> {
+        self.rocksdb.as_ref()
     }
 
     /// Returns the file that a handle points at; `None` if its bytes are inline.
@@ -211,8 +226,9 @@ impl LoadedSnapshot {
     ///
     /// # Errors
     ///
-    /// Unsupported, if the handle holds files of a RocksDB or a changelog; else as
-    /// [`open`](Self::open) and [`KeyedReader::open`].
+    /// Unsupported, if the handle holds a changelog, or files of a RocksDB and nothing that reads
+    /// them [was handed in](Self::with_rocksdb); else as [`open`](Self::open),
+    /// [`KeyedReader::open`] and [`RocksDb::open`].
     pub fn open_keyed(
         &self,
         handle: &KeyedHandle,
@@ -226,16 +242,24 @@ impl LoadedSnapshot {
         {
             return Ok(None);
         }
-        let KeyedHandle::KeyGroups {
-            kind,
-            groups,
-            stream,
-        } = handle
-        else {
-            return Err(self.unsupported_keyed(handle));
-        };
-        let source = self.open(stream)?;
-        KeyedReader::open(source, kind, groups, wanted, max_parallelism).map(Some)
+        match (handle, &self.rocksdb) {
+            (
+                KeyedHandle::KeyGroups {
+                    kind,
+                    groups,
+                    stream,
+                },
+                _,
+            ) => {
+                let source = self.open(stream)?;
+                KeyedReader::open(source, kind, groups, wanted, max_parallelism).map(Some)
+            }
+            (KeyedHandle::Incremental(handle), Some(rocksdb)) => {
+                let entries = rocksdb.open(self, handle, wanted, max_parallelism)?;
+                Ok(Some(KeyedReader::RocksDb(entries)))
+            }
+            _ => Err(self.unsupported_keyed(handle)),
+        }
     }
 
     /// Reads the header of the keyed state of a handle.
@@ -244,24 +268,47 @@ impl LoadedSnapshot {
     ///
     /// As [`open_keyed`](Self::open_keyed).
     pub fn keyed_header(&self, handle: &KeyedHandle) -> Result<KeyedHeader, Error> {
-        let KeyedHandle::KeyGroups { groups, stream, .. } = handle else {
-            return Err(self.unsupported_keyed(handle));
+        match (handle, &self.rocksdb) {
+            (KeyedHandle::KeyGroups { groups, stream, .. }, _) => {
+                let source = self.open(stream)?;
+                KeyedHeader::read_from(&source, groups).map(|(header, _)| header)
+            }
+            (KeyedHandle::Incremental(handle), Some(_)) => self.rocksdb_header(handle),
+            _ => Err(self.unsupported_keyed(handle)),
+        }
+    }
+
+    /// Reads the header of state in files of a RocksDB, which lies in a stream of its own.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, unsupported or Io, as reading it may fail.
+    pub fn rocksdb_header(&self, handle: &IncrementalHandle) -> Result<KeyedHeader, Error> {
+        // No key group begins in this stream: the header goes to its end.
+        let groups = KeyGroupOffsets {
+            first: 0,
+            offsets: Vec::new(),
         };
-        let source = self.open(stream)?;
-        KeyedHeader::read_from(&source, groups).map(|(header, _)| header)
+        let source = self.open(&handle.meta)?;
+        KeyedHeader::read_from(&source, &groups).map(|(header, _)| header)
+    }
+
+    /// Why keyed state cannot be read, and what can be done about it; `None` if it can.
+    pub fn unreadable_because(&self, handle: &KeyedHandle) -> Option<&'static str> {
+        match handle {
+            KeyedHandle::KeyGroups { .. } => None,
+            KeyedHandle::Incremental(_) => self.rocksdb.is_none().then_some(WITHOUT_ROCKSDB),
+            KeyedHandle::Changelog(_)
+            | KeyedHandle::InMemoryChanges { .. }
+            | KeyedHandle::ChangeFiles { .. } => Some(
+                "keyed state with a changelog, which Millpond cannot read; take a canonical \
+                 savepoint instead",
+            ),
+        }
     }
 
     fn unsupported_keyed(&self, handle: &KeyedHandle) -> Error {
-        let what = match handle {
-            KeyedHandle::KeyGroups { .. } | KeyedHandle::Incremental(_) => {
-                "keyed state in files of a RocksDB; take a canonical savepoint instead"
-            }
-            KeyedHandle::Changelog(_)
-            | KeyedHandle::InMemoryChanges { .. }
-            | KeyedHandle::ChangeFiles { .. } => {
-                "keyed state with a changelog; take a canonical savepoint instead"
-            }
-        };
+        let what = self.unreadable_because(handle).unwrap_or(WITHOUT_ROCKSDB);
         Error::unsupported(what).in_file(&self.metadata_file)
     }
 

@@ -12,6 +12,7 @@
 //! | `keyed/` | the content of keyed state |
 //! | `operator_state` | the content of operator state |
 //! | `inventory` | which states a snapshot holds, from the headers of its files |
+//! | `rocksdb` | the seam to a crate above that reads and writes files of RocksDB |
 //!
 //! All that is read was written by others and may be damaged: every length is checked against
 //! what is left, and damage is an [`Error`] that says where.
@@ -27,6 +28,7 @@ mod keyed;
 mod metadata;
 mod operator_state;
 mod properties;
+mod rocksdb;
 mod source;
 mod state_meta;
 mod state_stream;
@@ -53,6 +55,7 @@ pub use keyed::{
 pub use metadata::{MasterState, Metadata, OperatorSnapshot, SubtaskSnapshot};
 pub use operator_state::{OperatorStateHeader, OperatorStateReader, OperatorStateWriter};
 pub use properties::CheckpointProperties;
+pub use rocksdb::{KeyedEntries, RocksDb, RocksDbWriter, TakeFile};
 pub use source::StateSource;
 pub use state_meta::{KeyedStateType, StateKind, StateMeta};
 pub use state_stream::{StateStream, WrittenStream};

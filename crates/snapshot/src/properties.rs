@@ -85,7 +85,7 @@ impl CheckpointProperties {
                 )?;
                 let format = match format {
                     KeyedFormat::Canonical => "CANONICAL",
-                    KeyedFormat::NativeHeap => "NATIVE",
+                    KeyedFormat::NativeHeap | KeyedFormat::NativeRocksDb => "NATIVE",
                 };
                 put_enum(
                     "core.execution.SavepointFormatType",

@@ -30,7 +30,8 @@ pub struct ConvertOptions {
 ///
 /// Keyed state is read and written again entry by entry where its format or the number of
 /// subtasks changes, and copied byte by byte where neither does. Memory: about a mebibyte per
-/// thread, and for the native format of the heap the largest key group.
+/// thread, for the native format of the heap the largest key group, and for files of a RocksDB
+/// what it needs to sort them.
 ///
 /// # Errors
 ///
@@ -43,7 +44,7 @@ pub fn convert(
     to: &Location,
     options: &ConvertOptions,
 ) -> Result<Location, Error> {
-    let mut writer = SnapshotWriter::create(fs, to)?;
+    let mut writer = SnapshotWriter::create(fs, to)?.with_rocksdb(from.rocksdb().cloned());
     let mut operators = Vec::new();
     for operator in &from.metadata.operators {
         operators.push(convert_operator(&mut writer, from, operator, options)?);
@@ -135,6 +136,8 @@ fn keyed_to_rewrite<'a>(
         None => true,
         Some(KeyedFormat::Canonical) => handles.into_iter().all(is_savepoint),
         Some(KeyedFormat::NativeHeap) => input.format() == KeyedFormat::NativeHeap,
+        // Tables of Flink 2 have checksums that RocksDB of Flink 1 does not know.
+        Some(KeyedFormat::NativeRocksDb) => false,
     };
     Ok((moves || !already).then_some(input))
 }

@@ -34,8 +34,8 @@ impl<'a> KeyedInput<'a> {
     ///
     /// # Errors
     ///
-    /// Unsupported, if the state is not in the canonical format or in the native one of the heap
-    /// backend; incompatible, if subtasks disagree about a state, or have the same key groups;
+    /// Unsupported, if the state has a changelog, or lies in files of a RocksDB and nothing that
+    /// reads them is at hand; incompatible, if subtasks disagree about a state, or have the same key groups;
     /// else as reading a header may fail.
     pub(crate) fn open(
         snapshot: &'a LoadedSnapshot,
@@ -43,7 +43,7 @@ impl<'a> KeyedInput<'a> {
     ) -> Result<Option<Self>, Error> {
         let mut parts = Vec::new();
         let mut header: Option<KeyedHeader> = None;
-        let mut format = KeyedFormat::NativeHeap;
+        let mut format = None;
         for (index, subtask) in &operator.subtasks {
             if subtask.raw_keyed.is_some() {
                 let what = format!(
@@ -62,9 +62,15 @@ impl<'a> KeyedInput<'a> {
             let Some(reader) = snapshot.open_keyed(handle, range, operator.max_parallelism)? else {
                 continue;
             };
-            if matches!(reader, KeyedReader::Canonical(_)) {
-                format = KeyedFormat::Canonical;
-            }
+            let of_part = match &reader {
+                KeyedReader::Canonical(_) => KeyedFormat::Canonical,
+                KeyedReader::NativeHeap(_) => KeyedFormat::NativeHeap,
+                KeyedReader::RocksDb(_) => KeyedFormat::NativeRocksDb,
+            };
+            format = match format {
+                Some(known) if known != of_part => Some(KeyedFormat::Canonical),
+                Some(_) | None => Some(of_part),
+            };
             let own = reader.header();
             let common = header.get_or_insert_with(|| KeyedHeader {
                 compressed: false,
@@ -99,7 +105,7 @@ impl<'a> KeyedInput<'a> {
             snapshot,
             max_parallelism: operator.max_parallelism,
             header,
-            format,
+            format: format.unwrap_or_default(),
             parts,
         }))
     }
@@ -109,7 +115,7 @@ impl<'a> KeyedInput<'a> {
         &self.header
     }
 
-    /// What the state is written in; canonical, if only a part of it is.
+    /// What the state is written in; canonical, if its parts differ in that.
     pub(crate) fn format(&self) -> KeyedFormat {
         self.format
     }

@@ -1,7 +1,9 @@
 //! A savepoint or retained checkpoint, opened to be looked at.
 
+use std::sync::Arc;
+
 use millpond_fs::Location;
-use millpond_snapshot::{LoadedSnapshot, Metadata, Trailer, load};
+use millpond_snapshot::{LoadedSnapshot, Metadata, RocksDb, Trailer, load};
 use millpond_types::OperatorId;
 use serde::Serialize;
 
@@ -41,6 +43,14 @@ impl OpenSnapshot {
     /// Takes a snapshot that was loaded otherwise.
     pub fn of_loaded(loaded: LoadedSnapshot) -> Self {
         OpenSnapshot { loaded }
+    }
+
+    /// Hands in what reads state in files of a RocksDB; without it such state is named, not read.
+    #[must_use]
+    pub fn with_rocksdb(self, rocksdb: Option<Arc<dyn RocksDb>>) -> Self {
+        OpenSnapshot {
+            loaded: self.loaded.with_rocksdb(rocksdb),
+        }
     }
 
     /// The snapshot below: handles, files, locations.

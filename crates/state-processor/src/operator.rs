@@ -263,19 +263,8 @@ impl<'a> KeyedPart<'a> {
 
     /// Why the state cannot be read; `None` if it can.
     pub fn unreadable_because(&self) -> Option<&'static str> {
-        match self.handle {
-            KeyedHandle::KeyGroups { .. } => None,
-            KeyedHandle::Incremental(_) => Some(
-                "keyed state in files of a RocksDB (native format or incremental checkpoint), \
-                 which Millpond cannot read yet; take a canonical savepoint instead",
-            ),
-            KeyedHandle::Changelog(_)
-            | KeyedHandle::InMemoryChanges { .. }
-            | KeyedHandle::ChangeFiles { .. } => Some(
-                "keyed state with a changelog, which Millpond cannot read; take a canonical \
-                 savepoint instead",
-            ),
-        }
+        let loaded = self.operator.snapshot.loaded();
+        loaded.unreadable_because(self.handle)
     }
 
     /// The format, in words.
@@ -310,7 +299,7 @@ impl<'a> KeyedPart<'a> {
         Ok(loaded.open_keyed(self.handle, wanted, max_parallelism)?)
     }
 
-    /// Returns the header: also of files of a RocksDB, whose entries cannot be read.
+    /// Returns the header: also of files of a RocksDB whose entries cannot be read.
     ///
     /// # Errors
     ///
@@ -321,13 +310,7 @@ impl<'a> KeyedPart<'a> {
             KeyedHandle::KeyGroups { .. } => {
                 Ok(self.open(None)?.map(|reader| reader.header().clone()))
             }
-            KeyedHandle::Incremental(handle) => {
-                let source = loaded.open(&handle.meta)?;
-                let bytes = source.read_all()?;
-                let mut input = ByteReader::new(&bytes);
-                let header = KeyedHeader::read(&mut input);
-                Ok(Some(header.map_err(|error| error.in_file(source.name()))?))
-            }
+            KeyedHandle::Incremental(handle) => Ok(Some(loaded.rocksdb_header(handle)?)),
             KeyedHandle::Changelog(_)
             | KeyedHandle::InMemoryChanges { .. }
             | KeyedHandle::ChangeFiles { .. } => Ok(None),
@@ -336,7 +319,7 @@ impl<'a> KeyedPart<'a> {
 
     /// Cuts the part into pieces of whole key groups, about `piece_bytes` each.
     ///
-    /// A part that cannot be read is one piece: opening it says why.
+    /// Files of a RocksDB are one piece, and so is a part that cannot be read: opening it says why.
     pub fn pieces(&self, piece_bytes: u64) -> Vec<Piece<'a>> {
         let whole = |range| vec![Piece::new(*self, range, self.bytes())];
         let (KeyedHandle::KeyGroups { groups, stream, .. }, Some(range)) =

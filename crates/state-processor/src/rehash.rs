@@ -67,7 +67,7 @@ pub fn rehash(
         );
         return Err(Error::request(reason));
     }
-    let mut writer = SnapshotWriter::create(fs, to)?;
+    let mut writer = SnapshotWriter::create(fs, to)?.with_rocksdb(from.rocksdb().cloned());
     let mut new = Vec::new();
     for operator in operators {
         new.push(rehash_operator(&mut writer, from, operator, options)?);

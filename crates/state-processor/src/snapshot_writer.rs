@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use millpond_fs::{Durability, FileSystem, Location};
 use millpond_snapshot::{
-    ChecksumWriter, Error, FileRecord, LoadedSnapshot, Metadata, StateStream, StreamHandle,
-    WrittenStream, state_file_name, write_metadata,
+    ChecksumWriter, Error, FileRecord, LoadedSnapshot, Metadata, RocksDb, StateStream,
+    StreamHandle, WrittenStream, state_file_name, write_metadata,
 };
 
 /// States of up to this many bytes lie inside `_metadata`: Flink's default.
@@ -25,6 +25,8 @@ const COPY_BYTES: u64 = 1 << 20;
 pub struct SnapshotWriter {
     fs: Arc<dyn FileSystem>,
     directory: Location,
+    /// What makes files of a RocksDB.
+    rocksdb: Option<Arc<dyn RocksDb>>,
     /// Whether the directory was made here, and is to be removed again if the work is given up.
     made_directory: bool,
     files: Mutex<Files>,
@@ -68,11 +70,23 @@ impl SnapshotWriter {
         Ok(SnapshotWriter {
             fs,
             directory: directory.clone(),
+            rocksdb: None,
             made_directory: !there,
             files: Mutex::default(),
             copies: HashMap::new(),
             finished: false,
         })
+    }
+
+    /// Hands in what makes files of a RocksDB; without it that format is refused.
+    #[must_use]
+    pub fn with_rocksdb(mut self, rocksdb: Option<Arc<dyn RocksDb>>) -> Self {
+        self.rocksdb = rocksdb;
+        self
+    }
+
+    pub(crate) fn rocksdb(&self) -> Option<&Arc<dyn RocksDb>> {
+        self.rocksdb.as_ref()
     }
 
     /// The directory.

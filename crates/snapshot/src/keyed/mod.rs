@@ -1,8 +1,8 @@
 //! Keyed state: the canonical format of savepoints, and the native one of the heap backend.
 //!
-//! Both begin with the same [`KeyedHeader`]. [`KeyedReader`] reads either, and always yields
-//! canonical entries, so that a backend need not know where its state came from; [`KeyedWriter`]
-//! takes canonical entries and writes either.
+//! Both begin with the same [`KeyedHeader`]. [`KeyedReader`] reads either, as well as files of
+//! RocksDB through [`KeyedEntries`], and always yields canonical entries, so that a backend need
+//! not know where its state came from; [`KeyedWriter`] takes canonical entries and writes either.
 
 mod canonical_reader;
 mod canonical_writer;
@@ -25,7 +25,7 @@ use std::io::Write;
 
 use millpond_types::{KeyGroup, KeyGroupRange};
 
-use crate::{Error, KeyGroupOffsets, KeyGroupsKind, StateSource};
+use crate::{Error, KeyGroupOffsets, KeyGroupsKind, KeyedEntries, StateSource};
 
 /// One entry of keyed state, in canonical form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub enum KeyedReader {
     Canonical(CanonicalReader),
     /// The native format of the heap backend.
     NativeHeap(NativeHeapReader),
+    /// Files of a RocksDB.
+    RocksDb(Box<dyn KeyedEntries>),
 }
 
 impl KeyedReader {
@@ -86,14 +88,17 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.header(),
             KeyedReader::NativeHeap(reader) => reader.header(),
+            KeyedReader::RocksDb(entries) => entries.header(),
         }
     }
 
-    /// Where the next entry lies in the stream: exactly, unless its key group is compressed.
+    /// Where the next entry lies in the stream: exactly, unless its key group is compressed. Files
+    /// of a RocksDB are no stream: 0.
     pub fn offset(&self) -> u64 {
         match self {
             KeyedReader::Canonical(reader) => reader.offset(),
             KeyedReader::NativeHeap(reader) => reader.offset(),
+            KeyedReader::RocksDb(_) => 0,
         }
     }
 
@@ -102,6 +107,7 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.source_name(),
             KeyedReader::NativeHeap(reader) => reader.source_name(),
+            KeyedReader::RocksDb(entries) => entries.source_name(),
         }
     }
 
@@ -116,6 +122,7 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.next_entry(),
             KeyedReader::NativeHeap(reader) => reader.next_entry(),
+            KeyedReader::RocksDb(entries) => entries.next_entry(),
         }
     }
 }
@@ -128,19 +135,22 @@ pub enum KeyedFormat {
     Canonical,
     /// The native format of the heap backend (`hashmap`): only that one restores it.
     NativeHeap,
+    /// Files of a RocksDB: only the backend `rocksdb` restores them.
+    NativeRocksDb,
 }
 
 impl KeyedFormat {
-    /// What a handle of this format is; `id` is a random UUID, which only native handles have.
+    /// What the handle of a stream of this format is; `id` is a random UUID, which only native
+    /// handles have. Files of a RocksDB are no stream: [`KeyedWriter::new`] refuses them.
     pub fn handle_kind(self, id: impl FnOnce() -> String) -> KeyGroupsKind {
         match self {
             KeyedFormat::Canonical => KeyGroupsKind::Savepoint,
-            KeyedFormat::NativeHeap => KeyGroupsKind::V2 { id: id() },
+            KeyedFormat::NativeHeap | KeyedFormat::NativeRocksDb => KeyGroupsKind::V2 { id: id() },
         }
     }
 }
 
-/// Writes keyed state entry by entry in either format; entries come in canonical form.
+/// Writes keyed state entry by entry into a stream; entries come in canonical form.
 pub enum KeyedWriter<W> {
     /// The canonical format.
     Canonical(CanonicalWriter<W>),
@@ -153,7 +163,8 @@ impl<W: Write> KeyedWriter<W> {
     ///
     /// # Errors
     ///
-    /// As [`CanonicalWriter::new`] and [`NativeHeapWriter::new`].
+    /// As [`CanonicalWriter::new`] and [`NativeHeapWriter::new`]; unsupported, if the format is
+    /// files of a RocksDB, which are no stream.
     pub fn new(
         format: KeyedFormat,
         out: W,
@@ -167,6 +178,9 @@ impl<W: Write> KeyedWriter<W> {
             }
             KeyedFormat::NativeHeap => {
                 KeyedWriter::NativeHeap(Box::new(NativeHeapWriter::new(out, header, groups)?))
+            }
+            KeyedFormat::NativeRocksDb => {
+                return Err(Error::unsupported("files of a RocksDB in one stream"));
             }
         })
     }

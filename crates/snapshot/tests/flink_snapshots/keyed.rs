@@ -198,6 +198,7 @@ fn either_format_is_written_as_the_other_one_and_holds_the_same() {
                 }
                 KeyedFormat::NativeHeap => NativeHeapReader::open(source, &written.groups, range)
                     .map(KeyedReader::NativeHeap),
+                KeyedFormat::NativeRocksDb => unreachable!("no stream"),
             };
             let mut found = all(again.expect("a header"));
             without_rest_of_nulls(&header, &mut found);

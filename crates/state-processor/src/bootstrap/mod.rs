@@ -15,7 +15,7 @@ mod operator_rows;
 use std::sync::Arc;
 
 use millpond_fs::{FileSystem, Location};
-use millpond_snapshot::{KeyedFormat, LoadedSnapshot, Metadata, Trailer};
+use millpond_snapshot::{KeyedFormat, LoadedSnapshot, Metadata, RocksDb, Trailer};
 use millpond_types::{CheckpointId, JobId, OperatorId};
 
 pub use keyed_rows::{KeyedRows, ListOf, MapOf, TimersOf, ValueOf};
@@ -118,12 +118,21 @@ impl<'a> NewSavepoint<'a> {
         options: SavepointOptions,
     ) -> Result<Self, Error> {
         Ok(NewSavepoint {
-            writer: SnapshotWriter::create(fs, directory)?,
+            writer: SnapshotWriter::create(fs, directory)?
+                .with_rocksdb(existing.rocksdb().cloned()),
             options,
             existing: Some(existing),
             removed: Vec::new(),
             operators: Vec::new(),
         })
+    }
+
+    /// Hands in what makes files of a RocksDB, for the format
+    /// [`NativeRocksDb`](KeyedFormat::NativeRocksDb).
+    #[must_use]
+    pub fn with_rocksdb(mut self, rocksdb: Arc<dyn RocksDb>) -> Self {
+        self.writer = self.writer.with_rocksdb(Some(rocksdb));
+        self
     }
 
     /// Forgets an operator of the existing savepoint.

@@ -86,7 +86,7 @@ pub fn edit(
         let reason = format!("the log of edits \"{log}\" is there already; name another one");
         return Err(Error::request(reason));
     }
-    let mut writer = SnapshotWriter::create(fs.clone(), to)?;
+    let mut writer = SnapshotWriter::create(fs.clone(), to)?.with_rocksdb(from.rocksdb().cloned());
     let newest = options.for_flink.map(FlinkRelease::operator_state_version);
     let mut operators = Vec::new();
     for plan in &plans {
