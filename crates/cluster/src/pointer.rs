@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use millpond_fs::{FileSystem, Location, file_system_for};
-use millpond_snapshot::{ErrorKind, LoadedSnapshot, METADATA_FILE};
+use millpond_snapshot::{ErrorKind, LoadedSnapshot, METADATA_FILE, RocksDb};
 
 /// Why a pointer leads nowhere.
 pub(crate) struct PointerError {
@@ -32,11 +32,27 @@ pub(crate) fn load(pointer: &str) -> Result<LoadedSnapshot, PointerError> {
     if let Some(missing) = missing(&*fs, pointer, &location) {
         return Err(PointerError::permanent(missing));
     }
-    millpond_snapshot::load(Arc::clone(&fs), &location).map_err(|error| PointerError {
+    let loaded = millpond_snapshot::load(Arc::clone(&fs), &location);
+    let loaded = loaded.map_err(|error| PointerError {
         // Whatever the file system refuses now says nothing about the snapshot.
         is_transient: matches!(error.kind(), ErrorKind::Io(_)),
         message: error.to_string(),
-    })
+    })?;
+    Ok(loaded.with_rocksdb(rocksdb()))
+}
+
+/// What reads state in files of RocksDB, with its working directories in the place for temporary
+/// files.
+#[cfg(feature = "rocksdb")]
+fn rocksdb() -> Option<Arc<dyn RocksDb>> {
+    let files = millpond_state_rocksdb::NativeFiles::new(std::env::temp_dir());
+    Some(Arc::new(files))
+}
+
+/// Nothing: the program was built without the feature `rocksdb`, and such state is refused by name.
+#[cfg(not(feature = "rocksdb"))]
+fn rocksdb() -> Option<Arc<dyn RocksDb>> {
+    None
 }
 
 /// Says what is not there; an error on the way is left to whoever loads.
