@@ -17,11 +17,13 @@ fn command() -> Command {
     new_snapshot::command(
         "convert",
         "millpond state convert <SNAPSHOT> <DIRECTORY> [--for-flink RELEASE]\n       \
-             [--format canonical|native-heap] [--parallelism N] [OPTIONS]",
+             [--format canonical|native-heap|native-rocksdb]\n       \
+             [--parallelism N] [OPTIONS]",
         "Writes a snapshot in another form; what is not said stays as it is",
     )
     .arg(value("format", "FORMAT").help(
-        "Of keyed state: canonical (all state backends restore it) or native-heap (hashmap only)",
+        "Of keyed state: canonical (all state backends restore it), native-heap (hashmap only) or \
+         native-rocksdb (rocksdb only)",
     ))
     .arg(value("parallelism", "N").help("How many subtasks every operator has"))
 }
@@ -35,9 +37,10 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         None => None,
         Some("canonical") => Some(KeyedFormat::Canonical),
         Some("native-heap") => Some(KeyedFormat::NativeHeap),
+        Some("native-rocksdb") => Some(KeyedFormat::NativeRocksDb),
         Some(other) => {
             return Err(StateFailure::Usage(format!(
-                "--format takes canonical or native-heap, not \"{other}\""
+                "--format takes canonical, native-heap or native-rocksdb, not \"{other}\""
             )));
         }
     };

@@ -24,6 +24,7 @@ mod new_snapshot;
 mod progress;
 mod read;
 mod rehash;
+mod rocksdb;
 mod snapshot_argument;
 mod verify;
 

@@ -9,7 +9,7 @@ use millpond_state_processor::{
 };
 
 use crate::arguments::{flag, value};
-use crate::state::StateFailure;
+use crate::state::{StateFailure, rocksdb};
 
 /// Returns a command of `millpond state` about one snapshot.
 pub(super) fn command(name: &'static str, usage: &'static str, about: &'static str) -> Command {
@@ -124,6 +124,7 @@ fn opened(
     pointer: &str,
     paths: &PathMap,
 ) -> Result<OpenSnapshot, StateFailure> {
+    let snapshot = snapshot.map(|snapshot| snapshot.with_rocksdb(rocksdb::files()));
     snapshot.map_err(|error| {
         let is_io = matches!(error.kind(), ErrorKind::Snapshot(below)
             if matches!(below.kind(), millpond_snapshot::ErrorKind::Io(_)));

@@ -7,6 +7,7 @@ mod jobs;
 mod kept;
 mod new_snapshots;
 mod plan;
+mod rocksdb;
 mod run;
 mod savepoints;
 mod state;
