@@ -28,10 +28,14 @@ pub(crate) fn options(command: clap::Command) -> clap::Command {
                 .help("Leaves state behind that the program does not claim"),
         )
         .arg(
-            value("claimMode", "mode")
-                .alias("cm")
-                .help("Who owns the snapshot that is restored: claim or no_claim"),
+            flag("withoutState")
+                .conflicts_with("fromSavepoint")
+                .help("Starts without state, whatever snapshot the configuration names"),
         )
+        .arg(value("claimMode", "mode").alias("cm").help(
+            "Who owns the snapshot that is restored: claim (the job, which deletes it once \
+                     it is subsumed), no_claim (default) or legacy (deprecated)",
+        ))
         .arg(value("restoreMode", "mode").alias("rm").hide(true))
         .args(of_the_jvm())
 }
@@ -71,6 +75,9 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
     }
     if let Some(path) = matches.get_one::<String>("fromSavepoint") {
         configuration.set_option(&options::RECOVERY_PATH, &Some(path.clone()));
+    }
+    if matches.get_flag("withoutState") {
+        configuration.set_option(&options::START_WITHOUT_STATE, &true);
     }
     if matches.get_flag("allowNonRestoredState") {
         configuration.set_option(&options::IGNORE_UNCLAIMED_STATE, &true);

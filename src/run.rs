@@ -143,6 +143,12 @@ fn run_attached(
     {
         tell_submitted(handshake);
     }
+    if let Some(fallbacks) = ended.as_ref().and_then(|handshake| handshake.fallbacks) {
+        printer::error_line(format!(
+            "warning: the job has gone back to an older snapshot {fallbacks} times, as newer ones were \
+             damaged; its log tells which"
+        ));
+    }
     let failure = ended
         .as_ref()
         .and_then(|handshake| handshake.failure.clone());

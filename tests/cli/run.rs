@@ -50,6 +50,34 @@ fn the_options_reach_the_program_as_configuration() {
 }
 
 #[test]
+fn a_job_can_be_started_without_state_whatever_is_configured() {
+    let print = "printf '%s' \"$MILLPOND_CONFIGURATION\"";
+    millpond(&["run", "--withoutState", "/bin/sh", "-c", print]).told(&[
+        "execution.state-recovery.start-without-state=true",
+        "Program execution finished",
+    ]);
+    let ended = millpond(&["run", "-s", "/sp", "--withoutState", "/bin/true"]);
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.stdout.contains("cannot be used with"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn a_fall_back_is_told_at_the_end() {
+    let script = accepted(r#","status":"FINISHED","fallbacks":2"#);
+    let ended = millpond(&["run", "/bin/sh", "-c", &script]);
+    assert_eq!(ended.code, 0);
+    assert!(
+        ended.stderr.contains("older snapshot 2 times"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn the_exit_code_and_the_cause_of_a_failed_job_are_handed_on() {
     let more = r#","status":"FAILED","failure":"counter (1/2): disk is full""#;
     let script = accepted(more) + "exit 7";

@@ -5,6 +5,8 @@ use millpond_job::dispatcher::OperationFailure;
 use millpond_job::gateway::{Attempt, SnapshotOptions, ToWorker};
 use millpond_types::{CheckpointId, TriggerId};
 
+use crate::shared_registry::{Released, Scope};
+
 /// Something that the job master is to do, in the order given.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
@@ -13,8 +15,9 @@ pub enum Action {
     /// All subtasks have acknowledged: assemble and write `_metadata`, then answer with
     /// [`Event::MetadataWritten`](crate::Event::MetadataWritten).
     Complete(Box<Completion>),
-    /// Delete the directory of a snapshot with everything in it. It may not exist, and may be named
-    /// more than once. A failure is logged and leaves garbage, no more.
+    /// Delete a snapshot: its metadata first, then its directory as far as `scope` says, then what
+    /// else is released. It may not exist, and may be named more than once. A failure is logged and
+    /// leaves garbage, no more.
     Discard {
         /// The snapshot.
         checkpoint: CheckpointId,
@@ -22,6 +25,17 @@ pub enum Action {
         directory: String,
         /// Why.
         reason: DiscardReason,
+        /// How much of the directory goes.
+        scope: Scope,
+        /// What else goes with it.
+        released: Released,
+    },
+    /// Delete files that nobody needs any more, and end claims.
+    Release(Released),
+    /// The job ends, and keeps a snapshot that it had claimed: others may claim it from now on.
+    EndClaim {
+        /// The directory of the snapshot, as a URI.
+        directory: String,
     },
     /// An operation that the user started has ended.
     Finish {

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 
 use millpond_job::JobStatus;
 use millpond_types::CheckpointId;
+use millpond_types::config::ClaimMode;
 
 use crate::action::DiscardReason;
 use crate::config::Retention;
@@ -67,14 +68,13 @@ impl CompletedStore {
         let snapshot = CompletedSnapshot {
             checkpoint: from.checkpoint,
             directory: from.directory,
-            is_savepoint: from.is_savepoint && !from.claimed,
+            is_savepoint: from.is_savepoint && from.mode != ClaimMode::Claim,
             state_bytes: from.state_bytes,
             pending_transactions: from.pending_transactions,
         };
-        if from.claimed {
-            self.checkpoints.push_back(snapshot);
-        } else {
-            self.started_from = Some(snapshot);
+        match from.mode {
+            ClaimMode::Claim => self.checkpoints.push_back(snapshot),
+            ClaimMode::NoClaim | ClaimMode::Legacy => self.started_from = Some(snapshot),
         }
     }
 
@@ -186,12 +186,14 @@ mod tests {
         }
     }
 
-    fn started_from(checkpoint: CheckpointId, claimed: bool) -> StartedFrom {
+    fn started_from(checkpoint: CheckpointId, mode: ClaimMode) -> StartedFrom {
         StartedFrom {
             checkpoint,
             directory: format!("file:/from-{checkpoint}"),
             is_savepoint: true,
-            claimed,
+            mode,
+            files: Vec::new(),
+            files_of_others: Vec::new(),
             state_bytes: 1,
             pending_transactions: false,
         }
@@ -238,7 +240,7 @@ mod tests {
     #[test]
     fn the_snapshot_that_the_job_was_started_from_is_the_last_resort_and_never_discarded() {
         let mut store = CompletedStore::new(1, Retention::NoExternalized);
-        store.start_from(started_from(7, false));
+        store.start_from(started_from(7, ClaimMode::NoClaim));
         assert_eq!(ids(&store.candidates()), [7]);
         store.add_checkpoint(snapshot(8, false));
         assert_eq!(ids(&store.candidates()), [8, 7]);
@@ -251,7 +253,7 @@ mod tests {
     #[test]
     fn a_claimed_snapshot_counts_as_a_checkpoint_and_goes_when_subsumed() {
         let mut store = CompletedStore::new(1, Retention::Unset);
-        store.start_from(started_from(7, true));
+        store.start_from(started_from(7, ClaimMode::Claim));
         assert!(!store.candidates()[0].is_savepoint);
         let gone = store.add_checkpoint(snapshot(8, false));
         assert_eq!(discarded(&gone), [(7, DiscardReason::Subsumed)]);

@@ -3,6 +3,20 @@
 use millpond_job::JobStatus;
 use millpond_types::JobId;
 
+/// The scheme of what lies in the memory of the job master, and is gone with it.
+pub const JOB_MANAGER_SCHEME: &str = "jobmanager";
+
+/// The most bytes of one operator subtask's state that go there (Flink 2.3.0, class
+/// `JobManagerCheckpointStorage`).
+pub const MAX_STATE_BYTES_IN_MEMORY: u64 = 5 << 20;
+
+/// Whether a snapshot is kept in the memory of the job master.
+pub fn is_in_memory(directory: &str) -> bool {
+    directory
+        .strip_prefix(JOB_MANAGER_SCHEME)
+        .is_some_and(|rest| rest.starts_with(':'))
+}
+
 /// How a job's checkpoints are taken and kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CoordinatorConfig {
@@ -29,6 +43,10 @@ pub struct CoordinatorConfig {
     pub checkpoints_after_tasks_finish: bool,
     /// State of at most this many bytes goes inline into the metadata.
     pub inline_threshold_bytes: u32,
+    /// All state goes into the metadata, and more than this many bytes of one operator subtask are
+    /// refused: checkpoint storage `jobmanager`. `None`: what is larger than the threshold goes into
+    /// files.
+    pub metadata_only_bytes: Option<u64>,
     /// The snapshot of an operator is given up when more bytes of its state change meanwhile.
     pub changes_limit_bytes: u64,
     /// Milliseconds after which an epoch ends even without a snapshot, so that ticks begin anew
@@ -56,6 +74,7 @@ impl CoordinatorConfig {
             retention: Retention::Unset,
             checkpoints_after_tasks_finish: true,
             inline_threshold_bytes: 20 * 1024,
+            metadata_only_bytes: None,
             changes_limit_bytes: 1 << 30,
             tick_reset_interval_ms: 6 * 60 * 60 * 1000,
             history: 10,

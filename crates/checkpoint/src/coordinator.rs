@@ -28,10 +28,12 @@ mod request;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use millpond_job::dispatcher::{
-    AfterSavepoint, CheckpointStatistics, Operation, OperationFailure, SavepointFormat,
+    AfterSavepoint, CheckpointKind, CheckpointStatistics, Operation, OperationFailure,
+    SavepointFormat,
 };
 use millpond_job::gateway::{Attempt, Epoch, StopMode, ToWorker};
 use millpond_job::{JobGraph, VertexIndex};
+use millpond_types::config::ClaimMode;
 use millpond_types::{CheckpointId, TriggerId};
 
 use crate::action::{Action, DiscardReason};
@@ -44,6 +46,7 @@ use crate::operations::Operations;
 use crate::pending::{PendingCheckpoint, Phase};
 use crate::recovery::RecoveryPolicy;
 use crate::schedule::Schedule;
+use crate::shared_registry::{Released, Scope, SharedStateRegistry, SnapshotFiles, is_below};
 use crate::statistics::Statistics;
 
 /// How many checkpoints that were given up are remembered, to clean up behind late subtasks.
@@ -104,10 +107,17 @@ pub struct Coordinator {
     pending: BTreeMap<CheckpointId, PendingCheckpoint>,
     aborted: VecDeque<(CheckpointId, String)>,
     savepoint_requests: VecDeque<SavepointRequest>,
-    checkpoint_requests: VecDeque<TriggerId>,
+    checkpoint_requests: VecDeque<(TriggerId, CheckpointKind)>,
     schedule: Schedule,
     failures: FailureCounter,
     completed: CompletedStore,
+    registry: SharedStateRegistry,
+    /// The complete checkpoint that the next one may build on; see [`SnapshotOptions::base`].
+    ///
+    /// [`SnapshotOptions::base`]: millpond_job::gateway::SnapshotOptions::base
+    base: Option<CheckpointId>,
+    /// The snapshot that the job was started from with `LEGACY`.
+    legacy: Option<CheckpointId>,
     newest_committed: Option<CheckpointId>,
     started_from: Option<String>,
     operations: Operations,
@@ -152,6 +162,9 @@ impl Coordinator {
             schedule: Schedule::new(config.interval_ms, config.min_pause_ms),
             failures: FailureCounter::new(config.tolerable_failed),
             completed: CompletedStore::new(config.num_retained, config.retention),
+            registry: SharedStateRegistry::default(),
+            base: None,
+            legacy: None,
             newest_committed: None,
             started_from: None,
             operations: Operations::default(),
@@ -167,6 +180,22 @@ impl Coordinator {
     pub fn start_from(&mut self, from: StartedFrom) {
         self.next_id = self.next_id.max(from.checkpoint + 1);
         self.started_from = Some(from.directory.clone());
+        self.registry.protect(from.files_of_others.iter().cloned());
+        match from.mode {
+            ClaimMode::Claim => {
+                let snapshot = SnapshotFiles {
+                    directory: from.directory.clone(),
+                    claimed: true,
+                    files: from.files.iter().cloned().collect(),
+                };
+                self.registry.add(from.checkpoint, snapshot);
+            }
+            ClaimMode::NoClaim => self.registry.protect(from.files.iter().cloned()),
+            ClaimMode::Legacy => {
+                self.registry.protect(from.files.iter().cloned());
+                self.legacy = Some(from.checkpoint);
+            }
+        }
         self.completed.start_from(from);
     }
 
@@ -195,7 +224,7 @@ impl Coordinator {
                     format,
                 });
             }
-            Event::TriggerCheckpoint { trigger } => self.checkpoint_wanted(trigger),
+            Event::TriggerCheckpoint { trigger, kind } => self.checkpoint_wanted(trigger, kind),
             Event::MetadataWritten { checkpoint, result } => {
                 self.metadata_written(checkpoint, result)
             }
@@ -296,12 +325,41 @@ impl Coordinator {
         self.actions.push(Action::Send(message(self.attempt)));
     }
 
+    /// Discards a checkpoint that was complete.
     fn discard(&mut self, checkpoint: CheckpointId, directory: String, reason: DiscardReason) {
         self.statistics.discarded(checkpoint);
+        let known = self.registry.remove(checkpoint);
+        // What is not known to be the job's alone is not deleted as a whole.
+        let (scope, released) = known.unwrap_or((Scope::Named, Released::default()));
         self.actions.push(Action::Discard {
             checkpoint,
             directory,
             reason,
+            scope,
+            released,
+        });
+    }
+
+    /// Discards what a snapshot has written that did not become complete. `files` are those that its
+    /// parts refer to; what others need of them stays.
+    fn discard_parts<'a>(
+        &mut self,
+        checkpoint: CheckpointId,
+        directory: String,
+        files: impl IntoIterator<Item = &'a String>,
+        reason: DiscardReason,
+    ) {
+        let mut released = self.registry.end_lease(checkpoint);
+        let elsewhere = files.into_iter().filter(|file| !is_below(file, &directory));
+        released.files.extend(self.registry.unused(elsewhere));
+        released.files.sort_unstable();
+        released.files.dedup();
+        self.actions.push(Action::Discard {
+            checkpoint,
+            directory,
+            reason,
+            scope: Scope::Whole,
+            released,
         });
     }
 

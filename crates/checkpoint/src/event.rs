@@ -1,8 +1,9 @@
 //! What the coordinator is told.
 
 use millpond_job::JobStatus;
-use millpond_job::dispatcher::{AfterSavepoint, SavepointFormat};
+use millpond_job::dispatcher::{AfterSavepoint, CheckpointKind, SavepointFormat};
 use millpond_job::gateway::{Attempt, FromWorker};
+use millpond_types::config::ClaimMode;
 use millpond_types::{CheckpointId, TriggerId};
 
 /// Something that happened, told to the [`Coordinator`](crate::Coordinator).
@@ -41,6 +42,8 @@ pub enum Event {
     TriggerCheckpoint {
         /// The operation; the same id twice starts one.
         trigger: TriggerId,
+        /// Whether it must not refer to files of earlier ones.
+        kind: CheckpointKind,
     },
     /// The answer to [`Action::Complete`](crate::Action::Complete): `_metadata` is durable, or why
     /// it is not. This is the moment of truth.
@@ -67,8 +70,8 @@ pub enum Event {
         directory: String,
         /// Whether the statistics call it a savepoint.
         is_savepoint: bool,
-        /// Newer snapshots that were passed over because they are damaged.
-        skipped: Vec<CheckpointId>,
+        /// Newer snapshots that were passed over because they are damaged, each with what is wrong.
+        skipped: Vec<(CheckpointId, String)>,
     },
     /// A savepoint was removed by its owner: it is no recovery point any more.
     SavepointDisposed {
@@ -92,9 +95,15 @@ pub struct StartedFrom {
     pub directory: String,
     /// Whether it is a savepoint.
     pub is_savepoint: bool,
-    /// Claim mode `CLAIM`: it now belongs to this job, counts as one of the retained checkpoints
-    /// and is deleted when subsumed. Otherwise it is never touched.
-    pub claimed: bool,
+    /// `CLAIM`: it now belongs to this job, counts as one of the retained checkpoints and is deleted
+    /// when subsumed. Otherwise it is never touched; with `NO_CLAIM` the first checkpoint refers to no
+    /// file of it, with `LEGACY` checkpoints may.
+    pub mode: ClaimMode,
+    /// Every file that it refers to beside its metadata, as URIs.
+    pub files: Vec<String>,
+    /// Those of its files that other snapshots, which are not claimed, refer to as well: they are
+    /// never deleted.
+    pub files_of_others: Vec<String>,
     /// Bytes of state in it.
     pub state_bytes: u64,
     /// Whether a sink has transactions in it, which are committed when it is restored; see its

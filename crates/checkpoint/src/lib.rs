@@ -6,6 +6,8 @@
 //! job master carries out.
 //!
 //! - [`Coordinator`]: the life of every checkpoint and savepoint of one job.
+//! - [`SharedStateRegistry`]: which files checkpoints need, and which may be deleted.
+//! - [`SavepointSchedule`]: savepoints by the clock, and their history.
 //! - [`choose_recovery`]: which snapshot an attempt is restored from.
 //! - [`RestorePlan`]: which state goes to which subtask.
 //! - [`plan`]: what a restore makes of every named state.
@@ -28,17 +30,24 @@ pub mod plan;
 mod recovery;
 mod redistribution;
 mod restart;
+mod savepoint_schedule;
 mod schedule;
+mod shared_registry;
+mod snapshot_files;
 mod statistics;
 
 pub use action::{Action, Completion, DiscardReason, Outcome};
 pub use assemble::{JobFacts, assemble};
 pub use assignment::{OperatorRestore, RestorePlan, RestoreRequest};
 pub use completed::CompletedSnapshot;
-pub use config::{CoordinatorConfig, Retention};
+pub use config::{
+    CoordinatorConfig, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY, Retention, is_in_memory,
+};
 pub use coordinator::Coordinator;
 pub use error::{Error, ErrorKind};
 pub use event::{Event, StartedFrom};
 pub use failure::FailureReason;
 pub use recovery::{RecoveryChoice, RecoveryPolicy, Verification, choose_recovery};
 pub use restart::{Restart, RestartConfig, RestartStrategy};
+pub use savepoint_schedule::{SavepointSchedule, SavepointScheduleConfig};
+pub use shared_registry::{Released, Scope, SharedStateRegistry, SnapshotFiles};

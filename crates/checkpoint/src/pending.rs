@@ -7,6 +7,8 @@ use millpond_job::gateway::{Attempt, SnapshotOptions};
 use millpond_job::{SubtaskAcknowledgement, VertexIndex};
 use millpond_types::TriggerId;
 
+use crate::snapshot_files::file_of;
+
 /// Why a checkpoint was triggered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
@@ -51,6 +53,8 @@ pub(crate) struct PendingCheckpoint {
     /// Known from the moment at which all parts are in.
     pub(crate) pending_transactions: bool,
     pub(crate) state_bytes: u64,
+    /// The files that its parts refer to, as URIs.
+    pub(crate) files: BTreeSet<String>,
     missing: BTreeSet<(VertexIndex, u32)>,
     acknowledgements: BTreeMap<(VertexIndex, u32), SubtaskAcknowledgement>,
 }
@@ -72,6 +76,7 @@ impl PendingCheckpoint {
             phase: Phase::Collecting,
             pending_transactions: false,
             state_bytes: 0,
+            files: BTreeSet::new(),
             missing: subtasks.collect(),
             acknowledgements: BTreeMap::new(),
         }
@@ -95,6 +100,7 @@ impl PendingCheckpoint {
         }
         self.pending_transactions |= part.operators.iter().any(|o| o.pending_transactions);
         self.state_bytes += part.state_bytes();
+        self.files.extend(files_of(&part, &self.options.directory));
         self.acknowledgements.insert(subtask, part);
         self.missing.is_empty()
     }
@@ -105,4 +111,15 @@ impl PendingCheckpoint {
             .into_values()
             .collect()
     }
+}
+
+/// The files that a part of the snapshot in `directory` refers to, as URIs.
+pub(crate) fn files_of(part: &SubtaskAcknowledgement, directory: &str) -> BTreeSet<String> {
+    let mut files = BTreeSet::new();
+    for operator in &part.operators {
+        operator
+            .state
+            .streams(&mut |stream| files.extend(file_of(stream, directory)));
+    }
+    files
 }

@@ -8,6 +8,8 @@ use millpond_job::gateway::SnapshotOptions;
 use millpond_job::{JobGraph, SubtaskAcknowledgement};
 use millpond_types::{CheckpointId, OperatorId};
 
+use crate::config::is_in_memory;
+
 /// Keeps a job's [`CheckpointStatistics`] up to date.
 #[derive(Debug)]
 pub(crate) struct Statistics {
@@ -78,11 +80,12 @@ impl Statistics {
         self.trim();
     }
 
-    /// A subtask has acknowledged.
+    /// A subtask has acknowledged; `reused_bytes` of its state lie in files of earlier checkpoints.
     pub(crate) fn acknowledged(
         &mut self,
         checkpoint: CheckpointId,
         part: &SubtaskAcknowledgement,
+        reused_bytes: u64,
         now_ms: u64,
     ) {
         let Some(record) = self.record(checkpoint) else {
@@ -94,7 +97,7 @@ impl Statistics {
         record.latest_ack_timestamp_ms = Some(now_ms);
         record.end_to_end_duration_ms = duration;
         record.state_bytes += state_bytes;
-        record.checkpointed_bytes += state_bytes;
+        record.checkpointed_bytes += state_bytes.saturating_sub(reused_bytes);
         record.processed_bytes += part.metrics.processed_bytes;
         if let Some(vertex) = record.vertices.get_mut(part.vertex.0 as usize) {
             let at = vertex
@@ -121,7 +124,7 @@ impl Statistics {
             return;
         };
         record.status = CheckpointStatus::Completed;
-        record.external_path = Some(path.to_owned());
+        record.external_path = Some(external_path(path, record.is_savepoint));
         record.end_to_end_duration_ms = now_ms.saturating_sub(record.trigger_timestamp_ms);
         let record = record.clone();
         if record.is_savepoint {
@@ -166,8 +169,10 @@ impl Statistics {
     }
 
     /// An attempt is restored from a snapshot.
-    pub(crate) fn restored(&mut self, restored: RestoredCheckpoint) {
+    pub(crate) fn restored(&mut self, mut restored: RestoredCheckpoint) {
+        restored.external_path = external_path(&restored.external_path, restored.is_savepoint);
         self.current.restored += 1;
+        self.current.fallbacks += u64::from(!restored.damaged.is_empty());
         self.current.latest_restored = Some(restored);
     }
 
@@ -196,5 +201,15 @@ impl Statistics {
                 None => return,
             }
         }
+    }
+}
+
+/// Where a snapshot lies for others: a checkpoint in the memory of the job master nowhere.
+///
+/// Source of the text: Flink 2.3.0, class `NonPersistentMetadataCheckpointStorageLocation`.
+fn external_path(directory: &str, is_savepoint: bool) -> String {
+    match is_in_memory(directory) && !is_savepoint {
+        true => "<checkpoint-not-externally-addressable>".to_owned(),
+        false => directory.to_owned(),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use millpond_checkpoint::RestorePlan;
+use millpond_fs::Location;
 use millpond_job::gateway::Attempt;
 use millpond_operator::RestoredState;
 use millpond_runtime::{Program, Restore};
@@ -11,6 +12,7 @@ use millpond_types::{JobId, OperatorId};
 use serde::{Deserialize, Serialize};
 
 use crate::pointer;
+use crate::storage::Storage;
 
 /// One attempt, for all its processes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +36,8 @@ pub(crate) struct Deployment {
 pub(crate) struct RestoreFrom {
     /// Its directory or metadata file.
     pub(crate) pointer: String,
+    /// Place and bytes of metadata that only the job master has: in its memory.
+    pub(crate) in_memory: Option<(String, Vec<u8>)>,
     pub(crate) plan: RestorePlan,
     /// Whether state may be dropped that the program has no place for.
     pub(crate) allow_non_restored_state: bool,
@@ -77,7 +81,14 @@ impl Deployment {
         let Some(from) = &self.restore else {
             return Ok(restore);
         };
-        let snapshot = Arc::new(pointer::load(&from.pointer).map_err(|error| error.message)?);
+        let storage = match &from.in_memory {
+            Some((file, metadata)) => Location::parse(file)
+                .and_then(|file| Storage::holding(&file, metadata))
+                .map_err(|error| error.to_string())?,
+            None => Storage::default(),
+        };
+        let snapshot = pointer::load(&storage, &from.pointer).map_err(|error| error.message)?;
+        let snapshot = Arc::new(snapshot);
         for vertex in &program.graph.vertices {
             for operator in &vertex.operators {
                 for subtask in 0..vertex.parallelism {

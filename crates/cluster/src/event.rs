@@ -1,7 +1,7 @@
 //! What the job master hears.
 
 use millpond_job::FromWorker;
-use millpond_job::dispatcher::SavepointRequest;
+use millpond_job::dispatcher::{CheckpointKind, SavepointRequest};
 use millpond_types::{CheckpointId, TriggerId};
 
 /// Something that happened to a job.
@@ -40,6 +40,8 @@ pub(crate) enum MasterEvent {
     Checkpoint {
         /// The operation.
         trigger: TriggerId,
+        /// Whether it must not refer to files of earlier ones.
+        kind: CheckpointKind,
     },
     /// A savepoint was removed.
     Disposed {

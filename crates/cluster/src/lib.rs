@@ -4,7 +4,10 @@
 //! the same process or worker processes as children; a child becomes a worker process
 //! ([`run_worker_process`]). The master decides nothing itself: see `checkpoint`.
 
+mod claim;
+mod cleaner;
 mod deployment;
+mod disposal;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -18,7 +21,9 @@ mod process;
 mod processes;
 pub mod random;
 mod recovery;
+mod siblings;
 mod snapshot_io;
+mod storage;
 mod throughput;
 mod transport;
 mod view;

@@ -14,10 +14,11 @@ use millpond_job::dispatcher::{
 use millpond_runtime::Program;
 use millpond_types::{CheckpointId, Clock, JobId, SystemClock, TriggerId};
 
+use crate::disposal::dispose;
 use crate::event::MasterEvent;
 use crate::master::{self, JobResult};
 use crate::options::JobOptions;
-use crate::pointer;
+use crate::storage::Storage;
 use crate::view::{State, View};
 
 /// A job that runs, or has run, in this process.
@@ -64,7 +65,9 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
     let (processes, job) = (options.processes, options.job);
     let configuration = options.configuration.clone();
     let savepoint_directory = options.savepoint_directory.clone();
-    let (events, thread) = master::start(program, options, Arc::clone(&view), clock)?;
+    let storage = Storage::default();
+    let (events, thread) =
+        master::start(program, options, Arc::clone(&view), clock, storage.clone())?;
     let dispatcher = LocalDispatcher {
         job,
         view,
@@ -75,6 +78,7 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
         processes,
         strangers: Mutex::default(),
         disposals: Arc::default(),
+        storage,
     };
     Ok(JobHandle {
         dispatcher: Arc::new(dispatcher),
@@ -93,6 +97,7 @@ struct LocalDispatcher {
     /// Triggers for jobs that are not here: their failure is the operation's result.
     strangers: Mutex<HashMap<(JobId, TriggerId), OperationFailure>>,
     disposals: Arc<Mutex<HashMap<TriggerId, Operation<()>>>>,
+    storage: Storage,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -217,8 +222,7 @@ impl Dispatcher for LocalDispatcher {
         &self,
         job: JobId,
         trigger: TriggerId,
-        // The heap backend has one kind: every checkpoint is full.
-        _kind: CheckpointKind,
+        kind: CheckpointKind,
     ) -> Result<(), DispatchError> {
         let known = {
             let mut view = self.view.lock();
@@ -233,7 +237,7 @@ impl Dispatcher for LocalDispatcher {
             known
         };
         if !known {
-            self.send(MasterEvent::Checkpoint { trigger });
+            self.send(MasterEvent::Checkpoint { trigger, kind });
         }
         Ok(())
     }
@@ -258,8 +262,9 @@ impl Dispatcher for LocalDispatcher {
         }
         let disposals = Arc::clone(&self.disposals);
         let events = lock(&self.events).clone();
+        let storage = self.storage.clone();
         std::thread::spawn(move || {
-            let result = match dispose(&path) {
+            let result = match dispose(&storage, &path) {
                 Ok(directory) => {
                     // The job has ended: it has no recovery points any more.
                     let _ = events.send(MasterEvent::Disposed { directory });
@@ -296,37 +301,4 @@ impl Dispatcher for LocalDispatcher {
     fn configuration(&self) -> Vec<(String, String)> {
         self.configuration.clone()
     }
-}
-
-/// Deletes a snapshot: nothing but one, so that a typing error deletes nothing else.
-fn dispose(path: &str) -> Result<String, String> {
-    let snapshot = pointer::load(path).map_err(|error| error.message)?;
-    let fs = Arc::clone(snapshot.file_system());
-    let mut files = Vec::new();
-    let mut problem = None;
-    snapshot
-        .metadata
-        .streams(&mut |stream| match snapshot.file_of(stream) {
-            Ok(Some(file)) if file.starts_with(&snapshot.directory) => files.push(file),
-            Ok(_) => {}
-            Err(error) => problem = Some(error.to_string()),
-        });
-    if let Some(problem) = problem {
-        return Err(problem);
-    }
-    let delete = || -> Result<(), millpond_fs::Error> {
-        fs.delete_file(&snapshot.directory.join(millpond_snapshot::METADATA_FILE))?;
-        for file in &files {
-            if fs.exists(file)? {
-                fs.delete_file(file)?;
-            }
-        }
-        // What else lies there is the owner's.
-        if fs.list(&snapshot.directory)?.is_empty() {
-            fs.delete_dir(&snapshot.directory)?;
-        }
-        Ok(())
-    };
-    delete().map_err(|error| error.to_string())?;
-    Ok(snapshot.directory.to_string())
 }

@@ -3,6 +3,8 @@
 //! One thread hears everything that happens to a job as [`MasterEvent`]s, in order. What takes
 //! time (metadata, deletions) happens on a thread of its own and comes back as an event.
 
+mod scheduled;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -10,7 +12,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millpond_checkpoint::{
-    Action, Coordinator, Event, Outcome, Restart, RestartConfig, RestartStrategy,
+    Action, Coordinator, Event, Outcome, Released, Restart, RestartConfig, RestartStrategy,
+    SavepointSchedule,
 };
 use millpond_job::dispatcher::{
     CheckpointStatus, ExceptionEntry, Operation, OperationFailure, SavepointRequest,
@@ -22,13 +25,15 @@ use millpond_runtime::Program;
 use millpond_snapshot::savepoint_directory;
 use millpond_types::{Clock, OperatorId, TriggerId};
 
+use crate::cleaner::Deletion;
 use crate::deployment::{AssignedSplits, Deployment};
 use crate::event::MasterEvent;
 use crate::options::JobOptions;
 use crate::plan;
 use crate::processes::{Processes, is_of};
 use crate::recovery::{Recovered, Recovery, RecoveryError};
-use crate::snapshot_io::{SnapshotIo, prepare_job_directory};
+use crate::snapshot_io::{SnapshotIo, make_shared_directories, prepare_job_directory};
+use crate::storage::Storage;
 use crate::throughput::{Impact, Throughput};
 use crate::view::View;
 
@@ -50,6 +55,8 @@ pub struct JobResult {
     pub failure: Option<String>,
     /// Milliseconds from its start.
     pub runtime_ms: u64,
+    /// How often it was restored from an older snapshot than the newest, as that was damaged.
+    pub fallbacks: u64,
 }
 
 /// Where the job is in its life.
@@ -83,6 +90,7 @@ pub(crate) fn start(
     options: JobOptions,
     view: Arc<View>,
     clock: Arc<dyn Clock>,
+    storage: Storage,
 ) -> std::io::Result<(Sender<MasterEvent>, JoinHandle<JobResult>)> {
     let (sender, events) = channel();
     let processes = Processes::new(
@@ -91,14 +99,23 @@ pub(crate) fn start(
         sender.clone(),
         options.heartbeat,
     )?;
-    let io = SnapshotIo::start(sender.clone(), options.name.clone(), options.job)?;
+    let io = SnapshotIo::start(
+        sender.clone(),
+        options.name.clone(),
+        options.job,
+        storage.clone(),
+    )?;
     let thread = std::thread::Builder::new()
         .name("job-master".to_owned())
         .spawn(move || {
             let directory = &options.coordinator.checkpoint_directory;
-            let taken = prepare_job_directory(directory, options.job);
+            let taken = prepare_job_directory(&storage, directory, options.job);
             let now_ms = clock.now_ms();
             let checkpointing = options.coordinator.interval_ms.is_some();
+            if checkpointing {
+                make_shared_directories(&storage, directory);
+            }
+            let schedule = options.savepoint_schedule;
             let restart = options.restart.clone();
             let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
             let strategy = RestartStrategy::new(restart, crate::random::bits());
@@ -109,7 +126,11 @@ pub(crate) fn start(
                     &program.graph,
                     taken + 1,
                 ),
-                recovery: Recovery::new(options.restore.clone()),
+                recovery: Recovery::new(
+                    options.restore.clone(),
+                    storage,
+                    (options.job, options.name.clone()),
+                ),
                 restart: strategy,
                 program,
                 options,
@@ -127,6 +148,8 @@ pub(crate) fn start(
                 restored: None,
                 unreadable: None,
                 throughput: Throughput::default(),
+                savepoint_schedule: schedule.map(|config| SavepointSchedule::new(config, now_ms)),
+                scheduled: None,
             };
             master.run(&events)
         })?;
@@ -159,6 +182,9 @@ struct Master {
     /// intact, and its snapshot.
     unreadable: Option<(Attempt, String)>,
     throughput: Throughput,
+    savepoint_schedule: Option<SavepointSchedule>,
+    /// The savepoint of the schedule that is under way.
+    scheduled: Option<TriggerId>,
 }
 
 impl Master {
@@ -196,8 +222,14 @@ impl Master {
             Phase::Ending { deadline_ms, .. } => Some(*deadline_ms),
             Phase::Deploying | Phase::Running | Phase::Ended(_) => None,
         };
+        let savepoint = self
+            .savepoint_schedule
+            .as_ref()
+            .map(SavepointSchedule::next_ms);
+        let savepoint = savepoint.filter(|_| self.may_take_scheduled());
         let next = own
             .into_iter()
+            .chain(savepoint)
             .chain(self.coordinator.next_deadline())
             .min();
         let wait = next.map_or(1000, |at| at.saturating_sub(now_ms)).min(1000);
@@ -206,6 +238,7 @@ impl Master {
 
     /// Does what is due.
     fn proceed(&mut self, now_ms: u64) {
+        self.take_scheduled(now_ms);
         match &self.phase {
             Phase::Waiting(until) if *until <= now_ms && !self.coordinator.is_finalizing() => {
                 self.begin_attempt(now_ms);
@@ -256,6 +289,7 @@ impl Master {
             status,
             failure,
             runtime_ms,
+            fallbacks: self.coordinator.statistics().fallbacks,
         });
         // Deletions come first: whoever sees the end sees what is left.
         self.io.finish();
@@ -410,8 +444,8 @@ impl Master {
                 self.tell(Event::MetadataWritten { checkpoint, result });
             }
             MasterEvent::Savepoint { trigger, request } => self.on_savepoint(trigger, request),
-            MasterEvent::Checkpoint { trigger } => {
-                self.tell(Event::TriggerCheckpoint { trigger });
+            MasterEvent::Checkpoint { trigger, kind } => {
+                self.tell(Event::TriggerCheckpoint { trigger, kind });
             }
             MasterEvent::Disposed { directory } => {
                 self.tell(Event::SavepointDisposed { directory })
@@ -632,10 +666,33 @@ impl Master {
                 self.io
                     .complete(*completion, &self.program.graph, &self.coordinator_bytes);
             }
-            Action::Discard { directory, .. } => self.io.discard(directory),
+            Action::Discard {
+                directory,
+                scope,
+                released,
+                ..
+            } => self.io.delete(Deletion {
+                snapshot: Some((directory, scope)),
+                released,
+            }),
+            Action::Release(released) => self.io.delete(Deletion {
+                snapshot: None,
+                released,
+            }),
+            Action::EndClaim { directory } => self.io.delete(Deletion {
+                snapshot: None,
+                released: Released {
+                    files: Vec::new(),
+                    claims_ended: vec![directory],
+                },
+            }),
             Action::Finish { trigger, outcome } => {
                 let mut view = self.view.lock();
                 match outcome {
+                    Outcome::Savepoint(result) if self.scheduled == Some(trigger) => {
+                        drop(view);
+                        self.scheduled_ended(result);
+                    }
                     Outcome::Savepoint(result) => {
                         view.savepoints
                             .insert(trigger, Operation::Completed(result));

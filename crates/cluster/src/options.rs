@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use millpond_checkpoint::plan::PlanOptions;
-use millpond_checkpoint::{CoordinatorConfig, RestartConfig};
+use millpond_checkpoint::{CoordinatorConfig, RestartConfig, SavepointScheduleConfig};
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
+use millpond_types::config::ClaimMode;
 
 /// How a job is run.
 #[derive(Clone, Debug)]
@@ -27,6 +28,8 @@ pub struct JobOptions {
     pub restart: Option<RestartConfig>,
     /// Where savepoints go whose trigger names no directory.
     pub savepoint_directory: Option<String>,
+    /// Savepoints by the clock; `None`: none are taken. Needs `savepoint_directory`.
+    pub savepoint_schedule: Option<SavepointScheduleConfig>,
     /// The snapshot that the job starts from.
     pub restore: Option<RestoreOptions>,
     /// How checkpoints are configured, for the REST API.
@@ -53,8 +56,8 @@ pub struct RestoreOptions {
     pub allow_non_restored_state: bool,
     /// Whether state may be carried on unread that an operator could take and does not register.
     pub ignore_unregistered_state: bool,
-    /// Whether the snapshot belongs to this job from now on.
-    pub claim: bool,
+    /// Whose the snapshot is from now on.
+    pub mode: ClaimMode,
 }
 
 impl RestoreOptions {

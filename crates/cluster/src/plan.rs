@@ -11,6 +11,7 @@ use millpond_types::{Clock, JobId, SystemClock};
 
 use crate::options::RestoreOptions;
 use crate::pointer;
+use crate::storage::Storage;
 
 /// Whether entries are counted where the snapshot does not say how many there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,8 @@ pub fn plan_restore(
             options: PlanOptions::default(),
         }));
     };
-    let snapshot = pointer::load(&restore.path).map_err(|error| error.message)?;
+    let snapshot =
+        pointer::load(&Storage::default(), &restore.path).map_err(|error| error.message)?;
     plan_states(
         program,
         &described,

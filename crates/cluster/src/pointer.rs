@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use millpond_fs::{FileSystem, Location, file_system_for};
+use millpond_checkpoint::is_in_memory;
+use millpond_fs::{FileSystem, Location};
 use millpond_snapshot::{ErrorKind, LoadedSnapshot, METADATA_FILE, RocksDb};
+
+use crate::storage::Storage;
 
 /// Why a pointer leads nowhere.
 pub(crate) struct PointerError {
@@ -25,10 +28,10 @@ impl PointerError {
 /// Loads the metadata that `pointer` means.
 ///
 /// Source of the texts: Flink 2.3.0, class `AbstractFsCheckpointStorageAccess`.
-pub(crate) fn load(pointer: &str) -> Result<LoadedSnapshot, PointerError> {
+pub(crate) fn load(storage: &Storage, pointer: &str) -> Result<LoadedSnapshot, PointerError> {
     let of_fs = |error: millpond_fs::Error| PointerError::permanent(error.to_string());
     let location = Location::parse(pointer).map_err(of_fs)?;
-    let fs = file_system_for(&location).map_err(of_fs)?;
+    let fs = storage.file_system(&location).map_err(of_fs)?;
     if let Some(missing) = missing(&*fs, pointer, &location) {
         return Err(PointerError::permanent(missing));
     }
@@ -58,6 +61,12 @@ fn rocksdb() -> Option<Arc<dyn RocksDb>> {
 /// Says what is not there; an error on the way is left to whoever loads.
 fn missing(fs: &dyn FileSystem, pointer: &str, location: &Location) -> Option<String> {
     let is_missing = |location: &Location| matches!(fs.exists(location), Ok(false));
+    if is_in_memory(&location.to_string()) && is_missing(location) {
+        return Some(format!(
+            "Cannot find checkpoint or savepoint '{pointer}': it was kept in the memory of its job \
+             master, and is lost since that has ended."
+        ));
+    }
     if is_missing(location) {
         return Some(format!(
             "Cannot find checkpoint or savepoint file/directory '{pointer}' on file system '{}'.",
@@ -82,7 +91,7 @@ mod tests {
         let directory =
             std::env::temp_dir().join(format!("millpond-pointer-{}", std::process::id()));
         let path = directory.display().to_string();
-        let error = load(&path).expect_err("nothing there");
+        let error = load(&Storage::default(), &path).expect_err("nothing there");
         assert!(
             error
                 .message
@@ -91,7 +100,7 @@ mod tests {
             error.message
         );
         std::fs::create_dir_all(&directory).expect("made");
-        let error = load(&path).expect_err("no metadata");
+        let error = load(&Storage::default(), &path).expect_err("no metadata");
         assert!(
             error.message.starts_with("Cannot find meta data file"),
             "{}",

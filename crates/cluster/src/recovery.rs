@@ -7,17 +7,21 @@ use millpond_checkpoint::{
     Coordinator, Event, RecoveryChoice, RestorePlan, RestoreRequest, StartedFrom, Verification,
     choose_recovery,
 };
-use millpond_fs::{Location, file_system_for};
+use millpond_fs::Location;
 use millpond_job::JobGraph;
 use millpond_runtime::Program;
 use millpond_snapshot::{ErrorKind, LoadedSnapshot, StreamHandle, Trailer};
-use millpond_types::OperatorId;
+use millpond_types::config::ClaimMode;
+use millpond_types::{JobId, OperatorId};
 
+use crate::claim::{self, ClaimError};
 use crate::deployment::RestoreFrom;
 use crate::leftovers::unfinished_beside;
 use crate::options::RestoreOptions;
 use crate::plan::{Count, plan_states};
 use crate::pointer;
+use crate::siblings::{files_of, files_of_others};
+use crate::storage::Storage;
 
 /// What an attempt is restored from.
 pub(crate) struct Recovered {
@@ -47,16 +51,25 @@ pub(crate) struct Recovery {
     options: PlanOptions,
     /// What the operators say about their states, once they were asked.
     described: Option<Vec<DescribedOperator>>,
+    storage: Storage,
+    /// Who claims.
+    job: (JobId, String),
 }
 
 impl Recovery {
     /// The first attempt starts from `start`, if there is one.
-    pub(crate) fn new(start: Option<RestoreOptions>) -> Self {
+    pub(crate) fn new(
+        start: Option<RestoreOptions>,
+        storage: Storage,
+        job: (JobId, String),
+    ) -> Self {
         let options = start.as_ref().map(RestoreOptions::plan_options);
         Recovery {
             start,
             options: options.unwrap_or_default(),
             described: None,
+            storage,
+            job,
         }
     }
 
@@ -84,7 +97,8 @@ impl Recovery {
             match choose_recovery(&candidates, &results, policy) {
                 RecoveryChoice::Empty => return Ok(Recovered::empty()),
                 RecoveryChoice::Verify(index) => {
-                    let (result, snapshot) = verify_own(&candidates[index].directory);
+                    let (result, snapshot) =
+                        verify_own(&self.storage, &candidates[index].directory);
                     results.push(result);
                     loaded.push(snapshot);
                 }
@@ -97,7 +111,7 @@ impl Recovery {
                         checkpoint: candidate.checkpoint,
                         directory: candidate.directory.clone(),
                         is_savepoint: candidate.is_savepoint,
-                        skipped: skipped.iter().map(|(id, _)| *id).collect(),
+                        skipped: skipped.clone(),
                     };
                     let warnings = skipped.into_iter().map(|(_, damage)| {
                         format!(
@@ -129,7 +143,7 @@ impl Recovery {
                 start.path
             ))
         };
-        let snapshot = match verify(&start.path) {
+        let snapshot = match verify(&self.storage, &start.path) {
             (Verification::Intact, Some(snapshot)) => snapshot,
             (Verification::Damaged(damage), _) => return Err(refuse(&damage.join("; "))),
             (Verification::Unreachable(reason), _) => {
@@ -152,7 +166,7 @@ impl Recovery {
         let event = Event::Restored {
             checkpoint,
             directory: directory.clone(),
-            is_savepoint: is_savepoint && !start.claim,
+            is_savepoint: is_savepoint && start.mode != ClaimMode::Claim,
             skipped: Vec::new(),
         };
         let left_behind = self.check_states(&start.path, &snapshot, program)?;
@@ -161,6 +175,12 @@ impl Recovery {
             warnings: recovered.warnings.into_iter().chain(left_behind).collect(),
             ..recovered
         };
+        let (files, files_of_others) =
+            self.own_files(start.mode, &snapshot)
+                .map_err(|error| match error {
+                    ClaimError::Taken(why) => refuse(&why),
+                    ClaimError::Unreachable(why) => RecoveryError::Unreachable(why),
+                })?;
         let mut state_bytes = 0;
         snapshot
             .metadata
@@ -169,12 +189,45 @@ impl Recovery {
             checkpoint,
             directory,
             is_savepoint,
-            claimed: start.claim,
+            mode: start.mode,
+            files,
+            files_of_others,
             state_bytes,
             pending_transactions: trailer.is_some_and(Trailer::has_pending_transactions),
         });
         self.start = None;
         Ok(recovered)
+    }
+
+    /// Claims the snapshot if it is to be this job's. Returns its files, and those of them that are
+    /// others' all the same.
+    fn own_files(
+        &self,
+        mode: ClaimMode,
+        snapshot: &LoadedSnapshot,
+    ) -> Result<(Vec<String>, Vec<String>), ClaimError> {
+        let fs = &**snapshot.file_system();
+        let files = files_of(snapshot).map_err(|error| ClaimError::Taken(error.to_string()))?;
+        match mode {
+            ClaimMode::NoClaim | ClaimMode::Legacy => {
+                if let Some(owner) = claim::who_has(fs, &snapshot.directory) {
+                    tracing::warn!("{owner}");
+                }
+                Ok((files.into_iter().collect(), Vec::new()))
+            }
+            ClaimMode::Claim => {
+                let (job, name) = &self.job;
+                claim::claim(fs, &snapshot.directory, *job, name)?;
+                let (of_others, problems) = files_of_others(snapshot, &files);
+                for problem in problems {
+                    tracing::warn!(
+                        "files beside the claimed snapshot will not be deleted, as others may need \
+                         them: {problem}"
+                    );
+                }
+                Ok((files.into_iter().collect(), of_others))
+            }
+        }
     }
 
     /// Refuses a snapshot with named states that the program cannot read or does not claim, before
@@ -239,6 +292,10 @@ impl Recovery {
         let warnings = plan.warnings.clone();
         let restore = RestoreFrom {
             pointer: pointer.to_owned(),
+            in_memory: self
+                .storage
+                .metadata_for_others(&snapshot.metadata_file)
+                .map(|bytes| (snapshot.metadata_file.to_string(), bytes)),
             plan,
             allow_non_restored_state: self.options.allow_non_restored_state,
             carries_unregistered_state: self.options.allow_non_restored_state
@@ -268,9 +325,9 @@ impl Recovered {
 ///
 /// Its directory may be missing because somebody has deleted it; if the directory around it cannot be
 /// listed either, the storage is gone, which says nothing about the snapshot.
-fn verify_own(directory: &str) -> (Verification, Option<LoadedSnapshot>) {
-    let (result, snapshot) = verify(directory);
-    match (result, storage_error(directory)) {
+fn verify_own(storage: &Storage, directory: &str) -> (Verification, Option<LoadedSnapshot>) {
+    let (result, snapshot) = verify(storage, directory);
+    match (result, storage_error(storage, directory)) {
         (Verification::Damaged(damage), Some(error)) => {
             let damage = damage.join("; ");
             (
@@ -283,14 +340,14 @@ fn verify_own(directory: &str) -> (Verification, Option<LoadedSnapshot>) {
 }
 
 /// Why the directory around a snapshot cannot be listed.
-fn storage_error(directory: &str) -> Option<millpond_fs::Error> {
+fn storage_error(storage: &Storage, directory: &str) -> Option<millpond_fs::Error> {
     let parent = Location::parse(directory).ok()?.parent()?;
-    file_system_for(&parent).ok()?.list(&parent).err()
+    storage.file_system(&parent).ok()?.list(&parent).err()
 }
 
 /// Reads a snapshot's metadata and checks every file of it.
-fn verify(path: &str) -> (Verification, Option<LoadedSnapshot>) {
-    match pointer::load(path) {
+fn verify(storage: &Storage, path: &str) -> (Verification, Option<LoadedSnapshot>) {
+    match pointer::load(storage, path) {
         Ok(snapshot) => {
             let damages = snapshot.verify();
             if damages.is_empty() {

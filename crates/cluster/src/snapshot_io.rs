@@ -1,15 +1,20 @@
-//! The job master's slow side: writes metadata and deletes snapshots, in order, on a thread.
+//! The job master's slow side: writes metadata on a thread; deletions have [another](crate::cleaner).
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Sender, channel};
 
 use millpond_checkpoint::{Completion, JobFacts, assemble};
-use millpond_fs::{Location, file_system_for};
+use millpond_fs::Location;
 use millpond_job::JobGraph;
-use millpond_snapshot::{Metadata, StreamHandle, write_metadata};
+use millpond_snapshot::{
+    Metadata, StreamHandle, shared_directory, task_owned_directory, write_metadata,
+};
 use millpond_types::{CheckpointId, JobId, OperatorId};
 
+use crate::cleaner::{Cleaner, Deletion};
+use crate::disposal::dispose;
 use crate::event::MasterEvent;
+use crate::storage::Storage;
 
 /// The version that snapshots carry.
 const MILLPOND_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -19,9 +24,6 @@ enum Work {
         directory: String,
         metadata: Box<Metadata>,
     },
-    Discard {
-        directory: String,
-    },
     /// Answer when everything before is done.
     Finish(Sender<()>),
 }
@@ -29,6 +31,8 @@ enum Work {
 /// The thread and its queue.
 pub(crate) struct SnapshotIo {
     queue: Sender<Work>,
+    cleaner: Cleaner,
+    storage: Storage,
     events: Sender<MasterEvent>,
     job: JobId,
     name: String,
@@ -40,7 +44,10 @@ impl SnapshotIo {
         events: Sender<MasterEvent>,
         name: String,
         job: JobId,
+        storage: Storage,
     ) -> std::io::Result<Self> {
+        let cleaner = Cleaner::start(storage.clone())?;
+        let of_thread = storage.clone();
         let (queue, work) = channel();
         let results = events.clone();
         std::thread::Builder::new()
@@ -53,13 +60,12 @@ impl SnapshotIo {
                             metadata,
                         } => {
                             let checkpoint = metadata.checkpoint_id;
-                            let result =
-                                write(&directory, &metadata).map_err(|error| error.to_string());
+                            let result = write(&of_thread, &directory, &metadata)
+                                .map_err(|error| error.to_string());
                             // The master is gone: nobody is left to be told.
                             let _ =
                                 results.send(MasterEvent::MetadataWritten { checkpoint, result });
                         }
-                        Work::Discard { directory } => discard(&directory),
                         Work::Finish(done) => {
                             // Whoever asked has gone away.
                             let _ = done.send(());
@@ -69,6 +75,8 @@ impl SnapshotIo {
             })?;
         Ok(SnapshotIo {
             queue,
+            cleaner,
+            storage,
             events,
             job,
             name,
@@ -116,9 +124,19 @@ impl SnapshotIo {
         }
     }
 
-    /// Deletes a snapshot.
-    pub(crate) fn discard(&self, directory: String) {
-        self.submit(Work::Discard { directory });
+    /// Deletes what is superfluous, in the background.
+    pub(crate) fn delete(&self, deletion: Deletion) {
+        self.cleaner.delete(deletion);
+    }
+
+    /// Disposes of a savepoint in the background, and tells the master when it is done.
+    pub(crate) fn dispose(&self, directory: String) {
+        let (storage, events) = (self.storage.clone(), self.events.clone());
+        std::thread::spawn(move || match dispose(&storage, &directory) {
+            // The master is gone: nobody is left to be told.
+            Ok(directory) => drop(events.send(MasterEvent::Disposed { directory })),
+            Err(why) => tracing::warn!("cannot delete the savepoint \"{directory}\": {why}"),
+        });
     }
 
     /// Waits until all that was asked for is done.
@@ -127,6 +145,7 @@ impl SnapshotIo {
         self.submit(Work::Finish(done));
         // Fails only if the thread has died, and then there is nothing to wait for.
         let _ = wait.recv();
+        self.cleaner.finish();
     }
 
     fn submit(&self, work: Work) {
@@ -135,9 +154,13 @@ impl SnapshotIo {
     }
 }
 
-fn write(directory: &str, metadata: &Metadata) -> Result<(), millpond_snapshot::Error> {
+fn write(
+    storage: &Storage,
+    directory: &str,
+    metadata: &Metadata,
+) -> Result<(), millpond_snapshot::Error> {
     let directory = Location::parse(directory)?;
-    let fs = file_system_for(&directory)?;
+    let fs = storage.file_system(&directory)?;
     write_metadata(&*fs, &directory, metadata)?;
     Ok(())
 }
@@ -145,10 +168,14 @@ fn write(directory: &str, metadata: &Metadata) -> Result<(), millpond_snapshot::
 /// Looks at a job's own directory before it starts: removes what a kill has left of unfinished
 /// checkpoints (`chk-N` without metadata is no snapshot, and nobody else writes there), and returns
 /// the highest N of the others, whose names are taken.
-pub(crate) fn prepare_job_directory(directory: &str, job: JobId) -> CheckpointId {
+pub(crate) fn prepare_job_directory(
+    storage: &Storage,
+    directory: &str,
+    job: JobId,
+) -> CheckpointId {
     let look = || -> Result<CheckpointId, millpond_fs::Error> {
         let directory = Location::parse(directory)?;
-        let fs = file_system_for(&directory)?;
+        let fs = storage.file_system(&directory)?;
         let mut highest = 0;
         if !fs.exists(&directory)? {
             return Ok(highest);
@@ -178,21 +205,16 @@ pub(crate) fn prepare_job_directory(directory: &str, job: JobId) -> CheckpointId
     })
 }
 
-/// Deletes the metadata first, so that what a crash leaves is no snapshot.
-fn discard(directory: &str) {
-    let delete = || -> Result<(), millpond_fs::Error> {
+/// Makes the directories for files that checkpoints share, and that tasks own, as Flink does.
+pub(crate) fn make_shared_directories(storage: &Storage, directory: &str) {
+    let make = || -> Result<(), millpond_fs::Error> {
         let directory = Location::parse(directory)?;
-        let fs = file_system_for(&directory)?;
-        if !fs.exists(&directory)? {
-            return Ok(());
-        }
-        let metadata = directory.join(millpond_snapshot::METADATA_FILE);
-        if fs.exists(&metadata)? {
-            fs.delete_file(&metadata)?;
-        }
-        fs.delete_dir(&directory)
+        let fs = storage.file_system(&directory)?;
+        fs.create_dir_all(&shared_directory(&directory))?;
+        fs.create_dir_all(&task_owned_directory(&directory))
     };
-    if let Err(error) = delete() {
-        tracing::warn!("cannot delete \"{directory}\", which leaves garbage and no more: {error}");
+    if let Err(error) = make() {
+        // Whoever writes there makes them, or fails its checkpoint.
+        tracing::warn!("cannot make directories for checkpoints in \"{directory}\": {error}");
     }
 }

@@ -44,6 +44,7 @@ pub struct Bench {
     arguments: Vec<String>,
     options: Vec<(String, String)>,
     has_savepoint_directory: bool,
+    has_checkpoint_directory: bool,
 }
 
 impl Bench {
@@ -63,6 +64,7 @@ impl Bench {
             arguments: Vec::new(),
             options: Vec::new(),
             has_savepoint_directory: true,
+            has_checkpoint_directory: true,
         }
     }
 
@@ -135,6 +137,15 @@ impl Bench {
         }
     }
 
+    /// Leaves out where checkpoints go.
+    #[must_use]
+    pub fn without_checkpoint_directory(self) -> Self {
+        Bench {
+            has_checkpoint_directory: false,
+            ..self
+        }
+    }
+
     /// Leaves the directories behind and returns where they are.
     pub fn keep(&mut self) -> PathBuf {
         self.directory.disable_cleanup(true);
@@ -194,7 +205,6 @@ impl Bench {
         let checkpoints = self.checkpoints().display().to_string();
         let savepoints = self.savepoints().display().to_string();
         let own = [
-            ("execution.checkpointing.dir", checkpoints.as_str()),
             ("restart-strategy.type", "fixed-delay"),
             ("restart-strategy.fixed-delay.attempts", "1000"),
             ("restart-strategy.fixed-delay.delay", "10 ms"),
@@ -203,7 +213,10 @@ impl Bench {
         let default_savepoints = self
             .has_savepoint_directory
             .then_some(("execution.checkpointing.savepoint-dir", savepoints.as_str()));
-        let own = own.into_iter().chain(default_savepoints);
+        let checkpoints = self
+            .has_checkpoint_directory
+            .then_some(("execution.checkpointing.dir", checkpoints.as_str()));
+        let own = own.into_iter().chain(checkpoints).chain(default_savepoints);
         let shared = self
             .options
             .iter()

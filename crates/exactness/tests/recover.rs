@@ -125,7 +125,12 @@ fn falls_back(damage: impl Fn(&Path)) {
     let restored = kill_worker(&mut job).expect("the job goes on");
     assert_eq!(restored["id"], numbers[1], "{}", job.log());
     assert!(job.log().contains("falling back"), "{}", job.log());
+    let damaged = restored["damaged"].as_array().expect("REST tells");
+    assert_eq!(damaged.len(), 1, "{restored}");
+    assert_eq!(job.job("/checkpoints")["counts"]["fallbacks"], 1);
     job.finish();
+    let told = job.handshake().and_then(|handshake| handshake.fallbacks);
+    assert_eq!(told, Some(1));
     // What the newest checkpoint had committed comes again: that is what was allowed.
     let wrong = shortfall(&expected(&WORKLOAD), &bench.published());
     assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());

@@ -225,6 +225,7 @@ fn unfinished(bench: &Bench) -> Vec<PathBuf> {
         .flatten()
         .map(|entry| entry.path())
         .filter(|path| !path.join("_metadata").exists())
+        .filter(|path| !path.ends_with("shared") && !path.ends_with("taskowned"))
         .collect()
 }
 

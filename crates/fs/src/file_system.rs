@@ -71,6 +71,19 @@ pub trait FileSystem: Send + Sync {
     /// Not found, or what the file system reports.
     fn delete_dir(&self, directory: &Location) -> Result<(), Error>;
 
+    /// Deletes a directory if nothing is in it; whether it is gone.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn delete_empty_dir(&self, directory: &Location) -> Result<bool, Error> {
+        let is_empty = self.list(directory)?.is_empty();
+        if is_empty {
+            self.delete_dir(directory)?;
+        }
+        Ok(is_empty)
+    }
+
     /// Makes a directory and those above it, durably.
     ///
     /// # Errors

@@ -176,6 +176,14 @@ impl FileSystem for LocalFileSystem {
         }
     }
 
+    fn delete_empty_dir(&self, directory: &Location) -> Result<bool, Error> {
+        match fs::remove_dir(local(directory)?) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(error) => Err(Error::io("delete", directory, error)),
+        }
+    }
+
     fn create_dir_all(&self, directory: &Location) -> Result<(), Error> {
         make_dirs(&local(directory)?)
             .map_err(|error| Error::io("make the directory", directory, error))

@@ -138,3 +138,18 @@ fn injected_faults_strike_the_calls_that_were_named() {
     fs.crash();
     assert_eq!(fs.read(&file).expect("there"), b"", "nothing was synced");
 }
+
+#[test]
+fn a_directory_goes_only_if_nothing_is_in_it() {
+    on_both(|fs, root| {
+        let directory = root.join("d");
+        write(fs, &directory.join("a"), b"1");
+        assert!(!fs.delete_empty_dir(&directory).expect("there"));
+        assert_eq!(fs.read(&directory.join("a")).expect("still there"), b"1");
+        fs.delete_file(&directory.join("a")).expect("there");
+        assert!(fs.delete_empty_dir(&directory).expect("there"));
+        assert!(!fs.exists(&directory).expect("known"));
+        let missing = fs.delete_empty_dir(&directory).expect_err("gone");
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+    });
+}

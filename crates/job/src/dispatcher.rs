@@ -306,6 +306,8 @@ pub struct CheckpointConfig {
 pub struct CheckpointStatistics {
     /// Restores.
     pub restored: u64,
+    /// Restores from an older snapshot than the newest, as that was damaged.
+    pub fallbacks: u64,
     /// Everything that was triggered.
     pub total: u64,
     /// Under way.
@@ -337,6 +339,8 @@ pub struct RestoredCheckpoint {
     pub is_savepoint: bool,
     /// Where it lies.
     pub external_path: String,
+    /// What is wrong with each newer snapshot, which was passed over; for people.
+    pub damaged: Vec<String>,
 }
 
 /// What is known about one checkpoint or savepoint.

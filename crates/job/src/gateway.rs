@@ -46,6 +46,19 @@ pub struct SnapshotOptions {
     pub format: SavepointFormat,
     /// The directory that its files go to, as a URI.
     pub directory: String,
+    /// The directory for files that later checkpoints may share, as a URI; of a savepoint its own,
+    /// as a savepoint stands alone.
+    pub shared_directory: String,
+    /// The complete checkpoint whose files this one may refer to instead of writing them again.
+    /// `None`: it must be full, as the first one after a restore with `NO_CLAIM`, a savepoint, or
+    /// one that the user wants to be.
+    ///
+    /// A reference to a file of any other checkpoint may dangle: nobody keeps it.
+    pub base: Option<CheckpointId>,
+    /// All state goes into the metadata, and an operator's state of more than this many bytes is
+    /// declined (checkpoint storage `jobmanager`). `None`: what is larger than the threshold goes
+    /// into a file.
+    pub metadata_only_bytes: Option<u64>,
     /// State of at most this many bytes goes inline into the metadata.
     pub inline_threshold_bytes: u32,
     /// The snapshot of an operator is given up when more bytes of its state change meanwhile.

@@ -110,6 +110,14 @@ impl RunningJob {
         self.handshake.status = Some(result.status.to_string());
         self.handshake.runtime_ms = Some(result.runtime_ms);
         self.handshake.failure.clone_from(&result.failure);
+        self.handshake.fallbacks = (result.fallbacks > 0).then_some(result.fallbacks);
+        if result.fallbacks > 0 {
+            tracing::warn!(
+                "job \"{}\" has gone back to an older snapshot {} times, as newer ones were damaged",
+                self.name,
+                result.fallbacks
+            );
+        }
         // Whoever waited for the job to be accepted may be gone, and the file's directory with it.
         if let Err(error) = tell(&self.handshake) {
             tracing::debug!(%error, "nobody is told of the job's end");

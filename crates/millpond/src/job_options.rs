@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use millpond_checkpoint::{CoordinatorConfig, RestartConfig, Retention};
+use millpond_checkpoint::{
+    CoordinatorConfig, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY, RestartConfig, Retention,
+    SavepointScheduleConfig,
+};
 use millpond_cluster::{Heartbeat, JobOptions, RestoreOptions, random};
 use millpond_fs::Location;
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
 use millpond_types::config::{
-    CheckpointingMode, ClaimMode, ConfigError, Configuration, ExternalizedCheckpointRetention,
-    RestartStrategyType, StateBackendType, options,
+    CheckpointStorage, CheckpointingMode, ClaimMode, ConfigError, Configuration,
+    ExternalizedCheckpointRetention, RestartStrategyType, StateBackendType, options,
 };
 
 use crate::error::{Error, Result};
@@ -28,7 +31,6 @@ fn warn_of_no_effect(configuration: &Configuration) {
         options::INCREMENTAL.info(),
         options::LOCAL_BACKUP_ENABLED.info(),
         options::RECOVER_FROM_LOCAL.info(),
-        options::CHECKPOINT_STORAGE.info(),
         options::PARALLELISM_OVERRIDES.info(),
     ];
     for info in without_effect {
@@ -61,20 +63,36 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
             })?,
         None => JobId(random::bytes()),
     };
-    let coordinator = coordinator(configuration, job)?;
+    let storage = storage(configuration)?;
+    let coordinator = coordinator(configuration, job, storage)?;
+    let savepoint_directory = savepoint_directory(configuration)?;
     let exactly_once =
         configuration.get(&options::CHECKPOINTING_MODE)? == CheckpointingMode::ExactlyOnce;
-    let claim = configuration.get(&options::CLAIM_MODE)? == ClaimMode::Claim;
+    let mode = configuration.get(&options::CLAIM_MODE)?;
+    if mode == ClaimMode::Legacy {
+        tracing::warn!(
+            "{} is {mode}. This mode is deprecated, please use CLAIM or NO_CLAIM mode to get a clear \
+             state file ownership.",
+            options::CLAIM_MODE.key()
+        );
+    }
     let allow = configuration.get(&options::IGNORE_UNCLAIMED_STATE)?;
     let ignore_unregistered = configuration.get(&options::IGNORE_UNREGISTERED_STATE)?;
-    let restore = configuration
-        .get(&options::RECOVERY_PATH)?
-        .map(|path| RestoreOptions {
-            path,
-            allow_non_restored_state: allow,
-            ignore_unregistered_state: ignore_unregistered,
-            claim,
-        });
+    let mut path = configuration.get(&options::RECOVERY_PATH)?;
+    if configuration.get(&options::START_WITHOUT_STATE)?
+        && let Some(ignored) = path.take()
+    {
+        tracing::warn!(
+            "{} is set: the job starts without state, and not from \"{ignored}\"",
+            options::START_WITHOUT_STATE.key()
+        );
+    }
+    let restore = path.map(|path| RestoreOptions {
+        path,
+        allow_non_restored_state: allow,
+        ignore_unregistered_state: ignore_unregistered,
+        mode,
+    });
     let retention = coordinator.retention;
     let checkpoint_config = CheckpointConfig {
         exactly_once,
@@ -92,7 +110,11 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
             }
             StateBackendType::Named(name) => name,
         },
-        checkpoint_storage: "FileSystemCheckpointStorage".to_owned(),
+        checkpoint_storage: match storage {
+            CheckpointStorage::JobManager => "JobManagerCheckpointStorage",
+            CheckpointStorage::FileSystem => "FileSystemCheckpointStorage",
+        }
+        .to_owned(),
     };
     Ok(JobOptions {
         job,
@@ -104,11 +126,77 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         exactly_once,
         coordinator,
         restart: restart(configuration)?,
-        savepoint_directory: configuration.get(&options::SAVEPOINT_DIRECTORY)?,
+        savepoint_schedule: savepoint_schedule(configuration, savepoint_directory.as_deref())?,
+        savepoint_directory,
         restore,
         checkpoint_config,
         configuration: configuration.shown(),
     })
+}
+
+/// Where checkpoints go: as told, else as the old name of a state backend says, else to files.
+fn storage(configuration: &Configuration) -> std::result::Result<CheckpointStorage, ConfigError> {
+    if let Some(storage) = configuration.get(&options::CHECKPOINT_STORAGE)? {
+        return Ok(storage);
+    }
+    let mut names = options::STATE_BACKEND.info().names();
+    let backend = names.find_map(|name| configuration.raw(name));
+    let storage = backend.and_then(StateBackendType::storage_of);
+    Ok(storage.unwrap_or(CheckpointStorage::FileSystem))
+}
+
+/// Where savepoints go that name no directory, the old store of that name included.
+fn savepoint_directory(
+    configuration: &Configuration,
+) -> std::result::Result<Option<String>, ConfigError> {
+    let directory = configuration.get(&options::SAVEPOINT_DIRECTORY)?;
+    let Some(store) = configuration.get(&options::SAVEPOINT_STORE)? else {
+        return Ok(directory);
+    };
+    let key = options::SAVEPOINT_STORE.key();
+    match (store, directory) {
+        (CheckpointStorage::FileSystem, Some(directory)) => {
+            tracing::warn!(
+                "{key} is deprecated: {} is enough",
+                options::SAVEPOINT_DIRECTORY.key()
+            );
+            Ok(Some(directory))
+        }
+        // Without a directory that was, in old Flink, the job manager too.
+        (CheckpointStorage::JobManager, _) | (CheckpointStorage::FileSystem, None) => {
+            tracing::warn!(
+                "{key} is deprecated: savepoints that name no directory are kept in the memory of \
+                 the job master, and lost when it ends; set {} instead",
+                options::SAVEPOINT_DIRECTORY.key()
+            );
+            Ok(Some(format!("{JOB_MANAGER_SCHEME}:/savepoints")))
+        }
+    }
+}
+
+/// Savepoints by the clock.
+fn savepoint_schedule(
+    configuration: &Configuration,
+    directory: Option<&str>,
+) -> std::result::Result<Option<SavepointScheduleConfig>, ConfigError> {
+    let Some(interval) = configuration.get(&options::SAVEPOINT_INTERVAL)? else {
+        return Ok(None);
+    };
+    let wrong = |what: &str| {
+        let key = options::SAVEPOINT_INTERVAL.key();
+        Err(ConfigError::new(key, format!("{} ms", ms(interval)), what))
+    };
+    if interval.is_zero() {
+        return wrong("expected more than 0");
+    }
+    if directory.is_none() {
+        return wrong("execution.checkpointing.savepoint-dir has to be set with it");
+    }
+    Ok(Some(SavepointScheduleConfig {
+        interval_ms: ms(interval),
+        max_count: configuration.get(&options::SAVEPOINT_HISTORY_MAX_COUNT)?,
+        max_age_ms: ms(configuration.get(&options::SAVEPOINT_HISTORY_MAX_AGE)?),
+    }))
 }
 
 fn heartbeat(configuration: &Configuration) -> std::result::Result<Heartbeat, ConfigError> {
@@ -131,9 +219,14 @@ fn heartbeat(configuration: &Configuration) -> std::result::Result<Heartbeat, Co
 fn coordinator(
     configuration: &Configuration,
     job: JobId,
+    storage: CheckpointStorage,
 ) -> std::result::Result<CoordinatorConfig, ConfigError> {
     let root = configuration.get(&options::CHECKPOINTS_DIRECTORY)?;
-    let root = root.unwrap_or_else(|| DEFAULT_CHECKPOINT_DIRECTORY.to_owned());
+    let root = root.unwrap_or_else(|| match storage {
+        // With a directory, Flink too puts the metadata there, which then holds all state.
+        CheckpointStorage::JobManager => format!("{JOB_MANAGER_SCHEME}:/checkpoints"),
+        CheckpointStorage::FileSystem => DEFAULT_CHECKPOINT_DIRECTORY.to_owned(),
+    });
     let root = Location::parse(&root).map_err(|error| {
         ConfigError::new(
             options::CHECKPOINTS_DIRECTORY.key(),
@@ -170,6 +263,10 @@ fn coordinator(
         .get(&options::DATA_INLINE_THRESHOLD)?
         .bytes()
         .min(1 << 20) as u32;
+    config.metadata_only_bytes = match storage {
+        CheckpointStorage::JobManager => Some(MAX_STATE_BYTES_IN_MEMORY),
+        CheckpointStorage::FileSystem => None,
+    };
     config.changes_limit_bytes = configuration.get(&options::HEAP_CHANGES_LIMIT)?.bytes();
     config.history = configuration.get(&options::WEB_CHECKPOINTS_HISTORY)? as usize;
     config.allow_fallback_past_committed_transactions =

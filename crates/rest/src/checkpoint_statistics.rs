@@ -28,6 +28,9 @@ struct Statistics {
 #[derive(Serialize)]
 struct Counts {
     restored: u64,
+    /// Millpond's own; there if there were any.
+    #[serde(skip_serializing_if = "is_zero")]
+    fallbacks: u64,
     total: u64,
     in_progress: u64,
     completed: u64,
@@ -58,6 +61,13 @@ struct Restored {
     restore_timestamp: u64,
     is_savepoint: bool,
     external_path: String,
+    /// Newer snapshots that were passed over. Millpond's own; there if there were any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl From<RestoredCheckpoint> for Restored {
@@ -67,6 +77,7 @@ impl From<RestoredCheckpoint> for Restored {
             restore_timestamp: restored.restore_timestamp_ms,
             is_savepoint: restored.is_savepoint,
             external_path: restored.external_path,
+            damaged: restored.damaged,
         }
     }
 }
@@ -256,6 +267,7 @@ pub(crate) async fn all(State(api): State<Arc<Api>>, ids: PathIds) -> Answer {
     ok(&Statistics {
         counts: Counts {
             restored: statistics.restored,
+            fallbacks: statistics.fallbacks,
             total: statistics.total,
             in_progress: statistics.in_progress,
             completed: statistics.completed,

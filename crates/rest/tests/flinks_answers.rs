@@ -741,6 +741,7 @@ fn the_statistics_of_checkpoints_are_flinks() {
         JOB,
         CheckpointStatistics {
             restored: 1,
+            fallbacks: 0,
             total: 8,
             in_progress: 0,
             completed: 7,
@@ -750,6 +751,7 @@ fn the_statistics_of_checkpoints_are_flinks() {
             latest_savepoint: Some(savepoint),
             latest_failed: Some(failed),
             latest_restored: Some(RestoredCheckpoint {
+                damaged: Vec::new(),
                 id: 3,
                 restore_timestamp_ms: 1,
                 is_savepoint: true,
@@ -813,6 +815,30 @@ fn the_statistics_of_checkpoints_are_flinks() {
         json!({"id": 3, "restore_timestamp": 1, "is_savepoint": true,
             "external_path": "file:/savepoints/savepoint-0"})
     );
+}
+
+#[test]
+fn a_fall_back_is_told_in_fields_that_flink_does_not_have() {
+    let cluster = Cluster::running();
+    cluster.dispatcher.set_checkpoints(
+        JOB,
+        CheckpointStatistics {
+            restored: 2,
+            fallbacks: 1,
+            latest_restored: Some(RestoredCheckpoint {
+                id: 3,
+                restore_timestamp_ms: 1,
+                is_savepoint: false,
+                external_path: "file:/checkpoints/chk-3".to_owned(),
+                damaged: vec!["checkpoint 4 is cut".to_owned()],
+            }),
+            ..CheckpointStatistics::default()
+        },
+    );
+    let statistics = cluster.get(&format!("/jobs/{JOB}/checkpoints"));
+    assert_eq!(statistics["counts"]["fallbacks"], 1);
+    let restored = &statistics["latest"]["restored"];
+    assert_eq!(restored["damaged"], json!(["checkpoint 4 is cut"]));
 }
 
 #[test]

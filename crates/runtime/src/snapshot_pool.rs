@@ -127,10 +127,16 @@ impl SnapshotWork {
     fn write(self, mut synced: Duration) -> Result<SubtaskAcknowledgement, FunctionError> {
         let (begin, settled) = (Instant::now(), synced);
         let directory = Location::parse(&self.options.directory)?;
+        let fs = match self.options.metadata_only_bytes {
+            // The directory may be one that only the job master has; nothing is written there.
+            Some(_) => None,
+            None => Some(file_system_for(&directory)?),
+        };
         let writer = StateWriter {
-            fs: file_system_for(&directory)?,
+            fs,
             directory,
             threshold_bytes: self.options.inline_threshold_bytes as usize,
+            metadata_only_bytes: self.options.metadata_only_bytes,
             attempt: self.attempt,
             subtask: self.subtask,
             format: self.options.format,
@@ -152,11 +158,41 @@ impl SnapshotWork {
     }
 }
 
+/// Takes the bytes of one state, up to a limit: they will lie in the memory of the job master.
+///
+/// Source of the text: Flink 2.3.0, class `MemCheckpointStreamFactory`.
+struct BoundedMemory {
+    bytes: Vec<u8>,
+    limit: u64,
+}
+
+impl Write for BoundedMemory {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let size = self.bytes.len() as u64 + bytes.len() as u64;
+        if size > self.limit {
+            return Err(std::io::Error::other(format!(
+                "Size of the state is larger than the maximum permitted memory-backed state. \
+                 Size={size}, maxSize={}. Consider using a different checkpoint storage, like the \
+                 FileSystemCheckpointStorage (execution.checkpointing.storage: filesystem).",
+                self.limit
+            )));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes the state of one subtask into the directory of a snapshot.
 struct StateWriter {
-    fs: Arc<dyn FileSystem>,
+    /// `None`: all state goes into the metadata.
+    fs: Option<Arc<dyn FileSystem>>,
     directory: Location,
     threshold_bytes: usize,
+    metadata_only_bytes: Option<u64>,
     attempt: Attempt,
     subtask: u32,
     format: SavepointFormat,
@@ -300,7 +336,19 @@ impl StateWriter {
         files: &mut Vec<FileRecord>,
     ) -> Result<(W, millpond_snapshot::StreamHandle), FunctionError> {
         let name = self.file_name(operator, kind);
-        let stream = StateStream::new(&*self.fs, &self.directory, &name, self.threshold_bytes);
+        let Some(fs) = &self.fs else {
+            let mut memory = BoundedMemory {
+                bytes: Vec::new(),
+                limit: self.metadata_only_bytes.unwrap_or(u64::MAX),
+            };
+            let written = write(&mut memory)?;
+            let data = memory.bytes;
+            return Ok((
+                written,
+                millpond_snapshot::StreamHandle::Bytes { name, data },
+            ));
+        };
+        let stream = StateStream::new(&**fs, &self.directory, &name, self.threshold_bytes);
         let mut buffered = BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream);
         let written = write(&mut buffered)?;
         let stream = buffered

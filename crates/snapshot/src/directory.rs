@@ -4,6 +4,7 @@
 //! <checkpoints>/<job id>/chk-<n>/_metadata and the files of that checkpoint
 //! <checkpoints>/<job id>/shared, taskowned
 //! <target>/savepoint-<first 6 digits of the job id>-<12 random digits>/_metadata and files
+//! <parent>/.<name of a snapshot's directory>.claim beside it: the job that owns it (Millpond only)
 //! ```
 //!
 //! A directory without `_metadata` is no snapshot. Files beside it are named relative to it, so
@@ -26,6 +27,8 @@ use crate::{
 
 /// The name of the file that makes a directory a snapshot.
 pub const METADATA_FILE: &str = "_metadata";
+/// How the name of a claim's marker ends.
+const CLAIM_SUFFIX: &str = ".claim";
 /// How much of a file is read at once when its checksum is checked.
 const CHECK_BYTES: u64 = 1 << 20;
 
@@ -43,6 +46,29 @@ pub fn checkpoint_directory(checkpoints: &Location, job: JobId, id: CheckpointId
 pub fn savepoint_directory(target: &Location, job: JobId, random: [u8; 6]) -> Location {
     let random: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     target.join(&format!("savepoint-{}-{random}", &job.to_string()[..6]))
+}
+
+/// Returns the directory of the files that checkpoints of a job share.
+pub fn shared_directory(job_directory: &Location) -> Location {
+    job_directory.join("shared")
+}
+
+/// Returns the directory of the files that tasks of a job own. Millpond writes none; Flink makes it.
+pub fn task_owned_directory(job_directory: &Location) -> Location {
+    job_directory.join("taskowned")
+}
+
+/// Returns where it is noted which job has claimed the snapshot in `directory`: beside it, as one file
+/// more inside would break Flink's dispose. `None` for the root of a file system.
+pub fn claim_marker(directory: &Location) -> Option<Location> {
+    let name = directory.file_name();
+    let parent = directory.parent().filter(|_| !name.is_empty())?;
+    Some(parent.join(&format!(".{name}{CLAIM_SUFFIX}")))
+}
+
+/// Returns the name of the directory whose claim this is, if it is the name of a marker.
+pub fn claimed_name(marker: &str) -> Option<&str> {
+    marker.strip_prefix('.')?.strip_suffix(CLAIM_SUFFIX)
 }
 
 /// Returns the name of a state file; `random` is new for each.

@@ -36,8 +36,9 @@ mod trailer;
 
 pub use checksum::{ChecksumWriter, checksum};
 pub use directory::{
-    Damage, LoadedSnapshot, METADATA_FILE, checkpoint_directory, job_directory, load,
-    metadata_location, savepoint_directory, state_file_name, write_metadata,
+    Damage, LoadedSnapshot, METADATA_FILE, checkpoint_directory, claim_marker, claimed_name,
+    job_directory, load, metadata_location, savepoint_directory, shared_directory, state_file_name,
+    task_owned_directory, write_metadata,
 };
 pub use error::{Error, ErrorKind};
 pub use flink_release::FlinkRelease;

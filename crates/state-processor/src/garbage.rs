@@ -4,7 +4,11 @@
 //! it. Safety comes first: if one `_metadata` cannot be read, or names a file that is not there,
 //! nothing is deleted, since what it needs is not known. Symbolic links are not followed.
 //!
-//! Snapshots elsewhere that refer to files in here are not seen: this is for a directory of which
+//! Beside a snapshot that a job has claimed lies a marker. As long as it does, all that is left in the
+//! snapshot's directory is taken to be referred to, as that job's checkpoints elsewhere may do so. A
+//! marker without its directory is garbage.
+//!
+//! Other snapshots elsewhere that refer to files in here are not seen: this is for a directory of which
 //! no job runs.
 
 use std::collections::BTreeSet;
@@ -12,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use millpond_snapshot::METADATA_FILE;
+use millpond_snapshot::{METADATA_FILE, claimed_name};
 use serde::Serialize;
 
 use crate::{Error, OpenSnapshot, PathMap};
@@ -91,7 +95,17 @@ pub fn find_garbage(
         let what = "there is no snapshot in here: is it a directory of checkpoints at all?";
         garbage.obstacles.push(what.to_owned());
     }
+    let claimed = claimed_directories(&files);
+    for (marker, directory) in &claimed {
+        if directory.exists() {
+            referenced.insert(marker.clone());
+        }
+    }
     for path in files {
+        let is_claimed = claimed.iter().any(|(_, claimed)| path.starts_with(claimed));
+        if is_claimed {
+            referenced.insert(path.clone());
+        }
         if referenced.contains(&path) {
             garbage.referenced_files += 1;
             continue;
@@ -135,6 +149,15 @@ pub fn delete_garbage(garbage: &Garbage) -> Result<u64, Error> {
         }
     }
     Ok(deleted)
+}
+
+/// The markers of claims, each with the directory that is claimed.
+fn claimed_directories(files: &[PathBuf]) -> Vec<(PathBuf, PathBuf)> {
+    let claimed = files.iter().filter_map(|marker| {
+        let name = claimed_name(marker.file_name()?.to_str()?)?;
+        Some((marker.clone(), marker.with_file_name(name)))
+    });
+    claimed.collect()
 }
 
 /// Regular files below, not by way of links.

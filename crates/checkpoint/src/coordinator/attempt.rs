@@ -22,6 +22,7 @@ impl Coordinator {
         self.epoch = 0;
         self.epoch_began_ms = self.now_ms;
         self.announcement = None;
+        self.base = None;
         self.ending = false;
         self.sources_ended.clear();
         self.last_checkpoint = LastCheckpoint::NotDue;
@@ -33,11 +34,14 @@ impl Coordinator {
         id: CheckpointId,
         directory: String,
         is_savepoint: bool,
-        skipped: &[CheckpointId],
+        skipped: &[(CheckpointId, String)],
     ) {
         skipped
             .iter()
-            .for_each(|damaged| self.completed.mark_damaged(*damaged));
+            .for_each(|(damaged, _)| self.completed.mark_damaged(*damaged));
+        // Its files are known to the tasks, and kept; those of a savepoint are the user's.
+        let may_build_on = self.registry.has(id) || self.legacy == Some(id);
+        self.base = may_build_on.then_some(id);
         // Restoring commits the transactions that a snapshot holds.
         if self.completed.has_pending_transactions(id) {
             self.newest_committed = self.newest_committed.max(Some(id));
@@ -47,6 +51,7 @@ impl Coordinator {
             restore_timestamp_ms: self.now_ms,
             is_savepoint,
             external_path: directory,
+            damaged: skipped.iter().map(|(_, damage)| damage.clone()).collect(),
         });
     }
 

@@ -4,16 +4,25 @@
 //! and an end without a snapshot before ticks run out.
 
 use millpond_job::VertexIndex;
-use millpond_job::dispatcher::SavepointFormat;
+use millpond_job::dispatcher::{CheckpointKind, SavepointFormat};
 use millpond_job::gateway::{EpochEnd, SnapshotOptions, StopMode, ToWorker};
+use millpond_types::CheckpointId;
 
 use super::{Coordinator, LastCheckpoint, stop_mode};
 use crate::announcement::Announcement;
+use crate::config::{MAX_STATE_BYTES_IN_MEMORY, is_in_memory};
 use crate::pending::{Origin, PendingCheckpoint, Phase};
 
 /// Milliseconds, at least, until a process that does not confirm an announcement fails the attempt.
 /// Dead processes are found much sooner, by their heartbeats.
 const ANNOUNCEMENT_TIMEOUT_MS: u64 = 60_000;
+
+/// Where the files of a snapshot go, and whose files it may refer to.
+struct Place {
+    directory: String,
+    shared_directory: String,
+    base: Option<CheckpointId>,
+}
 
 impl Coordinator {
     /// Whether an epoch may be announced now.
@@ -79,18 +88,27 @@ impl Coordinator {
         if let Some(request) = self.savepoint_requests.pop_front() {
             let origin = Origin::Savepoint(request.trigger, request.then);
             let stop = stop_mode(request.then);
-            self.begin(origin, request.directory, request.format, stop);
+            let place = Place {
+                shared_directory: request.directory.clone(),
+                directory: request.directory,
+                base: None,
+            };
+            self.begin(origin, place, request.format, stop);
         } else if !self.checkpoint_requests.is_empty() && self.has_free_place() {
-            let trigger = self
+            let (trigger, kind) = self
                 .checkpoint_requests
                 .pop_front()
                 .expect("checked not to be empty");
-            self.begin_checkpoint(Origin::Manual(trigger), None);
+            self.begin_checkpoint(Origin::Manual(trigger), kind, None);
         } else if self.last_checkpoint_ms().is_some_and(|due| due <= now_ms) {
-            self.begin_checkpoint(Origin::EndOfInput, Some(StopMode::EndOfInput));
+            self.begin_checkpoint(
+                Origin::EndOfInput,
+                CheckpointKind::Configured,
+                Some(StopMode::EndOfInput),
+            );
         } else if self.periodic_ms().is_some_and(|due| due <= now_ms) {
             self.schedule.triggered(now_ms);
-            self.begin_checkpoint(Origin::Periodic, None);
+            self.begin_checkpoint(Origin::Periodic, CheckpointKind::Configured, None);
         } else if self
             .epoch_began_ms
             .saturating_add(self.config.tick_reset_interval_ms)
@@ -103,24 +121,40 @@ impl Coordinator {
         true
     }
 
-    fn begin_checkpoint(&mut self, origin: Origin, stop: Option<StopMode>) {
-        let directory = format!("{}/chk-{}", self.config.checkpoint_directory, self.next_id);
+    fn begin_checkpoint(&mut self, origin: Origin, kind: CheckpointKind, stop: Option<StopMode>) {
+        let base = match kind {
+            CheckpointKind::Configured | CheckpointKind::Incremental => self.base,
+            CheckpointKind::Full => None,
+        };
+        let place = Place {
+            directory: format!("{}/chk-{}", self.config.checkpoint_directory, self.next_id),
+            shared_directory: format!("{}/shared", self.config.checkpoint_directory),
+            base,
+        };
         // Every state backend restores it, of Millpond as of Flink.
-        self.begin(origin, directory, SavepointFormat::Canonical, stop);
+        self.begin(origin, place, SavepointFormat::Canonical, stop);
     }
 
     fn begin(
         &mut self,
         origin: Origin,
-        directory: String,
+        place: Place,
         format: SavepointFormat,
         stop: Option<StopMode>,
     ) {
+        if let Some(base) = place.base {
+            self.registry.lease(self.next_id, base);
+        }
+        let in_memory = is_in_memory(&place.directory);
+        let in_memory = in_memory.then_some(MAX_STATE_BYTES_IN_MEMORY);
         let options = SnapshotOptions {
             id: self.next_id,
             is_savepoint: matches!(origin, Origin::Savepoint(..)),
             format,
-            directory,
+            directory: place.directory,
+            shared_directory: place.shared_directory,
+            base: place.base,
+            metadata_only_bytes: self.config.metadata_only_bytes.or(in_memory),
             inline_threshold_bytes: self.config.inline_threshold_bytes,
             changes_limit_bytes: self.config.changes_limit_bytes,
             triggered_at_ms: self.now_ms,

@@ -9,7 +9,9 @@ use super::Coordinator;
 use crate::action::{Action, Completion, DiscardReason};
 use crate::completed::CompletedSnapshot;
 use crate::failure::FailureReason;
-use crate::pending::{Origin, PendingCheckpoint, Phase};
+use crate::pending::{Origin, PendingCheckpoint, Phase, files_of};
+use crate::shared_registry::{Released, SnapshotFiles};
+use crate::snapshot_files::file_of;
 
 impl Coordinator {
     pub(super) fn acknowledged(
@@ -24,14 +26,25 @@ impl Coordinator {
             .get_mut(&id)
             .filter(|pending| pending.attempt == attempt);
         let Some(pending) = pending.filter(|pending| pending.phase == Phase::Collecting) else {
-            self.answered_late(id);
+            self.answered_late(id, Some(&part));
             return;
         };
         // A part that is not new must not be counted twice.
         if !pending.is_missing(&part) {
             return;
         }
-        self.statistics.acknowledged(id, &part, now_ms);
+        let mut reused_bytes = 0;
+        let directory = &pending.options.directory;
+        for operator in &part.operators {
+            operator.state.streams(&mut |stream| {
+                let file = file_of(stream, directory);
+                if file.is_some_and(|file| self.registry.is_known(&file)) {
+                    reused_bytes += stream.size();
+                }
+            });
+        }
+        self.statistics
+            .acknowledged(id, &part, reused_bytes, now_ms);
         if pending.acknowledge(part) {
             pending.phase = Phase::Finalizing;
             let completion = Completion {
@@ -46,17 +59,19 @@ impl Coordinator {
 
     pub(super) fn declined(&mut self, attempt: Attempt, id: CheckpointId, why: &str) {
         if !self.pending.contains_key(&id) {
-            self.answered_late(id);
+            self.answered_late(id, None);
         } else if self.is_current(attempt) {
             self.give_up(id, FailureReason::Declined, why);
         }
     }
 
     /// A subtask may have written files for a checkpoint that has been given up: they go too.
-    fn answered_late(&mut self, id: CheckpointId) {
+    fn answered_late(&mut self, id: CheckpointId, part: Option<&SubtaskAcknowledgement>) {
         if let Some((_, directory)) = self.aborted.iter().find(|(aborted, _)| *aborted == id) {
             let directory = directory.clone();
-            self.discard(id, directory, DiscardReason::Late);
+            let files = part.map(|part| files_of(part, &directory));
+            let files = files.unwrap_or_default();
+            self.discard_parts(id, directory, &files, DiscardReason::Late);
         }
     }
 
@@ -72,8 +87,9 @@ impl Coordinator {
             (Phase::Abandoned, _) => {
                 // Its failure was told when it was abandoned.
                 if let Some(pending) = self.pending.remove(&id) {
-                    self.remember_aborted(id, pending.options.directory.clone());
-                    self.discard(id, pending.options.directory, DiscardReason::Aborted);
+                    let directory = pending.options.directory;
+                    self.remember_aborted(id, directory.clone());
+                    self.discard_parts(id, directory, &pending.files, DiscardReason::Aborted);
                 }
             }
         }
@@ -97,10 +113,21 @@ impl Coordinator {
             );
             return;
         }
-        let Some(pending) = self.pending.remove(&id) else {
+        let Some(mut pending) = self.pending.remove(&id) else {
             return;
         };
         let directory = pending.options.directory.clone();
+        if !is_savepoint {
+            let files = SnapshotFiles {
+                directory: directory.clone(),
+                claimed: false,
+                files: std::mem::take(&mut pending.files),
+            };
+            self.registry.add(id, files);
+            // Tasks hear of its completion before they hear of a checkpoint that builds on it.
+            self.base = Some(id);
+        }
+        let released = self.registry.end_lease(id);
         self.statistics.completed(id, &directory, self.now_ms);
         self.schedule.ended(self.now_ms);
         self.failures.succeeded(id);
@@ -121,6 +148,9 @@ impl Coordinator {
             for (old, reason) in self.completed.add_checkpoint(snapshot) {
                 self.discard(old.checkpoint, old.directory, reason);
             }
+        }
+        if released != Released::default() {
+            self.actions.push(Action::Release(released));
         }
         self.completed_for_its_origin(id, &pending, directory);
     }

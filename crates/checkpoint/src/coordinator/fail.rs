@@ -6,7 +6,7 @@ use millpond_job::gateway::ToWorker;
 use millpond_types::CheckpointId;
 
 use super::{Coordinator, LastCheckpoint, failure};
-use crate::action::DiscardReason;
+use crate::action::{Action, DiscardReason};
 use crate::failure::FailureReason;
 use crate::pending::{Origin, PendingCheckpoint, Phase};
 
@@ -60,11 +60,8 @@ impl Coordinator {
                 checkpoint: id,
             });
         }
-        self.discard(
-            id,
-            pending.options.directory.clone(),
-            DiscardReason::Aborted,
-        );
+        let directory = pending.options.directory.clone();
+        self.discard_parts(id, directory, &pending.files, DiscardReason::Aborted);
         self.schedule.ended(self.now_ms);
         self.failed_for_its_origin(id, &pending, reason, &message);
     }
@@ -159,7 +156,7 @@ impl Coordinator {
         let triggers = savepoints
             .into_iter()
             .map(|request| request.trigger)
-            .chain(checkpoints);
+            .chain(checkpoints.into_iter().map(|(trigger, _)| trigger));
         for trigger in triggers {
             self.refuse(trigger, failure(format!("{reason} Cause: {why}")));
         }
@@ -180,6 +177,9 @@ impl Coordinator {
         self.ended = true;
         for (old, reason) in self.completed.end(status) {
             self.discard(old.checkpoint, old.directory, reason);
+        }
+        for directory in self.registry.leave() {
+            self.actions.push(Action::EndClaim { directory });
         }
     }
 }

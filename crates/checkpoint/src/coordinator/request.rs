@@ -1,7 +1,7 @@
 //! What users want: savepoints, checkpoints by hand, stops and cancellations.
 
 use millpond_job::VertexIndex;
-use millpond_job::dispatcher::{AfterSavepoint, OperationFailure};
+use millpond_job::dispatcher::{AfterSavepoint, CheckpointKind, OperationFailure};
 use millpond_types::TriggerId;
 
 use super::{Coordinator, SavepointRequest, failure, stop_mode};
@@ -23,13 +23,13 @@ impl Coordinator {
         }
     }
 
-    pub(super) fn checkpoint_wanted(&mut self, trigger: TriggerId) {
+    pub(super) fn checkpoint_wanted(&mut self, trigger: TriggerId, kind: CheckpointKind) {
         if !self.operations.begin(trigger, Kind::Checkpoint) {
             return;
         }
         match self.refusal(self.checkpoint_requests.len()) {
             Some(failure) => self.refuse(trigger, failure),
-            None => self.checkpoint_requests.push_back(trigger),
+            None => self.checkpoint_requests.push_back((trigger, kind)),
         }
     }
 

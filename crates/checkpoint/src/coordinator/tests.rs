@@ -461,7 +461,9 @@ fn a_part_that_comes_after_its_checkpoint_was_given_up_is_discarded() {
         [Action::Discard {
             checkpoint: 1,
             directory,
-            reason
+            reason,
+            scope: Scope::Whole,
+            released: Released::default(),
         }]
     );
     let actions = rig.decline(1);
@@ -500,7 +502,9 @@ fn numbers_continue_from_the_snapshot_that_the_job_was_started_from() {
         checkpoint: 26,
         directory: "file:/old".to_owned(),
         is_savepoint: true,
-        claimed: false,
+        mode: ClaimMode::NoClaim,
+        files: Vec::new(),
+        files_of_others: Vec::new(),
         state_bytes: 0,
         pending_transactions: false,
     });
@@ -649,6 +653,7 @@ fn waiting_savepoints_come_before_a_due_checkpoint() {
     rig.now_ms = 2500;
     rig.tell(Event::TriggerCheckpoint {
         trigger: trigger(9),
+        kind: CheckpointKind::Configured,
     });
     rig.savepoint(2, AfterSavepoint::Continue);
     rig.now_ms = 3000;
@@ -669,7 +674,8 @@ fn a_checkpoint_by_hand_waits_for_a_free_place_but_not_for_the_pause() {
     rig.confirm(0);
     assert!(
         rig.tell(Event::TriggerCheckpoint {
-            trigger: trigger(1)
+            trigger: trigger(1),
+            kind: CheckpointKind::Configured,
         })
         .is_empty()
     );
@@ -1135,4 +1141,196 @@ fn statistics_count_everything_and_remember_the_newest() {
     );
     let failed = statistics.latest_failed.as_ref().expect("3 failed");
     assert_eq!((failed.id, failed.end_to_end_duration_ms), (3, 40));
+}
+
+// Files that checkpoints share.
+
+impl Rig {
+    /// All parts of a checkpoint come, that of the first subtask with these files; its metadata is
+    /// written.
+    fn complete_with(
+        &mut self,
+        checkpoint: CheckpointId,
+        epoch: Epoch,
+        files: &[&str],
+    ) -> Vec<Action> {
+        self.confirm(epoch);
+        let mut actions = self.part_with(checkpoint, files);
+        for (vertex, subtask) in &SUBTASKS[1..] {
+            actions.extend(self.part(checkpoint, *vertex, *subtask, false));
+        }
+        let result = Ok(());
+        actions.extend(self.tell(Event::MetadataWritten { checkpoint, result }));
+        actions
+    }
+
+    fn part_with(&mut self, checkpoint: CheckpointId, files: &[&str]) -> Vec<Action> {
+        use millpond_snapshot::{IncrementalHandle, KeyedHandle, NamedStream, StreamHandle};
+        let stream = |path: &&str| NamedStream {
+            name: (*path).to_owned(),
+            stream: StreamHandle::File {
+                path: format!("file:/c/job/{path}"),
+                size: 10,
+            },
+        };
+        let handle = IncrementalHandle {
+            checkpoint_id: checkpoint,
+            backend_id: "b".to_owned(),
+            range: (0, 128),
+            meta: StreamHandle::Bytes {
+                name: String::new(),
+                data: Vec::new(),
+            },
+            shared: files.iter().map(stream).collect(),
+            private: Vec::new(),
+            v2: None,
+        };
+        let acknowledgement = SubtaskAcknowledgement {
+            vertex: VertexIndex(0),
+            subtask: 0,
+            operators: vec![OperatorAcknowledgement {
+                operator: graph().vertices[0].operators[0].id,
+                state: SubtaskSnapshot {
+                    managed_keyed: Some(KeyedHandle::Incremental(handle)),
+                    ..SubtaskSnapshot::default()
+                },
+                files: Vec::new(),
+                states: Vec::new(),
+                positions: Vec::new(),
+                pending_transactions: false,
+                ended: false,
+            }],
+            metrics: Default::default(),
+        };
+        let attempt = self.attempt;
+        self.tell(Event::Worker(FromWorker::Acknowledge {
+            attempt,
+            checkpoint,
+            acknowledgement,
+        }))
+    }
+
+    /// The base of the newest snapshot that was announced.
+    fn base(&self) -> Option<CheckpointId> {
+        let mut base = None;
+        for action in &self.all {
+            if let Action::Send(ToWorker::Announce {
+                end: EpochEnd::Snapshot(options),
+                ..
+            }) = action
+            {
+                base = Some(options.base);
+            }
+        }
+        base.expect("one was announced")
+    }
+
+    fn start_from(&mut self, mode: ClaimMode) {
+        self.coordinator.start_from(StartedFrom {
+            checkpoint: 26,
+            directory: "file:/old/chk-26".to_owned(),
+            is_savepoint: false,
+            mode,
+            files: vec!["file:/old/shared/a".to_owned()],
+            files_of_others: Vec::new(),
+            state_bytes: 0,
+            pending_transactions: false,
+        });
+        self.next_attempt();
+        self.tell(Event::Restored {
+            checkpoint: 26,
+            directory: "file:/old/chk-26".to_owned(),
+            is_savepoint: false,
+            skipped: Vec::new(),
+        });
+    }
+}
+
+/// The files that are deleted one by one.
+fn deleted(actions: &[Action]) -> Vec<String> {
+    let mut files = Vec::new();
+    for action in actions {
+        if let Action::Discard { released, .. } | Action::Release(released) = action {
+            files.extend(released.files.iter().cloned());
+        }
+    }
+    files
+}
+
+#[test]
+fn the_first_checkpoint_behind_no_claim_must_be_full_and_those_behind_it_build_on_it() {
+    for (mode, first) in [
+        (ClaimMode::NoClaim, None),
+        (ClaimMode::Claim, Some(26)),
+        (ClaimMode::Legacy, Some(26)),
+    ] {
+        let mut rig = Rig::running(config());
+        rig.start_from(mode);
+        rig.at(1000);
+        assert_eq!(rig.base(), first, "{mode}");
+        rig.decline(27);
+        rig.next_attempt();
+        rig.tell(Event::Restored {
+            checkpoint: 26,
+            directory: "file:/old/chk-26".to_owned(),
+            is_savepoint: false,
+            skipped: Vec::new(),
+        });
+        rig.at(5000);
+        assert_eq!(rig.base(), first, "{mode}: none has been complete");
+        rig.complete_with(28, 0, &["shared/x"]);
+        rig.at(9000);
+        assert_eq!(rig.base(), Some(28), "{mode}");
+    }
+}
+
+#[test]
+fn savepoints_and_full_checkpoints_build_on_nothing() {
+    let mut rig = Rig::running(config());
+    rig.at(1000);
+    rig.complete_with(1, 0, &["shared/x"]);
+    rig.savepoint(1, AfterSavepoint::Continue);
+    assert_eq!(rig.base(), None);
+    rig.complete(2, 1);
+    rig.tell(Event::TriggerCheckpoint {
+        trigger: trigger(2),
+        kind: CheckpointKind::Full,
+    });
+    assert_eq!(rig.base(), None);
+    rig.complete(3, 2);
+    rig.tell(Event::TriggerCheckpoint {
+        trigger: trigger(3),
+        kind: CheckpointKind::Incremental,
+    });
+    assert_eq!(rig.base(), Some(3), "never on the savepoint");
+}
+
+#[test]
+fn a_shared_file_is_deleted_with_its_last_checkpoint_and_that_of_a_failed_one_at_once() {
+    let mut config = config();
+    config.tolerable_failed = 1;
+    let mut rig = Rig::running(config);
+    rig.at(1000);
+    rig.complete_with(1, 0, &["shared/a", "shared/b"]);
+    rig.at(2000);
+    let actions = rig.complete_with(2, 1, &["shared/b", "shared/c"]);
+    assert_eq!(deleted(&actions), ["file:/c/job/shared/a"]);
+    rig.at(3000);
+    rig.confirm(2);
+    rig.part_with(3, &["shared/c", "shared/d"]);
+    assert_eq!(deleted(&rig.decline(3)), ["file:/c/job/shared/d"]);
+    let late = rig.part_with(3, &["shared/b", "shared/e"]);
+    assert_eq!(deleted(&late), ["file:/c/job/shared/e"]);
+}
+
+#[test]
+fn bytes_that_lie_in_files_of_the_base_were_not_written_again() {
+    let mut rig = Rig::running(config());
+    rig.at(1000);
+    rig.complete_with(1, 0, &["shared/a", "shared/b"]);
+    rig.at(2000);
+    rig.complete_with(2, 1, &["shared/a", "shared/b", "shared/c"]);
+    let latest = rig.coordinator.statistics().latest_completed.clone();
+    let latest = latest.expect("complete");
+    assert_eq!((latest.state_bytes, latest.checkpointed_bytes), (30, 10));
 }

@@ -228,3 +228,27 @@ fn keys_are_counted_alike_by_reading_and_by_the_trailer() {
         "copied state is counted by reading"
     );
 }
+
+#[test]
+fn what_a_job_has_claimed_is_kept_as_long_as_its_directory_is_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mnt = directory.path().canonicalize().expect("a path");
+    let (job, paths, _) = incremental(&mnt);
+    // A native savepoint that was subsumed, while checkpoints elsewhere refer to a file of it.
+    let [sst, marker] = [
+        job.join("savepoint-1/1.sst"),
+        job.join(".savepoint-1.claim"),
+    ];
+    let stale = job.join(".savepoint-0.claim");
+    fs::create_dir_all(job.join("savepoint-1")).expect("room");
+    for file in [&sst, &marker, &stale] {
+        fs::write(file, b"1").expect("room");
+    }
+    let found = find(&job, &paths, 2);
+    let told: Vec<&Path> = found.files.iter().map(|file| &*file.path).collect();
+    assert_eq!(told, [&stale], "a marker of what is gone");
+    fs::remove_file(&marker).expect("the claim ends");
+    let found = find(&job, &paths, 2);
+    let told: Vec<&Path> = found.files.iter().map(|file| &*file.path).collect();
+    assert_eq!(told, [&*stale, &*sst], "{found:?}");
+}

@@ -180,8 +180,9 @@ impl ConfigValue for RestartStrategyType {
 
 /// Where working state lives.
 ///
-/// Flink 1.x had two names that also chose where checkpoints go, `jobmanager` and `filesystem`.
-/// They are read here as [`StateBackendType::HashMap`].
+/// Flink 1.x had names that also chose where checkpoints go: `jobmanager` (`MemoryStateBackend`) and
+/// `filesystem` (`FsStateBackend`). They are read here as [`StateBackendType::HashMap`];
+/// [`StateBackendType::storage_of`] says what else they mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateBackendType {
     /// On the heap.
@@ -201,16 +202,38 @@ impl fmt::Display for StateBackendType {
 
 impl ConfigValue for StateBackendType {
     fn parse(text: &str) -> Result<Self, String> {
-        match text.trim().to_ascii_lowercase().as_str() {
-            "hashmap" | "jobmanager" | "filesystem" => Ok(StateBackendType::HashMap),
+        match backend_name(text).as_str() {
+            "hashmap" | "hashmapstatebackend" => Ok(StateBackendType::HashMap),
+            _ if StateBackendType::storage_of(text).is_some() => Ok(StateBackendType::HashMap),
+            "rocksdbstatebackend" | "embeddedrocksdbstatebackend" => {
+                Ok(StateBackendType::Named("rocksdb".to_owned()))
+            }
             "" => Err("a state backend has a name, such as hashmap or rocksdb".to_owned()),
-            name => Ok(StateBackendType::Named(name.to_owned())),
+            _ => Ok(StateBackendType::Named(text.trim().to_ascii_lowercase())),
         }
     }
 
     fn to_text(&self) -> String {
         self.to_string()
     }
+}
+
+impl StateBackendType {
+    /// Where checkpoints go with a backend that an old name means; `None` if the name does not say.
+    pub fn storage_of(text: &str) -> Option<CheckpointStorage> {
+        match backend_name(text).as_str() {
+            "jobmanager" | "memorystatebackend" => Some(CheckpointStorage::JobManager),
+            "filesystem" | "fsstatebackend" => Some(CheckpointStorage::FileSystem),
+            _ => None,
+        }
+    }
+}
+
+/// A name of a state backend in lower case: of a class or its factory, what is behind the last dot.
+fn backend_name(text: &str) -> String {
+    let name = text.trim().rsplit('.').next().unwrap_or_default();
+    let name = name.to_ascii_lowercase();
+    name.strip_suffix("factory").unwrap_or(&name).to_owned()
 }
 
 /// Where completed checkpoints go.
@@ -233,6 +256,11 @@ impl fmt::Display for CheckpointStorage {
 
 impl ConfigValue for CheckpointStorage {
     fn parse(text: &str) -> Result<Self, String> {
+        match backend_name(text).as_str() {
+            "jobmanagercheckpointstorage" => return Ok(CheckpointStorage::JobManager),
+            "filesystemcheckpointstorage" => return Ok(CheckpointStorage::FileSystem),
+            _ => {}
+        }
         parse_choice(
             text,
             "CheckpointStorage",
@@ -286,5 +314,34 @@ mod tests {
             Ok(StateBackendType::Named("rocksdb".to_owned()))
         );
         assert!(StateBackendType::parse(" ").is_err());
+        let package = "org.apache.flink.runtime.state";
+        for (name, backend, storage) in [
+            ("jobmanager", "hashmap", Some(CheckpointStorage::JobManager)),
+            (
+                "MemoryStateBackend",
+                "hashmap",
+                Some(CheckpointStorage::JobManager),
+            ),
+            (
+                "FsStateBackend",
+                "hashmap",
+                Some(CheckpointStorage::FileSystem),
+            ),
+            (
+                &*format!("{package}.filesystem.FsStateBackendFactory"),
+                "hashmap",
+                Some(CheckpointStorage::FileSystem),
+            ),
+            (
+                &*format!("{package}.hashmap.HashMapStateBackendFactory"),
+                "hashmap",
+                None,
+            ),
+            ("RocksDBStateBackend", "rocksdb", None),
+        ] {
+            let parsed = StateBackendType::parse(name).expect(name);
+            assert_eq!(parsed.to_string(), backend, "{name}");
+            assert_eq!(StateBackendType::storage_of(name), storage, "{name}");
+        }
     }
 }

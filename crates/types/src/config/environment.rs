@@ -58,6 +58,9 @@ pub struct Handshake {
     /// Why it failed, for people: the causes one below the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// How often it was restored from an older snapshot than the newest, as that was damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallbacks: Option<u64>,
 }
 
 impl Configuration {

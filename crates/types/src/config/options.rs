@@ -69,6 +69,16 @@ options! {
     /// How many completed checkpoints are kept.
     NUM_RETAINED: u32 =
         "execution.checkpointing.num-retained", ["state.checkpoints.num-retained"], "1";
+    /// Where the savepoints of old Flink went that named no directory: filesystem, or jobmanager, its
+    /// memory, which is lost at its end. Deprecated; not set: the file system.
+    SAVEPOINT_STORE: Option<CheckpointStorage> = "savepoints.state.backend", [];
+    /// Time between savepoints that are taken by the clock; not set: none are. Millpond's own.
+    SAVEPOINT_INTERVAL: Option<Duration> = "execution.savepoint.periodic.interval", [];
+    /// How many savepoints that were taken by the clock are kept. Millpond's own.
+    SAVEPOINT_HISTORY_MAX_COUNT: u32 = "execution.savepoint.history.max-count", [], "10";
+    /// Time after which a savepoint that was taken by the clock is deleted, if it is not the newest
+    /// one. Millpond's own.
+    SAVEPOINT_HISTORY_MAX_AGE: Duration = "execution.savepoint.history.max-age", [], "24 h";
     /// Whether a checkpoint may leave out what earlier ones hold; for RocksDB only.
     INCREMENTAL: bool = "execution.checkpointing.incremental", ["state.backend.incremental"], "false";
     /// State of at most this size goes into `_metadata` itself; at most 1 mb.
@@ -105,6 +115,9 @@ options! {
     /// Who owns the snapshot that is restored: CLAIM, NO_CLAIM or LEGACY.
     CLAIM_MODE: ClaimMode = "execution.state-recovery.claim-mode",
         ["execution.savepoint-restore-mode"], "NO_CLAIM";
+    /// Whether the job starts without state although a path is set, for example in config.yaml.
+    /// Millpond's own.
+    START_WITHOUT_STATE: bool = "execution.state-recovery.start-without-state", [], "false";
     /// Whether a recovery may use an older checkpoint than one whose transactions have been
     /// committed, so that its output appears twice. Millpond's own.
     ALLOW_FALLBACK_PAST_COMMITTED_TRANSACTIONS: bool =

@@ -6,14 +6,16 @@
 //!
 //! `MILLPOND_FUZZ_SECONDS` (default 2) is the time to spend; `MILLPOND_FUZZ_SEED` replays one history.
 
+mod shared_files;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millpond_checkpoint::{
     Action, CompletedSnapshot, Completion, Coordinator, CoordinatorConfig, DiscardReason, Event,
-    Outcome, RecoveryChoice, Retention, StartedFrom, Verification, choose_recovery,
+    Outcome, RecoveryChoice, Retention, Scope, StartedFrom, Verification, choose_recovery,
 };
-use millpond_job::dispatcher::{AfterSavepoint, CheckpointStatus};
+use millpond_job::dispatcher::{AfterSavepoint, CheckpointKind, CheckpointStatus};
 use millpond_job::gateway::{
     Attempt, Epoch, EpochEnd, FromWorker, SnapshotOptions, StopMode, ToWorker,
 };
@@ -24,12 +26,15 @@ use millpond_job::{
     JobGraph, JobStatus, OperatorAcknowledgement, SubtaskAcknowledgement, VertexIndex,
 };
 use millpond_snapshot::SubtaskSnapshot;
+use millpond_types::config::ClaimMode;
 use millpond_types::{CheckpointId, JobId, TriggerId};
+
+use shared_files::SharedFiles;
 
 /// Simulated time after which faults cease and sources end.
 const CALM_MS: u64 = 60_000;
 /// What must happen in some history, or the laws are checked against nothing.
-const WORTH_SEEING: [&str; 15] = [
+const WORTH_SEEING: [&str; 19] = [
     "a stop",
     "a cancellation with savepoint",
     "the end of the input",
@@ -45,6 +50,10 @@ const WORTH_SEEING: [&str; 15] = [
     "a subsumed checkpoint",
     "a damaged checkpoint",
     "an epoch without snapshot",
+    "a checkpoint on top of another",
+    "a checkpoint on top of a claimed snapshot",
+    "a directory that outlives its checkpoint",
+    "a file that a checkpoint in progress held",
 ];
 /// Simulated time within which the job must then have ended.
 const PATIENCE_MS: u64 = 600_000;
@@ -185,6 +194,7 @@ struct World {
     /// What each process knows of the end of each epoch.
     known_ends: BTreeMap<(u32, Epoch), EpochEnd>,
     disk: BTreeMap<String, Directory>,
+    shared: SharedFiles,
     /// Directories whose writers died: what lies there is removed at the next start of the job.
     orphans: BTreeSet<String>,
     triggers: BTreeMap<TriggerId, bool>,
@@ -286,15 +296,24 @@ impl World {
             ..Laws::default()
         };
         let mut disk = BTreeMap::new();
+        let mut shared = SharedFiles::default();
         if random.percent(30) {
-            let from = StartedFrom {
+            let mut from = StartedFrom {
                 checkpoint: 40,
                 directory: "file:/old/chk-40".to_owned(),
                 is_savepoint: random.percent(50),
-                claimed: random.percent(50),
+                mode: random.pick(&[
+                    ClaimMode::Claim,
+                    ClaimMode::Claim,
+                    ClaimMode::NoClaim,
+                    ClaimMode::Legacy,
+                ]),
+                files: Vec::new(),
+                files_of_others: Vec::new(),
                 state_bytes: 1,
                 pending_transactions: false,
             };
+            shared.start_from(&mut from, &mut random);
             let directory = Directory {
                 has_metadata: true,
                 damaged: false,
@@ -325,6 +344,7 @@ impl World {
             heard_aborted: BTreeMap::new(),
             known_ends: BTreeMap::new(),
             disk,
+            shared,
             orphans: BTreeSet::new(),
             triggers: BTreeMap::new(),
             manual_in_progress: BTreeSet::new(),
@@ -616,7 +636,7 @@ impl World {
         }
         let checkpoint = options.id;
         // Also one that fails may have written some of its files.
-        self.disk.entry(options.directory).or_default();
+        self.disk.entry(options.directory.clone()).or_default();
         let message = if self.fault(3) {
             FromWorker::Decline {
                 attempt,
@@ -629,20 +649,36 @@ impl World {
             FromWorker::Acknowledge {
                 attempt,
                 checkpoint,
-                acknowledgement: self.part(vertex, subtask),
+                acknowledgement: self.part(&options, vertex, subtask),
             }
         };
         let process = self.process_of(subtask);
         self.send(process, true, Future::FromProcess(message));
     }
 
-    fn part(&mut self, vertex: u32, subtask: u32) -> SubtaskAcknowledgement {
+    fn part(
+        &mut self,
+        options: &SnapshotOptions,
+        vertex: u32,
+        subtask: u32,
+    ) -> SubtaskAcknowledgement {
+        // A task that has not heard that its checkpoint was given up may refer to what is gone.
+        let is_given_up = self.laws.aborted.contains(&options.id);
+        let options = SnapshotOptions {
+            base: options.base.filter(|_| !is_given_up),
+            ..options.clone()
+        };
+        let part = (options.id, vertex, subtask);
+        let state = SubtaskSnapshot {
+            managed_keyed: Some(self.shared.write(&options, part, &mut self.random)),
+            ..SubtaskSnapshot::default()
+        };
         SubtaskAcknowledgement {
             vertex: VertexIndex(vertex),
             subtask,
             operators: vec![OperatorAcknowledgement {
                 operator: self.graph.vertices[vertex as usize].operators[0].id,
-                state: SubtaskSnapshot::default(),
+                state,
                 files: Vec::new(),
                 states: Vec::new(),
                 positions: Vec::new(),
@@ -705,6 +741,14 @@ impl World {
                 {
                     self.orphans
                         .insert(self.laws.options[checkpoint].directory.clone());
+                    if let FromWorker::Acknowledge {
+                        acknowledgement, ..
+                    } = message
+                    {
+                        let (vertex, subtask) = (acknowledgement.vertex.0, acknowledgement.subtask);
+                        let base = self.laws.options[checkpoint].base;
+                        self.shared.lose((*checkpoint, vertex, subtask), base);
+                    }
                 }
                 self.future.remove(&key);
             }
@@ -788,7 +832,10 @@ impl World {
                 checkpoint: from.checkpoint,
                 directory: from.directory,
                 is_savepoint: from.is_savepoint,
-                skipped,
+                skipped: skipped
+                    .into_iter()
+                    .map(|id| (id, format!("{id} is damaged")))
+                    .collect(),
             });
         }
         for process in 0..processes {
@@ -838,7 +885,12 @@ impl World {
             if is_new {
                 self.manual_in_progress.insert(trigger);
             }
-            self.tell(Event::TriggerCheckpoint { trigger });
+            let kind = self.random.pick(&[
+                CheckpointKind::Configured,
+                CheckpointKind::Full,
+                CheckpointKind::Incremental,
+            ]);
+            self.tell(Event::TriggerCheckpoint { trigger, kind });
         } else {
             if is_new && then != AfterSavepoint::Continue {
                 self.ends_in_progress.insert(trigger);
@@ -880,9 +932,23 @@ impl World {
                     checkpoint,
                     directory,
                     reason,
+                    scope,
+                    released,
                 } => {
                     self.check_and_discard(checkpoint, &directory, reason);
+                    if reason == DiscardReason::Subsumed && scope == Scope::Named {
+                        let seen = &mut self.laws.seen;
+                        seen.insert("a directory that outlives its checkpoint");
+                    }
+                    self.shared.discard(&directory, scope, &released);
                 }
+                Action::Release(released) => {
+                    assert!(!released.files.is_empty());
+                    let seen = &mut self.laws.seen;
+                    seen.insert("a file that a checkpoint in progress held");
+                    self.shared.release(&released);
+                }
+                Action::EndClaim { directory } => self.shared.end_claim(&directory),
                 Action::Finish { trigger, outcome } => self.check_outcome(trigger, &outcome),
                 Action::FailAttempt { reason } => {
                     assert!(!self.laws.attempt_is_over, "an attempt fails once");
@@ -1006,6 +1072,24 @@ impl World {
         laws.options.insert(options.id, options.clone());
         laws.attempt_of.insert(options.id, self.attempt);
         laws.synchronous = options.stop.map(|_| options.id);
+        if let Some(base) = options.base {
+            assert!(!options.is_savepoint, "a savepoint stands alone");
+            laws.seen.insert("a checkpoint on top of another");
+            match laws.started_from.as_ref().filter(|_| base == 40) {
+                Some(from) => {
+                    assert_ne!(from.mode, ClaimMode::NoClaim, "the first must be full");
+                    laws.seen
+                        .insert("a checkpoint on top of a claimed snapshot");
+                }
+                None => {
+                    assert!(laws.durable.contains(&base) && !laws.aborted.contains(&base));
+                    assert!(
+                        !laws.options[&base].is_savepoint,
+                        "savepoints are the user's"
+                    );
+                }
+            }
+        }
         if laws
             .failed_stops
             .iter()
@@ -1068,7 +1152,7 @@ impl World {
         );
         if let Some(from) = &self.laws.started_from {
             assert!(
-                from.claimed || from.directory != directory,
+                from.mode == ClaimMode::Claim || from.directory != directory,
                 "not ours to discard"
             );
         }
@@ -1093,6 +1177,11 @@ impl World {
                     DiscardReason::Damaged => self.laws.seen.insert("a damaged checkpoint"),
                     DiscardReason::JobEnded | DiscardReason::Aborted | DiscardReason::Late => false,
                 };
+                let has_newer = candidates.iter().any(|other| other.checkpoint > id);
+                assert!(
+                    has_newer || reason == DiscardReason::JobEnded,
+                    "checkpoint {id} goes ({reason:?}) before a newer one is complete"
+                );
                 assert!(!is_savepoint, "savepoints belong to the user");
                 assert!(self.laws.durable.contains(&id) || id == 40);
             }
@@ -1144,13 +1233,14 @@ impl World {
             self.laws
                 .started_from
                 .as_ref()
-                .is_some_and(|f| f.claimed && f.checkpoint == id)
+                .is_some_and(|f| f.mode == ClaimMode::Claim && f.checkpoint == id)
         };
         let kept = candidates.iter().filter(|candidate| {
             let options = self.laws.options.get(&candidate.checkpoint);
             options.is_some_and(|options| !options.is_savepoint) || claimed(candidate.checkpoint)
         });
-        assert!(kept.count() <= self.config.num_retained as usize);
+        let kept = kept.map(|candidate| candidate.checkpoint);
+        assert!(kept.clone().count() <= self.config.num_retained as usize);
         let own = candidates
             .iter()
             .filter(|candidate| candidate.checkpoint != 40);
@@ -1159,6 +1249,7 @@ impl World {
             assert!(!self.laws.aborted.contains(&candidate.checkpoint));
         }
         assert!(own.is_sorted_by(|newer, older| newer.checkpoint > older.checkpoint));
+        self.shared.check(kept);
         let newest = self.coordinator.recovery_policy().newest_committed;
         assert_eq!(newest, self.laws.committed, "every commit is remembered");
     }
@@ -1247,6 +1338,17 @@ impl World {
         assert_eq!(self.coordinator.next_deadline(), None);
         let status = self.has_ended.expect("has ended");
         let keeps = self.config.retention.keeps(status);
+        let of = |directory: &String| {
+            let known = self.laws.options.values();
+            known
+                .filter(|options| options.directory == *directory)
+                .map(|options| options.id)
+                .next()
+                .unwrap_or(40)
+        };
+        let complete = self.disk.iter().filter(|(_, content)| content.has_metadata);
+        let kept = complete.map(|(directory, _)| of(directory)).collect();
+        self.shared.check_the_end(&kept, &self.orphans);
         for (directory, content) in &self.disk {
             let id = self
                 .laws

@@ -1,0 +1,72 @@
+//! Savepoints by the clock, and what of them is kept.
+
+use std::path::PathBuf;
+
+use millpond_exactness::job_process::{Bench, wait_for};
+
+fn bench() -> Bench {
+    Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--records-a", 40_000)
+        .argument("--records-b", 40_000)
+        .argument("--rate", 400)
+        .option("execution.savepoint.periodic.interval", "100 ms")
+}
+
+fn savepoints(bench: &Bench) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(bench.savepoints()).into_iter().flatten();
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    paths
+        .filter(|path| path.join("_metadata").exists())
+        .collect()
+}
+
+#[test]
+fn only_the_newest_scheduled_savepoints_are_kept_and_all_that_somebody_asked_for() {
+    let bench = bench().option("execution.savepoint.history.max-count", 2);
+    let mut job = bench.start(&[]);
+    job.running();
+    let wanted = job.savepoint();
+    let taken = |job: &millpond_exactness::job_process::JobProcess| {
+        job.job("/checkpoints")["counts"]["completed"].as_u64()
+    };
+    wait_for("scheduled savepoints", || (taken(&job)? >= 8).then_some(()));
+    let last = job.stop(false);
+    let kept = savepoints(&bench);
+    assert!(
+        (3..=4).contains(&kept.len()),
+        "two, and those of the user: {kept:?}"
+    );
+    for path in [wanted, last] {
+        let path = PathBuf::from(path.strip_prefix("file:").expect("a local path"));
+        assert!(kept.contains(&path), "{} is gone", path.display());
+    }
+}
+
+#[test]
+fn an_old_scheduled_savepoint_goes_but_the_newest_stays() {
+    let bench = bench().option("execution.savepoint.history.max-age", "0 ms");
+    let mut job = bench.start(&[]);
+    job.running();
+    let taken = |job: &millpond_exactness::job_process::JobProcess| {
+        job.job("/checkpoints")["counts"]["completed"].as_u64()
+    };
+    wait_for("scheduled savepoints", || (taken(&job)? >= 4).then_some(()));
+    wait_for("one to be left", || {
+        (savepoints(&bench).len() == 1).then_some(())
+    });
+    job.cancel();
+    job.wait();
+    assert_eq!(savepoints(&bench).len(), 1);
+}
+
+#[test]
+fn a_schedule_without_a_directory_is_refused() {
+    let bench = bench().without_savepoint_directory();
+    let mut job = bench.start(&[]);
+    assert!(!job.wait().success());
+    let log = job.log();
+    assert!(
+        log.contains("execution.checkpointing.savepoint-dir has to be set"),
+        "{log}"
+    );
+}
