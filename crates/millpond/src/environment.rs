@@ -89,7 +89,7 @@ impl Environment {
                 configuration,
                 arguments,
                 plan: Plan::default(),
-                state_backends: RefCell::default(),
+                state_backends: RefCell::new(StateBackends::built_in()),
             }),
         })
     }

@@ -15,6 +15,17 @@ pub(crate) struct StateBackends {
 }
 
 impl StateBackends {
+    /// Those that the program is built with.
+    pub(crate) fn built_in() -> Self {
+        let built_in: &[fn() -> Arc<dyn StateBackend>] = &[
+            #[cfg(feature = "rocksdb")]
+            || -> Arc<dyn StateBackend> { Arc::new(millpond_state_rocksdb::RocksDbBackend::new()) },
+        ];
+        let mut backends = StateBackends::default();
+        built_in.iter().for_each(|make| backends.add(make()));
+        backends
+    }
+
     /// Adds a backend, in the place of one of its name.
     pub(crate) fn add(&mut self, backend: Arc<dyn StateBackend>) {
         self.by_name
