@@ -7,6 +7,13 @@ use millpond_exactness::job_process::Bench;
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
 
+/// The backend beside the heap.
+const STORE: &str = if cfg!(feature = "rocksdb") {
+    "rocksdb"
+} else {
+    "memory"
+};
+
 const WORKLOAD: Workload = Workload {
     records_a: 20_000,
     records_b: 20_000,
@@ -37,12 +44,7 @@ fn assert_exact(bench: &Bench) {
 fn a_savepoint_moves_between_state_backends_and_parallelisms() {
     let bench = bench();
     let mut newest: Option<String> = None;
-    for (backend, parallelism) in [
-        ("memory", "1"),
-        ("hashmap", "3"),
-        ("memory", "2"),
-        ("memory", "4"),
-    ] {
+    for (backend, parallelism) in [(STORE, "1"), ("hashmap", "3"), (STORE, "2"), (STORE, "4")] {
         let mut options = vec![
             ("state.backend.type", backend),
             ("parallelism.default", parallelism),
@@ -69,7 +71,7 @@ fn a_job_above_a_store_that_is_killed_goes_on_from_its_checkpoints() {
     let mut newest: Option<String> = None;
     for (parallelism, processes) in [("2", "2"), ("3", "1"), ("1", "1")] {
         let mut options = vec![
-            ("state.backend.type", "memory"),
+            ("state.backend.type", STORE),
             ("parallelism.default", parallelism),
             ("cluster.processes", processes),
         ];
