@@ -27,7 +27,7 @@ start() {
   until grep -q 'listening at' "$log" && grep -q JobID "$log"; do
     sleep 0.05
     tries=$((tries + 1))
-    if [ $tries -gt 200 ] || ! kill -0 "$pid" 2>/dev/null; then
+    if [ $tries -gt 2400 ] || ! kill -0 "$pid" 2>/dev/null; then
       cat "$log" >&2
       echo "FAIL  a job did not start" && exit 1
     fi
@@ -47,14 +47,14 @@ await() {
   until [ "$(state)" = "$1" ]; do
     sleep 0.05
     tries=$((tries + 1))
-    [ $tries -lt 200 ] || return 1
+    [ $tries -lt 2400 ] || return 1
   done
 }
 
 # ended CODE: the job's process ends with this code.
 ended() {
   local code=0
-  timeout 60 tail --pid="$pid" -f /dev/null
+  timeout 300 tail --pid="$pid" -f /dev/null
   wait "$pid" || code=$?
   [ "$code" = "$1" ]
 }
@@ -99,7 +99,7 @@ savepoint_in() {
   until ls "$1"/savepoint-*/_metadata >/dev/null 2>&1; do
     sleep 0.05
     tries=$((tries + 1))
-    [ $tries -lt 200 ] || return 1
+    [ $tries -lt 2400 ] || return 1
   done
 }
 

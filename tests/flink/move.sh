@@ -38,7 +38,7 @@ millpond() {
   while kill -0 "$pid" 2>/dev/null; do
     sleep 0.05
     tries=$((tries + 1))
-    if [ $tries -gt 4000 ]; then kill -9 "$pid"; fi
+    if [ $tries -gt 12000 ]; then kill -9 "$pid"; fi
   done
   wait "$pid" && settle "$name" && return
   tail -5 "$name.log" >&2
@@ -65,7 +65,7 @@ newest() {
 # more_checkpoints NAME: waits for the third checkpoint from now on.
 more_checkpoints() {
   local tries=0 first='' now
-  while [ $tries -lt 1200 ]; do
+  while [ $tries -lt 6000 ]; do
     now=$(newest "$1")
     now=${now##*chk-}
     if [ -n "$now" ]; then
@@ -105,7 +105,7 @@ worker_killed() {
   until curl -s "http://$address/jobs/$job/checkpoints" | grep -qE '"restored":2\b'; do
     sleep 0.05
     tries=$((tries + 1))
-    [ $tries -lt 1200 ] || return 1
+    [ $tries -lt 6000 ] || return 1
   done
   more_checkpoints "$name" || return 1
   request=$(curl -s -X POST -H 'Content-Type: application/json' -d "{\"targetDirectory\": \"$name.part\", \"drain\": false}" "http://$address/jobs/$job/stop")
@@ -113,7 +113,7 @@ worker_killed() {
   until curl -s "http://$address/jobs/$job/savepoints/$request" | grep -q COMPLETED; do
     sleep 0.05
     tries=$((tries + 1))
-    [ $tries -lt 1200 ] || return 1
+    [ $tries -lt 6000 ] || return 1
   done
   wait "$pid" && settle "$name"
 }

@@ -18,7 +18,7 @@ KEYS=40
 millpond() {
   local into=$1 program=$2 written
   shift 2
-  if ! timeout 120 "$BIN/examples/$program" "$@" --savepoint-at-end "$into.part" > "$into.log" 2>&1; then
+  if ! timeout 600 "$BIN/examples/$program" "$@" --savepoint-at-end "$into.part" > "$into.log" 2>&1; then
     tail -5 "$into.log" >&2
     return 1
   fi
