@@ -7,8 +7,8 @@ use millpond_snapshot::{
     OperatorRecord, OperatorSnapshot, StateInventory, StateMeta, StreamHandle, SubtaskRecord,
     SubtaskSnapshot, Trailer,
 };
-use millpond_state::{KeyedBackend, OperatorStateBackend, StateDescription};
-use millpond_types::{JobId, KeyGroupRange, OperatorId};
+use millpond_state::{KeyedBackend, OperatorStateBackend, StateDescription, StateTtlConfig};
+use millpond_types::{JobId, KeyGroupRange, ManualClock, OperatorId};
 
 use super::*;
 
@@ -233,6 +233,34 @@ fn another_type_or_kind_is_impossible_whatever_is_allowed() {
         list,
     );
     assert_eq!(case.verdicts(), [Impossible; 3]);
+}
+
+/// As in Flink 2: what is restored counts as used at the restore, or loses its times.
+#[test]
+fn a_state_that_gets_or_loses_a_time_to_live_is_migrated() {
+    let day = StateTtlConfig::new(std::time::Duration::from_secs(86_400));
+    let long = i64::serializer_snapshot();
+    for (old, config) in [
+        (long.clone(), day),
+        (SerializerSnapshot::ttl(long), StateTtlConfig::disabled()),
+    ] {
+        let program = keyed(|backend| {
+            let clock = std::sync::Arc::new(ManualClock::at(0));
+            let states = backend.with_ttl(config, clock);
+            states.value_state::<i64>("count").expect("free");
+        });
+        let case = Case::new(vec![value("count", old, Some(1))], program);
+        assert_eq!(case.verdicts(), [Clean; 3]);
+        let plan = case.plan(PlanOptions::default());
+        let (_, state) = plan.states().next().expect("one state");
+        assert_eq!(state.outcome, Outcome::Migrated);
+        let changes = state.changes.iter().map(ToString::to_string);
+        let changes: Vec<_> = changes.collect();
+        assert!(
+            changes.iter().any(|change| change.contains("Ttl")),
+            "{changes:?}"
+        );
+    }
 }
 
 #[test]
