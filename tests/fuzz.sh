@@ -58,7 +58,7 @@ for target in "${targets[@]}"; do
     "$(number number_of_executed_units)" "${edges#cov: }" "$(find "$corpus" -type f | wc -l)" "$(number peak_rss_mb)"
   if [ $result != 0 ]; then
     failures=$((failures + 1))
-    echo "FAIL  $target: $(grep -m1 -E 'panicked at|bytes held|libFuzzer: (timeout|out-of-memory|deadly)' "$log" || tail -1 "$log")"
+    echo "FAIL  $target: $(grep -m1 -A1 -E 'panicked at|bytes held|libFuzzer: (timeout|out-of-memory|deadly)' "$log" | paste -sd' ')"
     echo "      input: $(sed -n 's/^.*Test unit written to //p' "$log" | tail -1); log: $log"
   fi
 done
