@@ -463,92 +463,100 @@ fn a_restored_value_lives_on_from_its_last_use() {
 
 #[test]
 fn a_state_may_get_a_time_to_live_and_what_it_holds_counts_as_used_when_restored() {
-    for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
-        let mut without = Job::new(StateTtlConfig::disabled());
-        without.write(6);
-        without.list.add("more".to_owned());
-        without.map.put("more".to_owned(), 7);
-        let mut reader = without.written(format);
-        without.pass(100);
-        let clock = Arc::clone(&without.clock);
-        let job = register(fresh_backend(), clock, ten_seconds()).unwrap();
-        job.backend.restore_entries(&mut reader).unwrap();
-        job.turn_to(1);
-        job.pass(9);
-        assert_eq!(job.seen(), without.seen(), "{format:?}");
-        job.pass(1);
-        assert_eq!(job.seen(), Seen::default(), "{format:?}");
-    }
+    standing::on_each(|| {
+        for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+            let mut without = Job::new(StateTtlConfig::disabled());
+            without.write(6);
+            without.list.add("more".to_owned());
+            without.map.put("more".to_owned(), 7);
+            let mut reader = without.written(format);
+            without.pass(100);
+            let clock = Arc::clone(&without.clock);
+            let job = register(fresh_backend(), clock, ten_seconds()).unwrap();
+            job.backend.restore_entries(&mut reader).unwrap();
+            job.turn_to(1);
+            job.pass(9);
+            assert_eq!(job.seen(), without.seen(), "{format:?}");
+            job.pass(1);
+            assert_eq!(job.seen(), Seen::default(), "{format:?}");
+        }
+    });
 }
 
 #[test]
 fn a_state_may_lose_its_time_to_live_and_holds_what_was_in_the_snapshot() {
-    for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
-        let mut with = Job::new(ten_seconds());
-        with.write(6);
-        with.list.add("more".to_owned());
-        with.map.put("more".to_owned(), 7);
-        let expected = with.seen();
-        let mut reader = with.written(format);
-        let clock = Arc::clone(&with.clock);
-        let disabled = StateTtlConfig::disabled();
-        let job = register(fresh_backend(), clock, disabled).unwrap();
-        job.backend.restore_entries(&mut reader).unwrap();
-        job.turn_to(1);
-        job.pass(1_000_000);
-        assert_eq!(job.seen(), expected, "{format:?}");
-    }
+    standing::on_each(|| {
+        for format in [KeyedFormat::Canonical, KeyedFormat::NativeHeap] {
+            let mut with = Job::new(ten_seconds());
+            with.write(6);
+            with.list.add("more".to_owned());
+            with.map.put("more".to_owned(), 7);
+            let expected = with.seen();
+            let mut reader = with.written(format);
+            let clock = Arc::clone(&with.clock);
+            let disabled = StateTtlConfig::disabled();
+            let job = register(fresh_backend(), clock, disabled).unwrap();
+            job.backend.restore_entries(&mut reader).unwrap();
+            job.turn_to(1);
+            job.pass(1_000_000);
+            assert_eq!(job.seen(), expected, "{format:?}");
+        }
+    });
 }
 
 /// Both at once: the function of the job sees values without times.
 #[test]
 fn a_type_may_change_while_a_time_to_live_comes_or_goes() {
-    for (before, after) in [
-        (ten_seconds(), StateTtlConfig::disabled()),
-        (StateTtlConfig::disabled(), ten_seconds()),
-    ] {
-        let mut job = Job::new(before);
-        job.write(6);
-        let mut reader = job.written(KeyedFormat::Canonical);
-        let backend = fresh_backend();
-        for state in ["value", "list", "map"] {
-            match state {
-                "list" => backend.migrate_state(state, |old: String| old.len() as i32),
-                _ => backend.migrate_state(state, |old: i64| format!("was {old}")),
+    standing::on_each(|| {
+        for (before, after) in [
+            (ten_seconds(), StateTtlConfig::disabled()),
+            (StateTtlConfig::disabled(), ten_seconds()),
+        ] {
+            let mut job = Job::new(before);
+            job.write(6);
+            let mut reader = job.written(KeyedFormat::Canonical);
+            let backend = fresh_backend();
+            for state in ["value", "list", "map"] {
+                match state {
+                    "list" => backend.migrate_state(state, |old: String| old.len() as i32),
+                    _ => backend.migrate_state(state, |old: i64| format!("was {old}")),
+                }
             }
+            let states = backend.with_ttl(after, job.clock.clone());
+            let value = states.value_state::<String>("value").unwrap();
+            let list = states.list_state::<i32>("list").unwrap();
+            let map = states.map_state::<String, String>("map").unwrap();
+            backend.restore_entries(&mut reader).unwrap();
+            backend.set_current_key(&1, backend.key_group(&1));
+            assert_eq!(value.value().as_deref(), Some("was 6"));
+            assert_eq!(list.get(), [1]);
+            assert_eq!(map.entries(), [("6".to_owned(), "was 6".to_owned())]);
         }
-        let states = backend.with_ttl(after, job.clock.clone());
-        let value = states.value_state::<String>("value").unwrap();
-        let list = states.list_state::<i32>("list").unwrap();
-        let map = states.map_state::<String, String>("map").unwrap();
-        backend.restore_entries(&mut reader).unwrap();
-        backend.set_current_key(&1, backend.key_group(&1));
-        assert_eq!(value.value().as_deref(), Some("was 6"));
-        assert_eq!(list.get(), [1]);
-        assert_eq!(map.entries(), [("6".to_owned(), "was 6".to_owned())]);
-    }
+    });
 }
 
 #[test]
 fn another_type_is_refused_whatever_becomes_of_the_time_to_live() {
-    let configs = [ten_seconds(), StateTtlConfig::disabled()];
-    for (before, after) in configs
-        .iter()
-        .flat_map(|one| configs.map(|other| (*one, other)))
-    {
-        let mut job = Job::new(before);
-        job.write(6);
-        let backend = fresh_backend();
-        let states = backend.with_ttl(after, job.clock.clone());
-        let _value = states.value_state::<String>("value").unwrap();
-        let mut reader = job.written(KeyedFormat::Canonical);
-        let error = backend.restore_entries(&mut reader).unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Incompatible { .. }));
-        let text = error.to_string();
-        for word in ["\"value\"", "Long", "String"] {
-            assert!(text.contains(word), "{text}");
+    standing::on_each(|| {
+        let configs = [ten_seconds(), StateTtlConfig::disabled()];
+        for (before, after) in configs
+            .iter()
+            .flat_map(|one| configs.map(|other| (*one, other)))
+        {
+            let mut job = Job::new(before);
+            job.write(6);
+            let backend = fresh_backend();
+            let states = backend.with_ttl(after, job.clock.clone());
+            let _value = states.value_state::<String>("value").unwrap();
+            let mut reader = job.written(KeyedFormat::Canonical);
+            let error = backend.restore_entries(&mut reader).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Incompatible { .. }));
+            let text = error.to_string();
+            for word in ["\"value\"", "Long", "String"] {
+                assert!(text.contains(word), "{text}");
+            }
         }
-    }
+    });
 }
 
 /// Values that may be null: with a time-to-live they are null within what has the time.
