@@ -26,6 +26,7 @@ mod read;
 mod rehash;
 mod rocksdb;
 mod snapshot_argument;
+mod sql;
 mod verify;
 
 use std::process::ExitCode;
@@ -56,8 +57,13 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "read",
-        about: "shows the content: a table, JSON or CSV",
+        about: "shows the content: a table, JSON, CSV or Parquet",
         run: read::run,
+    },
+    Command {
+        name: "sql",
+        about: "answers queries in SQL",
+        run: sql::run,
     },
     Command {
         name: "verify",

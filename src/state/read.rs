@@ -1,9 +1,12 @@
 //! `millpond state read`: the content of a snapshot.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Command};
-use millpond_state_processor::{ErrorKind, ReadOptions, Selection, Threads, read};
+use millpond_state_processor::{
+    ErrorKind, Format, OpenSnapshot, ReadOptions, Selection, Threads, read,
+};
 
 use crate::arguments::{self, Parsed, flag, value};
 use crate::state::answer::{self, Answer};
@@ -24,7 +27,7 @@ fn command() -> Command {
             .help("Only rows whose key, namespace or user-key has this value; may be repeated"),
     )
     .arg(value("namespace", "value").help("The same as --where namespace=value"))
-    .arg(value("format", "format").help("table, json, jsonl or csv [default: table]"))
+    .arg(value("format", "format").help("table, json, jsonl, csv or parquet [default: table]"))
     .arg(answer::output())
     .arg(flag("ttl").help("Shows when values with time-to-live were used last"))
     .arg(value("limit", "rows").help("Stops after so many rows"))
@@ -55,19 +58,26 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
         };
         *place = Some(value.to_owned());
     }
-    let Answer { format, mut out } = Answer::of(&matches)?;
+    let answer = Answer::of(&matches)?;
     let limit = text("limit").map(|text| {
         let wrong = |_| StateFailure::Usage(format!("--limit takes a number, not \"{text}\""));
         text.parse().map_err(wrong)
     });
     let options = ReadOptions {
         selection,
-        format,
+        format: match &answer {
+            Answer::Text { format, .. } => *format,
+            Answer::Parquet(_) => Format::Table,
+        },
         ttl: matches.get_flag("ttl"),
         limit: limit.transpose()?,
     };
     let snapshot = snapshot_argument::open(&matches)?;
     let bar = Bar::start_beside_output(&matches, "reading");
+    let mut out = match answer {
+        Answer::Text { out, .. } => out,
+        Answer::Parquet(file) => return export(snapshot, &options, &bar, &file),
+    };
     let result = read(
         &snapshot,
         &options,
@@ -93,4 +103,23 @@ pub(super) fn run(given: &[String]) -> Result<ExitCode, StateFailure> {
             &snapshot_argument::place(&snapshot),
         )),
     }
+}
+
+/// Writes one state as a Parquet file.
+#[cfg(feature = "sql")]
+fn export(
+    snapshot: OpenSnapshot,
+    options: &ReadOptions,
+    bar: &Bar,
+    file: &Path,
+) -> Result<ExitCode, StateFailure> {
+    let here = snapshot_argument::place(&snapshot);
+    millpond_state_sql::export(snapshot, options, Threads::default(), bar.progress(), file)
+        .map_err(|error| answer::explain(error, &here))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(not(feature = "sql"))]
+fn export(_: OpenSnapshot, _: &ReadOptions, _: &Bar, _: &Path) -> Result<ExitCode, StateFailure> {
+    Err(answer::without_feature("Parquet"))
 }

@@ -10,6 +10,8 @@ mod plan;
 mod rocksdb;
 mod run;
 mod savepoints;
+#[cfg(feature = "sql")]
+mod sql;
 mod state;
 
 use std::process::{Command, Output};

@@ -188,3 +188,29 @@ fn output_goes_to_a_file_if_one_is_named() {
     let text = std::fs::read_to_string(&file).expect("written");
     assert!(text.starts_with("operator,state,key,namespace,user_key,value\ncounter,count,key-1,"));
 }
+
+#[cfg(not(feature = "sql"))]
+#[test]
+fn without_the_feature_it_is_told_how_to_build_what_has_it() {
+    for arguments in [
+        &["sql", &count(), "select 1"][..],
+        &[
+            "read",
+            &count(),
+            "--format",
+            "parquet",
+            "-o",
+            "/nowhere/at/all",
+        ],
+    ] {
+        let ended = millpond(&[&["state"], arguments].concat());
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (1, ""),
+            "{arguments:?}"
+        );
+        for part in ["was built without", "cargo build --release --features sql"] {
+            assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
+        }
+    }
+}
