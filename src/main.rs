@@ -4,7 +4,7 @@
 //! One file per action; this one only finds the action. Answers go to standard output, failures of
 //! an action to standard error; a mistake in the arguments is told on standard output, as in Flink.
 //! The exit code is 0, or 1 for every failure; `run` hands on that of the program, `plan` says by 2
-//! or 3 what stands against a restore, and `state` has codes of its own.
+//! or 3 what stands against a restore, and `latest` and `state` have codes of their own.
 
 mod arguments;
 mod cancel;
@@ -12,6 +12,7 @@ mod checkpoint;
 mod demo;
 mod failure;
 mod info;
+mod latest;
 mod list;
 mod plan;
 mod printer;
@@ -74,6 +75,11 @@ const ACTIONS: &[Action] = &[
         name: "checkpoint",
         about: "triggers a checkpoint of a running job",
         run: checkpoint::run,
+    },
+    Action {
+        name: "latest",
+        about: "names the newest intact snapshot, to start a job from",
+        run: latest::run,
     },
     Action {
         name: "state",

@@ -54,7 +54,7 @@ fn an_unknown_action_is_told_with_the_known_ones() {
     assert!(
         ended
             .stdout
-            .contains("\"savepoint\", \"checkpoint\", \"state\" and \"demo\"."),
+            .contains("\"checkpoint\", \"latest\", \"state\" and \"demo\"."),
         "{}",
         ended.stdout
     );

@@ -5,6 +5,7 @@
 mod arguments;
 mod jobs;
 mod kept;
+mod latest;
 mod new_snapshots;
 mod plan;
 mod rocksdb;

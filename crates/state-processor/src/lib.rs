@@ -55,6 +55,7 @@ mod garbage;
 mod kept_checkpoint;
 mod keyed_input;
 mod listing;
+mod newest;
 mod open_snapshot;
 mod operator;
 mod operator_input;
@@ -88,6 +89,7 @@ pub use listing::{
     Counting, Listing, OperatorListing, OperatorStateListing, SourceListing, StateListing,
     TimerListing, list,
 };
+pub use newest::{FoundSnapshot, Newest, newest_snapshot};
 pub use open_snapshot::{OpenSnapshot, Writer};
 pub use operator::{KeyedPart, Operator, Unreadable};
 pub use operator_state::{OperatorStateContent, OperatorStateMode};
