@@ -32,7 +32,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4"
 flags+=" -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table"
 flags+=" -Cllvm-args=-sanitizer-coverage-trace-compares"
-(cd "$root/fuzz" && CARGO_TARGET_DIR=$here RUSTFLAGS=$flags cargo build --release --locked --target "$host" \
+(cd "$root/fuzz" && CARGO_TARGET_DIR=$here RUSTFLAGS=$flags cargo build --release --target "$host" \
   $(printf -- '--bin %s ' "${targets[@]}"))
 bin=$here/$host/release
 export RUST_BACKTRACE=1
