@@ -343,13 +343,11 @@ impl Rows {
                 Role::Position => column.push(&position.map_or(Value::Null, Value::Long)),
                 Role::Value => column.push(value),
                 Role::LastAccess => {
-                    let last_access = match value {
-                        Value::Ttl { last_access, .. } => Some(*last_access),
-                        #[expect(
-                            clippy::wildcard_enum_match_arm,
-                            reason = "no other value has the time of its last use"
-                        )]
-                        _ => None,
+                    // No other value has the time of its last use.
+                    let last_access = if let Value::Ttl { last_access, .. } = value {
+                        Some(*last_access)
+                    } else {
+                        None
                     };
                     column.push(&last_access.map_or(Value::Null, Value::Long))
                 }
