@@ -29,15 +29,13 @@ fn plain(cell: &Json) -> Json {
             }
         }
         Json::Array(items) => Json::Array(items.iter().map(plain).collect()),
-        other => other.clone(),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => cell.clone(),
     }
 }
 
 fn bare(json: &Json) -> String {
-    match json {
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
+    json.as_str()
+        .map_or_else(|| json.to_string(), str::to_owned)
 }
 
 fn sorted(rows: impl IntoIterator<Item = Json>) -> Vec<String> {
@@ -58,9 +56,12 @@ fn with_value(row: &Json, column: &str) -> Json {
     Json::Array(out)
 }
 
+/// The key of a list, and its elements by position.
+type ListOfKey = (Vec<Json>, Vec<(i64, Json)>);
+
 /// The rows of a table as the content of a keyed state.
 fn content(kind: &str, rows: &[Json]) -> Vec<String> {
-    let mut lists: BTreeMap<String, (Vec<Json>, Vec<(i64, Json)>)> = BTreeMap::new();
+    let mut lists: BTreeMap<String, ListOfKey> = BTreeMap::new();
     let mut maps: BTreeMap<String, (Vec<Json>, Map<String, Json>)> = BTreeMap::new();
     for row in rows {
         let key = front(row);
