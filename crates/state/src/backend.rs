@@ -40,9 +40,6 @@ const ENTRIES_PER_CALL: usize = 8192;
 /// Over how many cached values each state looks for one to forget, per record.
 const STEPS_PER_RECORD: usize = 64;
 
-/// The same where there is no room left: more than two rounds over any cache.
-const STEPS_TO_MAKE_ROOM: usize = 1 << 26;
-
 /// The keyed state of one operator subtask.
 pub struct KeyedBackend<K> {
     max_parallelism: u32,
@@ -263,7 +260,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
         while stored.budget().is_exceeded() {
             stored.write_back().wait();
             while self.maintain() {}
-            self.forget(STEPS_TO_MAKE_ROOM);
+            self.forget(usize::MAX);
             if stored.budget().is_exceeded() && !self.write_back(stored) {
                 // What is left is in use further out, or only looks like it.
                 break;

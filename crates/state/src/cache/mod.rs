@@ -279,7 +279,8 @@ where
 
     /// Moves the hand over at most `steps` places, which it lowers, and forgets what may go.
     ///
-    /// `is_too_large` says which values go even if they are in use.
+    /// Two rounds at most: the second sees whether anything was used since the first, and what it
+    /// leaves is not written back yet. `is_too_large` says which values go even if they are in use.
     fn forget(
         &self,
         steps: &mut usize,
@@ -291,7 +292,9 @@ where
             return;
         };
         let (mut at, mut place) = self.hand.get();
-        while *steps > 0 && self.budget.is_exceeded() && self.entries.get() > 0 {
+        // The group that the hand stands in is not passed as a whole.
+        let mut groups_left = 2 * groups.len() + 1;
+        while groups_left > 0 && *steps > 0 && self.budget.is_exceeded() && self.entries.get() > 0 {
             *steps -= 1;
             let looked = groups[at].evict(&mut place, |slot| {
                 let goes =
@@ -304,6 +307,7 @@ where
             if looked == Looked::End {
                 at = (at + 1) % groups.len();
                 place = Place::default();
+                groups_left -= 1;
             }
         }
         self.hand.set((at, place));
