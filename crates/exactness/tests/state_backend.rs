@@ -25,7 +25,7 @@ fn bench() -> Bench {
         .argument("--records-a", WORKLOAD.records_a)
         .argument("--records-b", WORKLOAD.records_b)
         .argument("--keys", WORKLOAD.keys)
-        .argument("--rate", 8_000)
+        .argument("--rate", 2_500)
         .option("pipeline.max-parallelism", 128)
         .option("state.backend.write-back-cache.size", "16 kb")
         .option("execution.checkpointing.interval", "50 ms")
