@@ -202,11 +202,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
         previous: &StateMeta,
     ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>
     {
-        if let Err(why) = accept_namespace::<N>(previous)? {
-            return Ok(Err(why));
-        }
-        let now_ms = self.ttl.as_ref().map_or(0, |ttl| ttl.expiry().now_ms());
-        let reader = C::reader(previous.value_serializer()?, &self.migrations, now_ms);
+        let reader = reader_of::<N, C>(previous, &self.migrations, self.ttl.as_ref())?;
         Ok(reader.map(|reader| *self.reader.borrow_mut() = reader))
     }
 
@@ -295,12 +291,26 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
     }
 }
 
-/// Whether the namespaces that `previous` describes can be read.
+/// Returns what reads the values of the state that `previous` describes.
 ///
 /// # Errors
 ///
 /// If `previous` lacks a serializer.
-pub(crate) fn accept_namespace<N: Namespace>(
+pub(crate) fn reader_of<N: Namespace, C: Codec>(
+    previous: &StateMeta,
+    migrations: &StateMigrations,
+    ttl: Option<&Ttl>,
+) -> std::result::Result<std::result::Result<C::Reader, Incompatibility>, millpond_snapshot::Error>
+{
+    if let Err(why) = accept_namespace::<N>(previous)? {
+        return Ok(Err(why));
+    }
+    let now_ms = ttl.map_or(0, |ttl| ttl.expiry().now_ms());
+    Ok(C::reader(previous.value_serializer()?, migrations, now_ms))
+}
+
+/// Whether the namespaces that `previous` describes can be read.
+fn accept_namespace<N: Namespace>(
     previous: &StateMeta,
 ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error> {
     let namespace = previous.namespace_serializer()?;

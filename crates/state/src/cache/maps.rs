@@ -11,7 +11,7 @@ use crate::composite_key::read_head;
 use crate::hash::Probe;
 use crate::image::FrozenState;
 use crate::key_context::KeyContext;
-use crate::keyed_table::accept_namespace;
+use crate::keyed_table::reader_of;
 use crate::map_cells::MapCells;
 use crate::migration::StateMigrations;
 use crate::registered::{RegisteredState, Touch};
@@ -371,11 +371,7 @@ where
         previous: &StateMeta,
     ) -> std::result::Result<std::result::Result<(), Incompatibility>, millpond_snapshot::Error>
     {
-        if let Err(why) = accept_namespace::<N>(previous)? {
-            return Ok(Err(why));
-        }
-        let now_ms = self.ttl.as_ref().map_or(0, |ttl| ttl.expiry().now_ms());
-        let reader = C::reader(previous.value_serializer()?, &self.migrations, now_ms);
+        let reader = reader_of::<N, C>(previous, &self.migrations, self.ttl.as_ref())?;
         Ok(reader.map(|reader| *self.reader.borrow_mut() = reader))
     }
 
