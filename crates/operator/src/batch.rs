@@ -86,6 +86,13 @@ pub trait AnyBatch: Any + Send {
         self.len() == 0
     }
 
+    /// Takes the first `count` records out of it.
+    ///
+    /// # Panics
+    ///
+    /// If it holds fewer.
+    fn split_front(&mut self, count: usize) -> Box<dyn AnyBatch>;
+
     /// A copy.
     fn clone_box(&self) -> Box<dyn AnyBatch>;
 
@@ -109,6 +116,21 @@ impl Clone for Box<dyn AnyBatch> {
 impl<T: Data> AnyBatch for Batch<T> {
     fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    fn split_front(&mut self, count: usize) -> Box<dyn AnyBatch> {
+        fn front<C>(column: &mut Vec<C>, count: usize) -> Vec<C> {
+            match column.is_empty() {
+                // A column that is not there.
+                true => Vec::new(),
+                false => column.drain(..count).collect(),
+            }
+        }
+        Box::new(Batch {
+            rows: self.rows.drain(..count).collect(),
+            timestamps: front(&mut self.timestamps, count),
+            key_groups: front(&mut self.key_groups, count),
+        })
     }
 
     fn clone_box(&self) -> Box<dyn AnyBatch> {
@@ -170,10 +192,11 @@ pub fn downcast<T: Data>(batch: Box<dyn AnyBatch>) -> Batch<T> {
         .expect("edges connect outputs and inputs of one type")
 }
 
-/// Reads batches of one record type that came from another process.
+/// Reads batches of one record type that came from another process or out of a checkpoint.
 #[derive(Clone, Copy)]
 pub struct BatchCodec {
     decode: fn(&[u8]) -> Result<Box<dyn AnyBatch>>,
+    type_name: fn() -> &'static str,
 }
 
 impl BatchCodec {
@@ -181,7 +204,13 @@ impl BatchCodec {
     pub fn of<T: Data>() -> Self {
         BatchCodec {
             decode: decode::<T>,
+            type_name: std::any::type_name::<T>,
         }
+    }
+
+    /// The record type, as the compiler names it.
+    pub fn type_name(self) -> &'static str {
+        (self.type_name)()
     }
 
     /// Reads what [`AnyBatch::encode`] wrote.
@@ -238,6 +267,26 @@ fn decode<T: Data>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_splits_with_all_its_columns() {
+        for (timestamps, key_groups) in [(vec![], vec![]), (vec![5, 6, 7], vec![1, 2, 3])] {
+            let whole = Batch {
+                rows: vec!["a", "b", "c"].into_iter().map(str::to_owned).collect(),
+                timestamps,
+                key_groups,
+            };
+            for at in 0..=3 {
+                let mut rest = whole.clone();
+                let mut front = downcast::<String>(rest.split_front(at));
+                assert_eq!((front.rows.len(), rest.rows.len()), (at, 3 - at));
+                front.rows.append(&mut rest.rows);
+                front.timestamps.append(&mut rest.timestamps);
+                front.key_groups.append(&mut rest.key_groups);
+                assert_eq!(front, whole);
+            }
+        }
+    }
 
     #[test]
     fn a_batch_comes_back_from_its_bytes_with_all_columns() {

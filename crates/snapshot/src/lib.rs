@@ -11,12 +11,14 @@
 //! | `state_stream` | a state on its way to a file, or into the metadata if it is small |
 //! | `keyed/` | the content of keyed state |
 //! | `operator_state` | the content of operator state |
+//! | `channel_state` | records that were in flight |
 //! | `inventory` | which states a snapshot holds, from the headers of its files |
 //! | `rocksdb` | the seam to a crate above that reads and writes files of RocksDB |
 //!
 //! All that is read was written by others and may be damaged: every length is checked against
 //! what is left, and damage is an [`Error`] that says where.
 
+mod channel_state;
 mod checksum;
 mod compression;
 mod directory;
@@ -34,6 +36,7 @@ mod state_meta;
 mod state_stream;
 mod trailer;
 
+pub use channel_state::{ChannelOffsets, ChannelStateReader, ChannelStateWriter};
 pub use checksum::{ChecksumWriter, checksum};
 pub use directory::{
     Damage, LoadedSnapshot, METADATA_FILE, checkpoint_directory, claim_marker, claimed_name,
