@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_job::{JobGraph, JobVertex, VertexIndex};
 use millpond_snapshot::{
-    KeyedHandle, Metadata, OperatorSnapshot, OperatorStateHandle, StreamHandle, SubtaskSnapshot,
+    ChannelHandle, KeyedHandle, Metadata, OperatorSnapshot, OperatorStateHandle, StreamHandle,
+    SubtaskSnapshot,
 };
 use millpond_types::{CheckpointId, KeyGroupRange, OperatorId};
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,9 @@ pub struct OperatorRestore {
     pub keyed: Vec<KeyedHandle>,
     /// Operator state, with the offsets of this subtask only. A stream may come more than once.
     pub operator: Vec<OperatorStateHandle>,
+    /// Records that were in flight to the operator, of all its subtasks: only the subtask's own are to
+    /// be processed.
+    pub in_flight: Vec<ChannelHandle>,
     /// The state of the operator's coordinator; every subtask gets it.
     pub coordinator: Option<Vec<u8>>,
     /// All subtasks of the operator had finished: it has nothing to do any more.
@@ -96,9 +100,11 @@ impl RestorePlan {
         for vertex in &graph.vertices {
             let max = max_parallelism_of(vertex, metadata, request.pointer)?;
             max_parallelism.push(max);
-            for operator in &vertex.operators {
+            for (position, operator) in vertex.operators.iter().enumerate() {
                 if let Some(snapshot) = metadata.operator(operator.id) {
-                    warnings.extend(check_kinds(snapshot, &operator.name, request)?);
+                    let (is_head, is_own) = (position == 0, metadata.trailer.is_some());
+                    let kinds = check_kinds(snapshot, &operator.name, is_head, is_own, request)?;
+                    warnings.extend(kinds);
                     let mut subtasks = assign(snapshot, vertex.parallelism, max);
                     mark_ended(&mut subtasks, ended(metadata, snapshot));
                     operators.insert(operator.id, subtasks);
@@ -311,16 +317,35 @@ fn is_keyed(operator: &OperatorSnapshot) -> bool {
 }
 
 /// Refuses kinds of state that cannot be restored, or says in words what is dropped.
+///
+/// `is_head`: whether the operator gets its records from other tasks; `is_own`: whether Millpond took
+/// the snapshot.
 fn check_kinds(
     operator: &OperatorSnapshot,
     name: &str,
+    is_head: bool,
+    is_own: bool,
     request: RestoreRequest<'_>,
 ) -> Result<Vec<String>, Error> {
     let any = |has: fn(&SubtaskSnapshot) -> bool| operator.subtasks.iter().any(|(_, s)| has(s));
-    if any(|s| !s.input_channels.is_empty() || !s.result_subpartitions.is_empty()) {
+    let of_flink = |s: &SubtaskSnapshot| {
+        let is_merged = |channel: &ChannelHandle| matches!(channel, ChannelHandle::Merged { .. });
+        !s.result_subpartitions.is_empty() || s.input_channels.iter().any(is_merged)
+    };
+    if any(of_flink) || (!is_own && any(|s| !s.input_channels.is_empty())) {
         let message = format!(
-            "snapshot \"{}\" holds in-flight data of operator \"{name}\" ({}), which cannot be \
-             restored; use an aligned checkpoint or a savepoint",
+            "snapshot \"{}\" holds in-flight data of operator \"{name}\" ({}) in Flink's form, which \
+             cannot be restored; use an aligned checkpoint or a savepoint",
+            request.pointer, operator.id
+        );
+        return Err(Error::new(ErrorKind::Unsupported, message));
+    }
+    if !is_head && any(|s| !s.input_channels.is_empty()) {
+        let message = format!(
+            "Cannot recover from unaligned checkpoint when topology changes such that data exchanges \
+             with persisted data are now chained: snapshot \"{}\" holds records in flight to operator \
+             \"{name}\" ({}). Restore it with the program that took it, take a savepoint, and start \
+             from that",
             request.pointer, operator.id
         );
         return Err(Error::new(ErrorKind::Unsupported, message));
@@ -385,6 +410,8 @@ fn assign(
         .values()
         .filter_map(|subtask| subtask.managed_keyed.as_ref())
         .collect();
+    let in_flight = by_index.values().flat_map(|s| s.input_channels.iter());
+    let in_flight: Vec<ChannelHandle> = in_flight.cloned().collect();
     let operator = redistribute(&old, parallelism);
     let subtasks = (0..parallelism).zip(operator).map(|(index, operator)| {
         // Without keyed state the number of key groups may be smaller than the parallelism.
@@ -403,6 +430,7 @@ fn assign(
                 .map(|h| (*h).clone())
                 .collect(),
             operator,
+            in_flight: in_flight.clone(),
             coordinator: coordinator.clone(),
             finished: snapshot.finished,
             ended: false,

@@ -47,6 +47,10 @@ pub struct CoordinatorConfig {
     /// refused: checkpoint storage `jobmanager`. `None`: what is larger than the threshold goes into
     /// files.
     pub metadata_only_bytes: Option<u64>,
+    /// Milliseconds after the trigger at which a checkpoint that is not aligned overtakes what is in
+    /// flight; 0 is at once, `None` never (`execution.checkpointing.unaligned.enabled`,
+    /// `execution.checkpointing.aligned-checkpoint-timeout`). Then `max_concurrent` is 1.
+    pub aligned_timeout_ms: Option<u64>,
     /// The snapshot of an operator is given up when more bytes of its state change meanwhile.
     pub changes_limit_bytes: u64,
     /// Milliseconds after which an epoch ends even without a snapshot, so that ticks begin anew
@@ -75,6 +79,7 @@ impl CoordinatorConfig {
             checkpoints_after_tasks_finish: true,
             inline_threshold_bytes: 20 * 1024,
             metadata_only_bytes: None,
+            aligned_timeout_ms: None,
             changes_limit_bytes: 1 << 30,
             tick_reset_interval_ms: 6 * 60 * 60 * 1000,
             history: 10,

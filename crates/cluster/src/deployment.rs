@@ -100,6 +100,7 @@ impl Deployment {
                         checkpoint: from.plan.checkpoint,
                         keyed: state.keyed.clone(),
                         operator: state.operator.clone(),
+                        in_flight: state.in_flight.clone(),
                         finished: state.finished,
                         ended: state.ended,
                         allow_non_restored_state: from.allow_non_restored_state,

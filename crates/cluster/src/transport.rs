@@ -101,6 +101,7 @@ mod tests {
             inline_threshold_bytes: 20_480,
             changes_limit_bytes: 1 << 30,
             triggered_at_ms: 5,
+            aligned_timeout_ms: None,
             stop: Some(StopMode::Drain),
         };
         let announce = MasterMessage::Worker(ToWorker::Announce {

@@ -16,6 +16,8 @@ pub struct Scenario {
     timeout_ms: Option<u64>,
     num_retained: u64,
     max_concurrent: u64,
+    /// Checkpoints overtake what is in flight, after this many milliseconds.
+    unaligned_after_ms: Option<u64>,
     /// State goes into files of its own.
     state_in_files: bool,
     workload: Workload,
@@ -46,12 +48,14 @@ impl Scenario {
             records_b: length(random),
             keys: *random.one_of(most_keys),
         };
+        let unaligned = random.chance(40);
         Scenario {
             exactly_once: random.chance(75),
             interval_ms: random.between(20, 200),
             timeout_ms,
             num_retained: random.between(1, 3),
-            max_concurrent: random.between(1, 2),
+            max_concurrent: if unaligned { 1 } else { random.between(1, 2) },
+            unaligned_after_ms: unaligned.then(|| *random.one_of(&[0, 0, 5, 50])),
             state_in_files: random.chance(40),
             workload,
             rate: (timeout_ms.is_some() || random.chance(80)).then_some(rate),
@@ -99,6 +103,14 @@ impl Scenario {
                 "execution.checkpointing.externalized-checkpoint-retention",
                 "RETAIN_ON_CANCELLATION",
             );
+        if let Some(after_ms) = self.unaligned_after_ms {
+            bench = bench
+                .option("execution.checkpointing.unaligned.enabled", true)
+                .option(
+                    "execution.checkpointing.aligned-checkpoint-timeout",
+                    format!("{after_ms} ms"),
+                );
+        }
         if let Some(rate) = self.rate {
             bench = bench.argument("--rate", rate);
         }

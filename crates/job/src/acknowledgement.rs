@@ -52,6 +52,8 @@ impl SubtaskAcknowledgement {
 /// Times and sizes of one subtask's checkpoint, with Flink's meanings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AcknowledgeMetrics {
+    /// Whether the barrier has overtaken records that were in flight.
+    pub unaligned: bool,
     /// From the trigger (the coordinator's clock) to the first sign of the barrier here, in ms.
     pub start_delay_ms: u64,
     /// From the first record behind a barrier to the last barrier, in ns.

@@ -289,6 +289,8 @@ pub struct CheckpointConfig {
     pub min_pause_ms: u64,
     /// How many may be in progress at once.
     pub max_concurrent: u32,
+    /// Milliseconds after which a checkpoint overtakes what is in flight; `None` is never.
+    pub aligned_timeout_ms: Option<u64>,
     /// How many may fail in a row.
     pub tolerable_failed: u32,
     /// Whether completed checkpoints outlive the job.

@@ -65,8 +65,24 @@ pub struct SnapshotOptions {
     pub changes_limit_bytes: u64,
     /// Milliseconds since 1970 at which the master triggered it.
     pub triggered_at_ms: u64,
+    /// Milliseconds after the trigger at which a task that is still aligning overtakes what is in
+    /// flight; 0 is at once, `None` never.
+    pub aligned_timeout_ms: Option<u64>,
     /// Whether and how the job ends behind it.
     pub stop: Option<StopMode>,
+}
+
+impl SnapshotOptions {
+    /// When a task stops aligning, in milliseconds since 1970; `None` if never. Savepoints and
+    /// whatever the job ends behind are always aligned.
+    pub fn overtakes_at_ms(&self) -> Option<u64> {
+        let may = !self.is_savepoint && self.stop.is_none();
+        match self.aligned_timeout_ms.filter(|_| may)? {
+            // Whatever the clock of another machine says.
+            0 => Some(0),
+            timeout_ms => Some(self.triggered_at_ms.saturating_add(timeout_ms)),
+        }
+    }
 }
 
 /// What the end of an epoch is.

@@ -27,7 +27,6 @@ fn ms(duration: Duration) -> u64 {
 /// Says which options are set and have no effect yet.
 fn warn_of_no_effect(configuration: &Configuration) {
     let without_effect = [
-        options::UNALIGNED_ENABLED.info(),
         options::INCREMENTAL.info(),
         options::LOCAL_BACKUP_ENABLED.info(),
         options::RECOVER_FROM_LOCAL.info(),
@@ -100,6 +99,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         timeout_ms: coordinator.timeout_ms,
         min_pause_ms: coordinator.min_pause_ms,
         max_concurrent: coordinator.max_concurrent,
+        aligned_timeout_ms: coordinator.aligned_timeout_ms,
         tolerable_failed: coordinator.tolerable_failed,
         externalized: !matches!(retention, Retention::Unset | Retention::NoExternalized),
         delete_on_cancellation: retention != Retention::RetainOnCancellation,
@@ -244,6 +244,7 @@ fn coordinator(
     config.min_pause_ms = ms(configuration.get(&options::CHECKPOINTING_MIN_PAUSE)?);
     config.max_concurrent = configuration.get(&options::MAX_CONCURRENT_CHECKPOINTS)?;
     config.tolerable_failed = configuration.get(&options::TOLERABLE_FAILED_CHECKPOINTS)?;
+    config.aligned_timeout_ms = aligned_timeout_ms(configuration)?;
     config.num_retained = configuration.get(&options::NUM_RETAINED)?;
     config.retention = match configuration.get(&options::EXTERNALIZED_CHECKPOINT_RETENTION)? {
         None => Retention::Unset,
@@ -272,6 +273,35 @@ fn coordinator(
     config.allow_fallback_past_committed_transactions =
         configuration.get(&options::ALLOW_FALLBACK_PAST_COMMITTED_TRANSACTIONS)?;
     Ok(config)
+}
+
+/// When checkpoints stop waiting for records in flight; `None` if never.
+///
+/// Source: Flink 2.3.0, classes `StreamGraphGenerator`, `CheckpointCoordinatorConfiguration`.
+fn aligned_timeout_ms(
+    configuration: &Configuration,
+) -> std::result::Result<Option<u64>, ConfigError> {
+    if !configuration.get(&options::UNALIGNED_ENABLED)? {
+        return Ok(None);
+    }
+    if configuration.get(&options::CHECKPOINTING_MODE)? != CheckpointingMode::ExactlyOnce {
+        tracing::warn!(
+            "{} has no effect: Unaligned checkpoints can only be used with checkpointing mode \
+             EXACTLY_ONCE",
+            options::UNALIGNED_ENABLED.key()
+        );
+        return Ok(None);
+    }
+    let max_concurrent = configuration.get(&options::MAX_CONCURRENT_CHECKPOINTS)?;
+    if max_concurrent > 1 {
+        return Err(ConfigError::new(
+            options::MAX_CONCURRENT_CHECKPOINTS.key(),
+            max_concurrent.to_string(),
+            format!("expected 1 with {}", options::UNALIGNED_ENABLED.key()),
+        ));
+    }
+    let timeout = configuration.get(&options::ALIGNED_CHECKPOINT_TIMEOUT)?;
+    Ok(Some(ms(timeout)))
 }
 
 fn restart(

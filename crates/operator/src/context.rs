@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millpond_snapshot::{KeyedHandle, LoadedSnapshot, OperatorStateHandle};
+use millpond_snapshot::{ChannelHandle, KeyedHandle, LoadedSnapshot, OperatorStateHandle};
 use millpond_state::{BackendChoice, StateDescription, UnclaimedState};
 use millpond_types::{CheckpointId, Clock, JobId, KeyGroupRange, OperatorId};
 
@@ -50,6 +50,8 @@ pub struct RestoredState {
     pub keyed: Vec<KeyedHandle>,
     /// Operator state, already redistributed: all that is listed belongs to this subtask.
     pub operator: Vec<OperatorStateHandle>,
+    /// Records that were in flight to the operator, of all its subtasks.
+    pub in_flight: Vec<ChannelHandle>,
     /// The operator had ended in the snapshot: a source has nothing to read any more.
     pub finished: bool,
     /// The end of its input had been processed: [`Operator::finish`](crate::Operator::finish) has

@@ -167,6 +167,14 @@ fn persisted(record: &CheckpointRecord) -> u64 {
         .sum()
 }
 
+/// Whether it has overtaken records in any subtask.
+fn is_unaligned(record: &CheckpointRecord) -> bool {
+    let subtasks = record.vertices.iter().flat_map(|vertex| &vertex.subtasks);
+    subtasks
+        .into_iter()
+        .any(|subtask| subtask.metrics.unaligned)
+}
+
 impl Checkpoint {
     fn without_tasks(record: &CheckpointRecord) -> Self {
         let completed = record.status == CheckpointStatus::Completed;
@@ -194,6 +202,7 @@ impl Checkpoint {
             num_subtasks: record.num_subtasks,
             num_acknowledged_subtasks: record.num_acknowledged,
             checkpoint_type: match (record.is_savepoint, record.is_synchronous) {
+                (false, _) if is_unaligned(record) => "UNALIGNED_CHECKPOINT",
                 (false, _) => "CHECKPOINT",
                 (true, false) => "SAVEPOINT",
                 (true, true) => "SYNC_SAVEPOINT",
@@ -438,7 +447,7 @@ fn subtask_row(vertex: &VertexCheckpoint, index: u32) -> Subtask {
             duration: alignment_ms(metrics),
         },
         start_delay: metrics.start_delay_ms,
-        unaligned_checkpoint: false,
+        unaligned_checkpoint: metrics.unaligned,
         aborted: false,
         status: "completed",
     }))

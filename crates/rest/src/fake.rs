@@ -133,6 +133,7 @@ impl FakeDispatcher {
             timeout_ms: 600_000,
             min_pause_ms: 0,
             max_concurrent: 1,
+            aligned_timeout_ms: None,
             tolerable_failed: 0,
             externalized: false,
             delete_on_cancellation: true,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millpond_job::{JobEdge, JobGraph, JobVertex, Partitioner, VertexIndex};
+use millpond_operator::partition::Partition;
 use millpond_operator::{FunctionError, OpenContext, Port, Wake};
+use millpond_snapshot::ChannelStateReader;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
 use timely::dataflow::channels::pushers::Output;
 use timely::dataflow::operators::Capability;
@@ -24,6 +26,7 @@ use crate::chain::{Chain, Link, Route, Target};
 use crate::congestion::{Intake, Pair};
 use crate::edge::EdgeWriter;
 use crate::gate::Gates;
+use crate::in_flight::{self, EdgeName, RestoredEdge, ResumedBatch};
 use crate::packet::{ByWorker, Packet, Packets};
 use crate::program::Program;
 use crate::task::{Again, InputEdge, Task, TaskParts};
@@ -151,6 +154,7 @@ impl<'scope> Builder<'_, 'scope> {
                 drains,
                 outputs,
                 capabilities,
+                lowest: Vec::new(),
                 wake_at: None,
             };
             move |frontiers: &[MutableAntichain<Time>]| runner.activate(frontiers)
@@ -233,12 +237,17 @@ impl<'scope> Builder<'_, 'scope> {
             });
             input_edges.push(InputEdge {
                 input: stream_edge.input,
+                name: self.edge_name(*edge),
                 codec: self.program.edges[*edge].codec,
                 intakes: (0..self.parallelism(*from))
                     .map(|sender| self.intake(*edge, sender))
                     .collect(),
             });
         }
+        let in_flight = self
+            .in_flight(vertex, inputs, &input_edges)
+            .map_err(|error| (name.clone(), error))?;
+        let may_overtake = inputs.iter().map(|edge| self.may_overtake(*edge)).collect();
         let parts = TaskParts {
             name,
             vertex: vertex.index,
@@ -248,9 +257,73 @@ impl<'scope> Builder<'_, 'scope> {
             chain: Chain::new(links, writers),
             inputs: input_edges,
             gates,
-            alignment: Alignment::new(self.options.mode),
+            alignment: Alignment::new(self.options.mode, may_overtake),
+            in_flight,
         };
         Ok(Task::new(parts, Rc::clone(self.board)))
+    }
+
+    /// Whether an unaligned barrier may overtake the records of an edge: those that any subtask may
+    /// get, so that they have a place at another parallelism.
+    fn may_overtake(&self, edge: usize) -> bool {
+        match self.graph().edges[edge].edge.partitioner {
+            Partitioner::Hash | Partitioner::Rebalance | Partitioner::Global => true,
+            Partitioner::Forward | Partitioner::Broadcast => false,
+        }
+    }
+
+    /// What an edge is called in a checkpoint.
+    fn edge_name(&self, edge: usize) -> EdgeName {
+        let JobEdge { from, edge, .. } = &self.graph().edges[edge];
+        let sender = self.graph().vertex(*from);
+        let position = sender.position(edge.from).expect("it is one of its chain");
+        EdgeName {
+            sender: sender.operators[position].id,
+            input: edge.input as u32,
+            side_output: edge.side_output.clone().unwrap_or_default(),
+        }
+    }
+
+    /// The records that were in flight to this worker's subtask of `vertex`, by input edge.
+    fn in_flight(
+        &self,
+        vertex: &JobVertex,
+        inputs: &[usize],
+        input_edges: &[InputEdge],
+    ) -> Result<Vec<ResumedBatch>, FunctionError> {
+        let restored = self
+            .options
+            .restore
+            .state(vertex.operators[0].id, self.worker);
+        let Some(restored) = restored.filter(|restored| !restored.in_flight.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let partitions: Vec<_> = inputs
+            .iter()
+            .map(|edge| {
+                let partition = &self.program.edges[*edge].partition;
+                move |sender| partition(sender, vertex.parallelism, vertex.max_parallelism)
+            })
+            .collect();
+        let edges: Vec<RestoredEdge<'_>> = inputs
+            .iter()
+            .zip(input_edges)
+            .zip(&partitions)
+            .map(|((edge, input), partition)| RestoredEdge {
+                name: &input.name,
+                codec: input.codec,
+                partition: self
+                    .may_overtake(*edge)
+                    .then_some(partition as &dyn Fn(u32) -> Box<dyn Partition>),
+            })
+            .collect();
+        let mut all = Vec::new();
+        for handle in &restored.in_flight {
+            let source = restored.snapshot.open(handle.stream())?;
+            let buffers = ChannelStateReader::new(source, handle)?;
+            all.extend(in_flight::restore(buffers, handle, &edges, self.worker)?);
+        }
+        Ok(all)
     }
 
     /// This worker's end of the pair with a sender.
@@ -359,11 +432,12 @@ impl<'scope> Builder<'_, 'scope> {
     }
 }
 
+fn lowest_of(frontier: &MutableAntichain<Time>) -> Option<Time> {
+    frontier.frontier().first().copied()
+}
+
 fn lowest(frontiers: &[MutableAntichain<Time>]) -> Option<Time> {
-    frontiers
-        .iter()
-        .filter_map(|frontier| frontier.frontier().first().copied())
-        .min()
+    frontiers.iter().filter_map(lowest_of).min()
 }
 
 fn drain<'scope, P>(
@@ -393,6 +467,8 @@ struct Runner {
     drains: Vec<Drain>,
     outputs: Vec<Output<Time, Packets>>,
     capabilities: Vec<Capability<Time>>,
+    /// The lowest times that can still arrive, by input.
+    lowest: Vec<Option<Time>>,
     /// The timer that is already set: a second one would multiply with every activation.
     wake_at: Option<Instant>,
 }
@@ -407,10 +483,18 @@ impl Runner {
             return;
         }
         let mut task = task.borrow_mut();
+        let mut received = Ok(());
         for (gate, drain) in self.drains.iter_mut().enumerate() {
-            drain(&mut |time, packet| task.receive(gate, time, packet));
+            drain(&mut |time, packet| {
+                let this = task.receive(gate, time, packet);
+                if received.is_ok() {
+                    received = this;
+                }
+            });
         }
-        let outcome = match task.run(lowest(frontiers)) {
+        self.lowest.clear();
+        self.lowest.extend(frontiers.iter().map(lowest_of));
+        let outcome = match received.and_then(|()| task.run(&self.lowest)) {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.board.fail(Some(task.name().to_owned()), error.chain());

@@ -3,7 +3,7 @@
 //! A timestamp is an epoch and a tick ([`time`]). The barrier of checkpoint n is every operator's
 //! advance from epoch e to e + 1; timely's progress protocol proves that all of epoch e has
 //! arrived. Everything else that a stateful stream needs is here: a task drains its inputs into a
-//! queue of its own (`task`), aligns ([`barrier`]), runs its chain of operators in slices
+//! queue of its own (`task`), aligns or overtakes ([`barrier`], `in_flight`), runs its chain of operators in slices
 //! (`chain`), sources stay within a window of records in flight (`window`), and all tasks within a
 //! limit of what their receivers have not taken (`congestion`, across processes by `credits`).
 
@@ -20,7 +20,9 @@ mod edge;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod gate;
+mod in_flight;
 mod live_images;
+mod pace;
 mod packet;
 mod panic;
 mod program;

@@ -110,6 +110,7 @@ mod tests {
             inline_threshold_bytes: 0,
             changes_limit_bytes,
             triggered_at_ms: 0,
+            aligned_timeout_ms: None,
             stop: None,
         }
     }

@@ -102,6 +102,17 @@ impl Payload {
         credit().ok_or_else(|| FunctionError::new("a credit from another process is broken"))
     }
 
+    /// The records that it carries as [`AnyBatch::encode`](millpond_operator::AnyBatch::encode)
+    /// writes them; `None` if it carries something else, or is not encoded.
+    pub(crate) fn encoded_records(&self) -> Option<&[u8]> {
+        let bytes: &[u8] = match self {
+            Payload::Element(_) => return None,
+            Payload::Outgoing(bytes) => bytes,
+            Payload::Incoming(bytes) => bytes,
+        };
+        (bytes.first() == Some(&0)).then(|| bytes.get(5..))?
+    }
+
     /// The element that the packet carries.
     pub(crate) fn into_element(self, codec: BatchCodec) -> Result<Element, FunctionError> {
         let bytes: &[u8] = match &self {

@@ -14,14 +14,15 @@ use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
 use millpond_operator::{FunctionError, OperatorSnapshot};
 use millpond_snapshot::{
-    FileRecord, IncrementalHandle, KeyGroupsKind, KeyedHandle, NamedStream, OperatorStateHandle,
-    StateRecord, StateStream, SubtaskSnapshot, state_file_name,
+    ChannelHandle, FileRecord, IncrementalHandle, KeyGroupsKind, KeyedHandle, NamedStream,
+    OperatorStateHandle, StateRecord, StateStream, SubtaskSnapshot, state_file_name,
 };
 use millpond_state::store::Sharing;
 use millpond_state::{FrozenKeyedState, KeyedFormat, NativeStoreFiles};
 use millpond_types::{CheckpointId, KeyGroupRange, OperatorId};
 
 use crate::durables::Durables;
+use crate::in_flight::InFlight;
 
 /// Bytes gathered before they go to the file.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
@@ -38,6 +39,8 @@ pub(crate) struct SnapshotWork {
     /// What is to be durable before the snapshot counts.
     pub(crate) durables: Arc<Durables>,
     pub(crate) operators: Vec<(OperatorId, OperatorSnapshot)>,
+    /// Records that were in flight to the first of the operators.
+    pub(crate) in_flight: InFlight,
     pub(crate) metrics: AcknowledgeMetrics,
     pub(crate) to_master: Sender<FromWorker>,
 }
@@ -145,6 +148,9 @@ impl SnapshotWork {
         let mut operators = Vec::new();
         for (operator, snapshot) in self.operators {
             operators.push(writer.operator(operator, snapshot, &mut synced)?);
+        }
+        if let Some(head) = operators.first_mut() {
+            writer.in_flight(head, &self.in_flight, &mut synced)?;
         }
         let mut metrics = self.metrics;
         metrics.async_duration_ms = (settled + begin.elapsed()).as_millis() as u64;
@@ -286,6 +292,29 @@ impl StateWriter {
             stream,
         };
         Ok((written.states, handle))
+    }
+
+    /// Writes the records that were in flight to an operator, one stream per input edge.
+    fn in_flight(
+        &self,
+        head: &mut OperatorAcknowledgement,
+        in_flight: &InFlight,
+        synced: &mut Duration,
+    ) -> Result<(), FunctionError> {
+        for gate in in_flight.gates() {
+            let write = |out: &mut dyn Write| Ok(in_flight.write(gate, out)?);
+            let kind = format!("in-flight/{gate}");
+            let (place, stream) =
+                self.stream(head.operator, &kind, write, synced, &mut head.files)?;
+            head.state.input_channels.push(ChannelHandle::Single {
+                subtask: self.subtask as i32,
+                channel: (gate as i32, 0),
+                offsets: place.offsets,
+                size: place.size,
+                stream,
+            });
+        }
+        Ok(())
     }
 
     /// Copies the files of a store, all of them into the directory of the snapshot.

@@ -4,6 +4,10 @@
 //! ([`Task::receive`]), so that no unread message holds a frontier back, and lets it work for a
 //! slice ([`Task::run`]). The task answers with the lowest time that it still holds: to that time
 //! its capabilities may fall.
+//!
+//! When a barrier overtakes what waits in the queue, that is moved to the first time of the next
+//! epoch: it leaves the task behind the barrier, and sinks come past that time only when it has been
+//! processed, which is what a source counts by.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -17,7 +21,7 @@ use millpond_operator::source::InputStatus;
 use millpond_operator::{BatchCodec, Element, FunctionError, MAX_WATERMARK, SnapshotContext};
 use millpond_types::CheckpointId;
 
-use crate::barrier::{Alignment, Arrival};
+use crate::barrier::{Alignment, Arrival, Overtaken};
 use crate::board::Board;
 use crate::chain::{Chain, Step};
 use crate::congestion::Intake;
@@ -25,7 +29,9 @@ use crate::control::Notice;
 use crate::durables::Durables;
 use crate::edge::EdgeWriter;
 use crate::gate::{Change, Gates};
+use crate::in_flight::{EdgeName, InFlight, ResumedBatch};
 use crate::live_images::LiveImages;
+use crate::pace::Pace;
 use crate::packet::{Packet, Payload};
 use crate::snapshot_pool::SnapshotWork;
 use crate::time::{Time, epoch_of, last_of, pack, ticks};
@@ -72,6 +78,8 @@ pub(crate) struct Outcome {
 /// Which input of the chain's head an edge feeds, and how its records are read.
 pub(crate) struct InputEdge {
     pub(crate) input: usize,
+    /// What it is called in a checkpoint.
+    pub(crate) name: EdgeName,
     pub(crate) codec: BatchCodec,
     /// Of each sender.
     pub(crate) intakes: Vec<Intake>,
@@ -103,8 +111,15 @@ enum Closing {
 struct Waiting {
     time: Time,
     gate: usize,
-    sender: u32,
+    /// `None`: it was in flight in the checkpoint that the task was restored from.
+    sender: Option<u32>,
     payload: Payload,
+}
+
+/// A snapshot that has overtaken records and waits for the last of them.
+struct OvertakingSnapshot {
+    work: SnapshotWork,
+    began: Instant,
 }
 
 /// One subtask of a vertex.
@@ -119,6 +134,8 @@ pub(crate) struct Task {
     queue: VecDeque<Waiting>,
     stash: VecDeque<Waiting>,
     alignment: Alignment,
+    overtaken: Overtaken<OvertakingSnapshot>,
+    pace: Pace,
     live_images: LiveImages,
     source: Option<SourceState>,
     /// The lowest time that it may send at now.
@@ -142,6 +159,8 @@ pub(crate) struct TaskParts {
     pub(crate) inputs: Vec<InputEdge>,
     pub(crate) gates: Gates,
     pub(crate) alignment: Alignment,
+    /// Records that were in flight in the checkpoint.
+    pub(crate) in_flight: Vec<ResumedBatch>,
 }
 
 impl Task {
@@ -154,6 +173,13 @@ impl Task {
             quiet: false,
             had_ended: parts.had_ended,
         });
+        let in_flight = parts.in_flight.into_iter();
+        let queue = in_flight.map(|resumed| Waiting {
+            time: 0,
+            gate: resumed.gate,
+            sender: None,
+            payload: Payload::Element(Element::Records(resumed.batch)),
+        });
         Task {
             name: parts.name,
             vertex: parts.vertex,
@@ -162,9 +188,11 @@ impl Task {
             chain: parts.chain,
             inputs: parts.inputs,
             gates: parts.gates,
-            queue: VecDeque::new(),
+            queue: queue.collect(),
             stash: VecDeque::new(),
             alignment: parts.alignment,
+            overtaken: Overtaken::default(),
+            pace: Pace::default(),
             live_images: LiveImages::default(),
             source,
             capability: 0,
@@ -225,29 +253,49 @@ impl Task {
     }
 
     /// Takes a packet that has arrived at input edge `gate`.
-    pub(crate) fn receive(&mut self, gate: usize, time: Time, packet: Packet) {
+    ///
+    /// # Errors
+    ///
+    /// A record cannot be written into the checkpoint that has overtaken it.
+    pub(crate) fn receive(
+        &mut self,
+        gate: usize,
+        time: Time,
+        packet: Packet,
+    ) -> Result<(), FunctionError> {
         let started = self.started;
         let arrival = self
             .alignment
             .arrive(time, || started.elapsed().as_nanos() as u64);
-        let waiting = Waiting {
+        let mut waiting = Waiting {
             time,
             gate,
-            sender: packet.sender,
+            sender: Some(packet.sender),
             payload: packet.payload,
         };
         match arrival {
             Arrival::Queue => self.queue.push_back(waiting),
             Arrival::Stash => self.stash.push_back(waiting),
+            Arrival::Overtaken => {
+                let edge = &self.inputs[gate];
+                for snapshot in self.overtaken.of(time) {
+                    let in_flight = &mut snapshot.work.in_flight;
+                    in_flight.add(gate, &edge.name, edge.codec, &waiting.payload)?;
+                }
+                waiting.time = pack(self.alignment.epoch(), 0);
+                self.queue.push_back(waiting);
+            }
         }
+        Ok(())
     }
 
-    /// Works for a slice. `frontier` is the lowest time that can still arrive.
+    /// Works for a slice. `frontiers` are the lowest times that can still arrive, by input edge.
     ///
     /// # Errors
     ///
     /// Whatever an operator returned: the attempt fails.
-    pub(crate) fn run(&mut self, frontier: Option<Time>) -> Result<Outcome, FunctionError> {
+    pub(crate) fn run(&mut self, frontiers: &[Option<Time>]) -> Result<Outcome, FunctionError> {
+        let frontier = frontiers.iter().flatten().copied().min();
         self.board.current.replace(Some(self.name.clone()));
         self.chain.poll_background()?;
         if self.ended {
@@ -256,9 +304,10 @@ impl Task {
                 again: Again::WhenWoken,
             });
         }
+        self.submit_whole(frontier);
         let begin = Instant::now();
         let again = loop {
-            if let Some(again) = self.work(frontier)? {
+            if let Some(again) = self.work(frontiers)? {
                 break again;
             }
             if begin.elapsed() >= SLICE {
@@ -281,20 +330,33 @@ impl Task {
     }
 
     /// Does one piece of work; returns when to come back if there is none.
-    fn work(&mut self, frontier: Option<Time>) -> Result<Option<Again>, FunctionError> {
-        let has_work = !self.chain.is_idle() || !self.queue.is_empty();
-        if has_work && self.chain.edges.iter().any(EdgeWriter::is_congested) {
-            return Ok(Some(Again::After(CONGESTION_PAUSE)));
-        }
-        match self.chain.step()? {
-            Step::Worked => return Ok(None),
-            Step::Blocked => return Ok(Some(Again::WhenWoken)),
-            Step::Idle => {}
+    fn work(&mut self, frontiers: &[Option<Time>]) -> Result<Option<Again>, FunctionError> {
+        let is_congested = self.chain.edges.iter().any(EdgeWriter::is_congested);
+        if !self.chain.is_idle() {
+            if is_congested {
+                return Ok(Some(Again::After(CONGESTION_PAUSE)));
+            }
+            let begin = Instant::now();
+            match self.chain.step()? {
+                Step::Worked => {
+                    self.pace.spent(begin.elapsed());
+                    return Ok(None);
+                }
+                Step::Blocked => return Ok(Some(Again::WhenWoken)),
+                Step::Idle => {}
+            }
         }
         if self.closing != Closing::No {
             return Ok(Some(self.wait_for_the_last_snapshot()));
         }
         let now_ms = self.board.clock.now_ms();
+        if is_congested && !self.queue.is_empty() {
+            // Only a barrier that overtakes the queue can be passed.
+            return Ok(Some(match self.barrier(frontiers, now_ms)? {
+                true => Again::Now,
+                false => Again::After(CONGESTION_PAUSE),
+            }));
+        }
         if self.waits_for_room() || !self.queue.is_empty() {
             self.chain.held_back(now_ms);
         }
@@ -306,7 +368,7 @@ impl Task {
             self.chain.on_processing_time(now_ms)?;
             return Ok(None);
         }
-        if self.barrier(frontier)? {
+        if self.barrier(frontiers, now_ms)? {
             // What was made before the barrier must leave before the capability passes it.
             return Ok(Some(Again::Now));
         }
@@ -328,7 +390,8 @@ impl Task {
         let Some(source) = &mut self.source else {
             return Again::WhenWoken;
         };
-        source.window.taken(self.board.sinks.get());
+        let now_ns = self.started.elapsed().as_nanos() as u64;
+        source.window.taken(self.board.sinks.get(), now_ns);
         source.waits_for_room = false;
         source.quiet = true;
         Again::After(IDLE_PERIOD)
@@ -336,43 +399,70 @@ impl Task {
 
     /// When to come back if nothing arrives.
     fn rest(&self, now_ms: u64) -> Again {
-        match self.chain.next_processing_time() {
+        let timer = self.chain.next_processing_time();
+        match timer.into_iter().chain(self.overtakes_at_ms()).min() {
             Some(at) => Again::After(Duration::from_millis(at.saturating_sub(now_ms).max(1))),
             None => Again::WhenWoken,
         }
     }
 
+    /// When the barrier that is due stops waiting for records, if it does.
+    fn overtakes_at_ms(&self) -> Option<u64> {
+        let (control, epoch) = (&self.board.control, self.alignment.epoch());
+        if self.source.is_some() || !control.may_advance(epoch) {
+            return None;
+        }
+        match control.announced(epoch)? {
+            EpochEnd::Snapshot(options) => options.overtakes_at_ms(),
+            EpochEnd::Nothing => None,
+        }
+    }
+
     fn dispatch(&mut self, waiting: Waiting) -> Result<(), FunctionError> {
         let Waiting {
+            time,
             gate,
             sender,
             payload,
-            ..
         } = waiting;
-        let InputEdge {
-            input,
-            codec,
-            ref mut intakes,
-        } = self.inputs[gate];
-        if sender as usize >= intakes.len() {
+        let edge = &mut self.inputs[gate];
+        let (input, senders) = (edge.input, edge.intakes.len());
+        if let Some(sender) = sender.filter(|sender| *sender as usize >= senders) {
             return Err(FunctionError::new(format!(
-                "a packet says that it is from subtask {sender}, of {} that send to it; its \
+                "a packet says that it is from subtask {sender}, of {senders} that send to it; its \
                  connection is broken",
-                intakes.len()
             )));
         }
-        let change = match payload.into_element(codec)? {
-            Element::Records(batch) => {
+        let element = payload.into_element(edge.codec)?;
+        let change = match (element, sender) {
+            (Element::Records(mut batch), _) => {
+                let limit = self.pace.limit();
+                if batch.len() > limit {
+                    let front = batch.split_front(limit);
+                    let rest = std::mem::replace(&mut batch, front);
+                    self.queue.push_front(Waiting {
+                        time,
+                        gate,
+                        sender,
+                        payload: Payload::Element(Element::Records(rest)),
+                    });
+                }
+                self.pace.begin(batch.len());
                 self.records_in += batch.len() as u64;
-                if let Some(credit) = intakes[sender as usize].taken(batch.len()) {
+                let intake = sender.map(|sender| &mut edge.intakes[sender as usize]);
+                if let Some(credit) = intake.and_then(|intake| intake.taken(batch.len())) {
                     self.board.credits.send(credit);
                 }
                 self.chain.give(input, Element::Records(batch));
                 return Ok(());
             }
-            Element::Watermark(watermark) => self.gates.watermark(gate, sender, watermark),
-            Element::Idle(idle) => self.gates.idle(gate, sender, idle),
-            Element::EndOfData => self.gates.end(gate, sender),
+            (Element::Watermark(watermark), Some(sender)) => {
+                self.gates.watermark(gate, sender, watermark)
+            }
+            (Element::Idle(idle), Some(sender)) => self.gates.idle(gate, sender, idle),
+            (Element::EndOfData, Some(sender)) => self.gates.end(gate, sender),
+            // Only records are restored.
+            (Element::Watermark(_) | Element::Idle(_) | Element::EndOfData, None) => None,
         };
         match change {
             Some(Change::Watermark(watermark)) => {
@@ -389,7 +479,8 @@ impl Task {
         let Some(source) = &mut self.source else {
             return Ok(None);
         };
-        source.window.taken(self.board.sinks.get());
+        let now_ns = self.started.elapsed().as_nanos() as u64;
+        source.window.taken(self.board.sinks.get(), now_ns);
         source.quiet = false;
         if std::mem::take(&mut source.had_ended) {
             self.end_source()?;
@@ -404,7 +495,13 @@ impl Task {
         if room == 0 {
             return Ok(Some(Again::WhenWoken));
         }
-        let (status, records) = self.chain.poll(room.min(RECORDS_PER_TICK) as usize)?;
+        let begin = Instant::now();
+        let limit = (room.min(RECORDS_PER_TICK) as usize).min(self.pace.limit());
+        let (status, records) = self.chain.poll(limit)?;
+        if records > 0 {
+            self.pace.begin(records as usize);
+            self.pace.spent(begin.elapsed());
+        }
         source.window.emitted(self.capability, records);
         self.records_in += records;
         match status {
@@ -451,28 +548,34 @@ impl Task {
     }
 
     /// Passes the barrier if it has been reached; the chain is idle.
-    fn barrier(&mut self, frontier: Option<Time>) -> Result<bool, FunctionError> {
+    fn barrier(&mut self, frontiers: &[Option<Time>], now_ms: u64) -> Result<bool, FunctionError> {
         let epoch = self.alignment.epoch();
-        let reached = if self.source.is_some() {
-            self.board.control.may_advance(epoch)
+        let may_advance = self.board.control.may_advance(epoch);
+        let frontier = frontiers.iter().flatten().copied().min();
+        let is_aligned = if self.source.is_some() {
+            may_advance
         } else {
             let held = self.queue.iter().map(|waiting| waiting.time);
             self.alignment.is_reached(frontier, held)
         };
-        if !reached {
+        if !is_aligned && !may_advance {
             return Ok(false);
         }
         let Some(end) = self.board.control.announced(epoch) else {
             // Nothing was announced and nothing can arrive: the job has ended.
             return Ok(false);
         };
+        if !is_aligned && !self.can_overtake(&end, frontiers, now_ms) {
+            return Ok(false);
+        }
         if let EpochEnd::Snapshot(options) = &end {
             let ends_input = matches!(options.stop, Some(StopMode::Drain | StopMode::EndOfInput));
             if ends_input && self.source.as_ref().is_some_and(|source| !source.ended) {
                 self.end_source()?;
                 return Ok(false);
             }
-            self.snapshot(options)?;
+            self.snapshot(options, is_aligned)?;
+            self.submit_whole(frontier);
         } else {
             self.alignment.pass(0);
         }
@@ -485,7 +588,42 @@ impl Task {
         Ok(true)
     }
 
-    fn snapshot(&mut self, options: &SnapshotOptions) -> Result<(), FunctionError> {
+    /// Whether the barrier need not wait any longer for records that are in flight.
+    fn can_overtake(&self, end: &EpochEnd, frontiers: &[Option<Time>], now_ms: u64) -> bool {
+        let EpochEnd::Snapshot(options) = end else {
+            return false;
+        };
+        options.overtakes_at_ms().is_some_and(|at| at <= now_ms) && {
+            let held = self
+                .queue
+                .iter()
+                .map(|waiting| (waiting.gate, waiting.time));
+            self.alignment.can_overtake(frontiers, held)
+        }
+    }
+
+    /// Moves what is queued behind the barrier; returns what of it belongs into the snapshot.
+    fn overtake(&mut self) -> Result<InFlight, FunctionError> {
+        let epoch = self.alignment.epoch();
+        let mut in_flight = InFlight::default();
+        for waiting in &mut self.queue {
+            let edge = &self.inputs[waiting.gate];
+            in_flight.add(waiting.gate, &edge.name, edge.codec, &waiting.payload)?;
+            // A barrier before this one, whose snapshot failed, may still lack records too.
+            for earlier in self.overtaken.of(waiting.time) {
+                let in_flight = &mut earlier.work.in_flight;
+                in_flight.add(waiting.gate, &edge.name, edge.codec, &waiting.payload)?;
+            }
+            waiting.time = pack(epoch + 1, 0);
+        }
+        Ok(in_flight)
+    }
+
+    fn snapshot(
+        &mut self,
+        options: &SnapshotOptions,
+        is_aligned: bool,
+    ) -> Result<(), FunctionError> {
         let begin = Instant::now();
         let now_ns = self.started.elapsed().as_nanos() as u64;
         let aligning_ms = self
@@ -497,6 +635,16 @@ impl Task {
             .clock
             .now_ms()
             .saturating_sub(options.triggered_at_ms + aligning_ms);
+        let epoch = self.alignment.epoch();
+        let in_flight = match is_aligned {
+            true => InFlight::default(),
+            false => self.overtake()?,
+        };
+        if let Some(source) = self.source.as_mut()
+            && options.overtakes_at_ms().is_some()
+        {
+            source.window.overtaken(pack(epoch + 1, 0));
+        }
         let alignment_duration_ns = self.alignment.pass(now_ns);
         self.chain.flush()?;
         let context = SnapshotContext {
@@ -521,9 +669,10 @@ impl Task {
             start_delay_ms,
             alignment_duration_ns,
             sync_duration_ms: begin.elapsed().as_millis() as u64,
+            unaligned: !is_aligned,
             ..AcknowledgeMetrics::default()
         };
-        self.board.pool.submit(SnapshotWork {
+        let work = SnapshotWork {
             attempt: self.board.control.attempt,
             options: options.clone(),
             process: self.board.process,
@@ -532,10 +681,30 @@ impl Task {
             vertex: self.vertex,
             subtask: self.subtask,
             operators,
+            in_flight,
             metrics,
             to_master: self.board.to_master.clone(),
-        });
+        };
+        match is_aligned {
+            true => self.board.pool.submit(work),
+            false => {
+                let snapshot = OvertakingSnapshot { work, began: begin };
+                self.overtaken.wait(options.id, epoch, snapshot);
+            }
+        }
         Ok(())
+    }
+
+    /// Has the snapshots written that lack no record any more.
+    fn submit_whole(&mut self, frontier: Option<Time>) {
+        if self.overtaken.is_empty() {
+            return;
+        }
+        for OvertakingSnapshot { mut work, began } in self.overtaken.whole(frontier) {
+            work.metrics.alignment_duration_ns = began.elapsed().as_nanos() as u64;
+            work.metrics.persisted_bytes = work.in_flight.bytes();
+            self.board.pool.submit(work);
+        }
     }
 
     /// The lowest time that the task may still send at.
@@ -594,6 +763,7 @@ impl Task {
                 if self.closing == Closing::Behind(id) {
                     self.closing = Closing::No;
                 }
+                self.overtaken.aborted(id);
                 self.live_images.aborted(id);
                 self.chain.notify_aborted(id)
             }

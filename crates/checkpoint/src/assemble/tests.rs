@@ -95,6 +95,7 @@ fn completion(acknowledgements: Vec<SubtaskAcknowledgement>) -> Completion {
             changes_limit_bytes: u64::MAX,
             format: millpond_job::dispatcher::SavepointFormat::Canonical,
             triggered_at_ms: 0,
+            aligned_timeout_ms: None,
             stop: None,
         },
         acknowledgements,

@@ -13,6 +13,10 @@ use super::*;
 
 /// "source" and, behind a hash edge, "counter" with parallelism 2.
 fn graph(max_parallelism: Option<u32>) -> JobGraph {
+    graph_of(Partitioner::Hash, max_parallelism)
+}
+
+fn graph_of(partitioner: Partitioner, max_parallelism: Option<u32>) -> JobGraph {
     let node = |id: u32, name: &str, kind: NodeKind| StreamNode {
         id: NodeId(id),
         name: name.to_owned(),
@@ -32,7 +36,7 @@ fn graph(max_parallelism: Option<u32>) -> JobGraph {
             from: NodeId(0),
             to: NodeId(1),
             input: 0,
-            partitioner: Partitioner::Hash,
+            partitioner,
             side_output: None,
         }],
     };
@@ -206,25 +210,64 @@ fn in_flight_data_and_raw_state_are_named_and_refused() {
     );
     let plan = plan(&raw, &graph(None), true).expect("is dropped");
     assert_eq!(plan.warnings.len(), 1);
+}
 
+fn trailer() -> Trailer {
+    Trailer {
+        millpond_version: "0.1.0".to_owned(),
+        job_id: JobId([0; 16]),
+        job_name: "job".to_owned(),
+        savepoint: false,
+        parent: None,
+        files: Vec::new(),
+        operators: Vec::new(),
+    }
+}
+
+fn in_flight(subtask: i32) -> ChannelHandle {
+    ChannelHandle::Single {
+        subtask,
+        channel: (0, 0),
+        offsets: vec![4],
+        size: 5,
+        stream: StreamHandle::Bytes {
+            name: String::new(),
+            data: vec![0, 0, 0, 0, 0, 0, 0, 1, 7],
+        },
+    }
+}
+
+#[test]
+fn every_subtask_gets_all_records_that_were_in_flight_and_those_of_flink_are_refused() {
     let mut operator = counter("counter", 128);
-    let stream = StreamHandle::Bytes {
-        name: String::new(),
-        data: vec![1],
-    };
-    operator.subtasks[0]
-        .1
-        .input_channels
-        .push(ChannelHandle::Single {
-            subtask: 0,
-            channel: (0, 0),
-            offsets: vec![0],
-            size: 1,
-            stream,
-        });
-    let (kind, message) = refusal(&snapshot(vec![operator]), &graph(None));
+    operator.subtasks[0].1.input_channels.push(in_flight(0));
+    let mut metadata = snapshot(vec![operator]);
+    let (kind, message) = refusal(&metadata, &graph(None));
     assert_eq!(kind, ErrorKind::Unsupported);
-    assert!(message.contains("in-flight data"), "{message}");
+    assert!(message.contains("in Flink's form"), "{message}");
+
+    metadata.trailer = Some(trailer());
+    let plan = plan(&metadata, &graph(None), false).expect("ours");
+    for subtask in 0..2 {
+        let restore = plan.operator(OperatorId::of_uid("counter"), subtask);
+        let restore = restore.expect("is known");
+        assert_eq!(restore.in_flight, [in_flight(0)]);
+    }
+
+    metadata.operators[0].subtasks[0].1.result_subpartitions = vec![in_flight(0)];
+    let (_, message) = refusal(&metadata, &graph(None));
+    assert!(message.contains("in Flink's form"), "{message}");
+}
+
+#[test]
+fn records_in_flight_to_an_operator_that_is_chained_now_are_refused_with_flinks_words() {
+    let mut operator = counter("counter", 128);
+    operator.subtasks[0].1.input_channels.push(in_flight(0));
+    let mut metadata = snapshot(vec![operator]);
+    metadata.trailer = Some(trailer());
+    let (kind, message) = refusal(&metadata, &graph_of(Partitioner::Forward, None));
+    assert_eq!(kind, ErrorKind::Unsupported);
+    assert!(message.contains("are now chained"), "{message}");
 }
 
 #[test]
@@ -256,18 +299,13 @@ fn with_ends(ended: &[bool]) -> Metadata {
         states: Vec::new(),
     });
     metadata.trailer = Some(Trailer {
-        millpond_version: "0.1.0".to_owned(),
-        job_id: JobId([0; 16]),
-        job_name: "job".to_owned(),
-        savepoint: false,
-        parent: None,
-        files: Vec::new(),
         operators: vec![OperatorRecord {
             id,
             name: "counter".to_owned(),
             uid: None,
             subtasks: subtasks.collect(),
         }],
+        ..trailer()
     });
     metadata
 }

@@ -158,6 +158,7 @@ impl Coordinator {
             inline_threshold_bytes: self.config.inline_threshold_bytes,
             changes_limit_bytes: self.config.changes_limit_bytes,
             triggered_at_ms: self.now_ms,
+            aligned_timeout_ms: self.config.aligned_timeout_ms,
             stop,
         };
         self.next_id += 1;

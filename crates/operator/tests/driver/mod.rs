@@ -112,6 +112,7 @@ impl<Out: Data> Driver<Out> {
                     .cloned()
                     .into_iter()
                     .collect(),
+                in_flight: Vec::new(),
                 finished: false,
                 ended: false,
                 allow_non_restored_state: false,
@@ -347,6 +348,7 @@ impl<Out: Data> Driver<Out> {
                 checkpoint,
                 keyed: keyed.clone(),
                 operator: copy.into_iter().collect(),
+                in_flight: Vec::new(),
                 finished: false,
                 ended: false,
                 allow_non_restored_state: false,

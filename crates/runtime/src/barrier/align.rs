@@ -1,9 +1,14 @@
-//! The aligned barrier as a state machine without I/O.
+//! The barrier of a task as a state machine without I/O.
 //!
 //! A task snapshots epoch e when timely has proved that nothing of epoch e or earlier can still
 //! arrive **and** the task itself holds nothing of them. In exactly-once mode what arrives of later
 //! epochs waits in a stash; in at-least-once mode it is processed at once, so that it may be in the
 //! snapshot and be replayed as well.
+//!
+//! An unaligned barrier does not wait for that: the snapshot *overtakes* what the task holds of epoch
+//! e and earlier and what still arrives of it. That is logged, and processed as part of e+1. It still
+//! waits for inputs that are never overtaken: broadcast ones, or their state would differ between
+//! subtasks, and pointwise ones, whose records could go nowhere at another parallelism.
 
 use crate::time::{Time, epoch_of};
 
@@ -23,21 +28,27 @@ pub enum Arrival {
     Queue,
     /// To be kept until its epoch begins.
     Stash,
+    /// To be logged, and processed now as part of the present epoch.
+    Overtaken,
 }
 
 /// Where a task is between two barriers.
 #[derive(Debug)]
 pub struct Alignment {
     mode: Mode,
+    /// For each input edge whether it may be overtaken.
+    may_overtake: Vec<bool>,
     epoch: u32,
     early_since_ns: Option<u64>,
 }
 
 impl Alignment {
-    /// Begins at epoch 0.
-    pub fn new(mode: Mode) -> Self {
+    /// Begins at epoch 0; `may_overtake` says of each input edge whether a barrier may overtake what
+    /// is in flight there.
+    pub fn new(mode: Mode, may_overtake: Vec<bool>) -> Self {
         Alignment {
             mode,
+            may_overtake,
             epoch: 0,
             early_since_ns: None,
         }
@@ -50,12 +61,12 @@ impl Alignment {
 
     /// Decides where an element of `time` goes, at `now_ns` of any steady clock.
     pub fn arrive(&mut self, time: Time, now_ns: impl FnOnce() -> u64) -> Arrival {
-        debug_assert!(
-            epoch_of(time) >= self.epoch,
-            "the frontier has passed this epoch"
-        );
-        if epoch_of(time) <= self.epoch {
+        if epoch_of(time) == self.epoch {
             return Arrival::Queue;
+        }
+        if epoch_of(time) < self.epoch {
+            // An aligned barrier is passed only once none of these can arrive.
+            return Arrival::Overtaken;
         }
         if self.early_since_ns.is_none() {
             self.early_since_ns = Some(now_ns());
@@ -74,6 +85,24 @@ impl Alignment {
         let passed = |time: Time| epoch_of(time) > self.epoch;
         // In exactly-once mode the first that is held decides: the others wait in the stash.
         frontier.is_none_or(passed) && held.into_iter().all(passed)
+    }
+
+    /// Whether an unaligned barrier can be passed.
+    ///
+    /// `frontiers` are the lowest times that can still arrive at each input edge; `held` are input
+    /// edge and time of what the task itself still holds.
+    pub fn can_overtake(
+        &self,
+        frontiers: &[Option<Time>],
+        held: impl IntoIterator<Item = (usize, Time)>,
+    ) -> bool {
+        let passed = |time: Time| epoch_of(time) > self.epoch;
+        let mut inputs = self.may_overtake.iter().zip(frontiers);
+        self.mode == Mode::ExactlyOnce
+            && inputs.all(|(may, frontier)| *may || frontier.is_none_or(passed))
+            && held
+                .into_iter()
+                .all(|(gate, time)| self.may_overtake[gate] || passed(time))
     }
 
     /// Enters the next epoch; returns for how long records were held back (or, in at-least-once
@@ -100,22 +129,41 @@ mod tests {
 
     #[test]
     fn a_record_behind_the_barrier_waits_in_exactly_once_mode_only() {
-        let mut exact = Alignment::new(Mode::ExactlyOnce);
+        let mut exact = Alignment::new(Mode::ExactlyOnce, vec![true]);
         assert_eq!(exact.arrive(pack(0, 9), || 5), Arrival::Queue);
         assert_eq!(exact.arrive(pack(1, 0), || 7), Arrival::Stash);
         assert_eq!(exact.pass(107), 100);
         assert_eq!(exact.arrive(pack(1, 0), || 8), Arrival::Queue);
-        let mut relaxed = Alignment::new(Mode::AtLeastOnce);
+        let mut relaxed = Alignment::new(Mode::AtLeastOnce, vec![true]);
         assert_eq!(relaxed.arrive(pack(1, 0), || 7), Arrival::Queue);
         assert_eq!(relaxed.pass(107), 0);
     }
 
     #[test]
     fn the_barrier_waits_for_what_may_arrive_and_for_what_is_held() {
-        let alignment = Alignment::new(Mode::ExactlyOnce);
+        let alignment = Alignment::new(Mode::ExactlyOnce, vec![true]);
         assert!(!alignment.is_reached(Some(pack(0, 5)), []));
         assert!(!alignment.is_reached(Some(pack(1, 0)), [pack(1, 9), pack(0, 5)]));
         assert!(alignment.is_reached(Some(pack(1, 0)), []));
         assert!(alignment.is_reached(None, []));
+    }
+
+    #[test]
+    fn an_unaligned_barrier_waits_only_for_inputs_that_are_never_overtaken() {
+        let mut alignment = Alignment::new(Mode::ExactlyOnce, vec![true, false]);
+        let (old, new) = (pack(0, 5), pack(1, 0));
+        assert!(alignment.can_overtake(&[Some(old), Some(new)], [(0, old), (1, new)]));
+        assert!(!alignment.can_overtake(&[Some(old), Some(old)], []));
+        assert!(!alignment.can_overtake(&[Some(old), Some(new)], [(1, old)]));
+        assert!(alignment.can_overtake(&[Some(old), None], []));
+        alignment.pass(0);
+        assert_eq!(alignment.arrive(old, || 9), Arrival::Overtaken);
+        assert_eq!(alignment.arrive(new, || 9), Arrival::Queue);
+        assert!(
+            !alignment.is_reached(Some(old), []),
+            "the next barrier waits for it"
+        );
+        let relaxed = Alignment::new(Mode::AtLeastOnce, vec![true]);
+        assert!(!relaxed.can_overtake(&[Some(old)], []));
     }
 }

@@ -1,7 +1,10 @@
 //! Barriers: when a task may snapshot an epoch.
 //!
-//! `align` is the aligned barrier (exactly-once) and its relaxed form (at-least-once).
+//! `align` says when: aligned (exactly-once), relaxed (at-least-once) or unaligned. `overtaken` keeps
+//! what an unaligned barrier has overtaken until the last of it has arrived.
 
 mod align;
+mod overtaken;
 
 pub use align::{Alignment, Arrival, Mode};
+pub(crate) use overtaken::Overtaken;

@@ -112,13 +112,29 @@ impl Cluster {
         self.heard.iter().any(&mut is)
     }
 
-    /// Has a snapshot taken at the end of `epoch`, and does not wait for it.
+    /// Has an aligned snapshot taken at the end of `epoch`, and does not wait for it.
     pub(crate) fn announce(
         &mut self,
         directory: &Path,
         id: CheckpointId,
         epoch: u32,
         stop: Option<StopMode>,
+    ) {
+        self.announce_with(directory, id, epoch, stop, None);
+    }
+
+    /// As [`announce`](Self::announce), with a snapshot that overtakes what is in flight.
+    pub(crate) fn announce_unaligned(&mut self, directory: &Path, id: CheckpointId, epoch: u32) {
+        self.announce_with(directory, id, epoch, None, Some(0));
+    }
+
+    fn announce_with(
+        &mut self,
+        directory: &Path,
+        id: CheckpointId,
+        epoch: u32,
+        stop: Option<StopMode>,
+        aligned_timeout_ms: Option<u64>,
     ) {
         let attempt = self.attempt;
         let directory = location(directory, id);
@@ -133,6 +149,7 @@ impl Cluster {
             inline_threshold_bytes: 1 << 20,
             changes_limit_bytes: u64::MAX,
             triggered_at_ms: 0,
+            aligned_timeout_ms,
             stop,
         });
         self.send(&ToWorker::Announce {
@@ -161,6 +178,14 @@ impl Cluster {
             })
         };
         (0..program.graph.subtasks()).map(|_| part(self)).collect()
+    }
+
+    pub(crate) fn notify_aborted(&self, checkpoint: CheckpointId) {
+        let attempt = self.attempt;
+        self.send(&ToWorker::NotifyAborted {
+            attempt,
+            checkpoint,
+        });
     }
 
     pub(crate) fn notify_complete(&self, checkpoint: CheckpointId) {
@@ -299,11 +324,16 @@ pub(crate) fn restore(
     let mut states = HashMap::new();
     for part in parts {
         for operator in &part.operators {
+            let all = parts.iter().flat_map(|part| &part.operators);
+            let all = all.filter(|other| other.operator == operator.operator);
             let restored = RestoredState {
                 snapshot: Arc::clone(&snapshot),
                 checkpoint: id,
                 keyed: operator.state.managed_keyed.iter().cloned().collect(),
                 operator: operator.state.managed_operator.iter().cloned().collect(),
+                in_flight: all
+                    .flat_map(|other| other.state.input_channels.iter().cloned())
+                    .collect(),
                 finished: false,
                 ended: with_ends && operator.ended,
                 allow_non_restored_state: false,

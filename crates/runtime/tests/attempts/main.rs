@@ -6,3 +6,4 @@ mod cluster;
 mod commits;
 mod ends;
 mod stages;
+mod unaligned;

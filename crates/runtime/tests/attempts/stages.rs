@@ -200,6 +200,8 @@ pub(crate) enum Mishap {
 #[derive(Clone, Default)]
 pub(crate) struct TestSink {
     pub(crate) seen: Arc<Seen>,
+    /// What each record costs.
+    pub(crate) delay: Duration,
 }
 
 #[derive(Default)]
@@ -256,6 +258,7 @@ impl Sink for TestSink {
     fn create_writer(&self, _context: WriterContext) -> Result<TestWriter> {
         Ok(TestWriter {
             seen: Arc::clone(&self.seen),
+            delay: self.delay,
             rows: Vec::new(),
         })
     }
@@ -267,11 +270,16 @@ impl Sink for TestSink {
 
 pub(crate) struct TestWriter {
     seen: Arc<Seen>,
+    delay: Duration,
     rows: Vec<i64>,
 }
 
 impl SinkWriter<i64> for TestWriter {
     fn write(&mut self, record: i64, _timestamp: Option<i64>) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < self.delay {
+            std::hint::spin_loop();
+        }
         self.rows.push(record);
         self.seen.written.fetch_add(1, Ordering::SeqCst);
         Ok(())

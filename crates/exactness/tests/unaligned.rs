@@ -1,0 +1,99 @@
+//! Checkpoints that overtake records: the sink is slow, and whatever was in flight comes back once, at
+//! any parallelism.
+
+use millpond_exactness::job_process::{Bench, JobProcess, wait_for};
+use millpond_exactness::lines::difference;
+use millpond_exactness::oracle::{Workload, expected};
+
+const WORKLOAD: Workload = Workload {
+    records_a: 60_000,
+    records_b: 60_000,
+    keys: 200,
+};
+
+fn bench(rebalance: bool, aligned_timeout: &str) -> Bench {
+    Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--records-a", WORKLOAD.records_a)
+        .argument("--records-b", WORKLOAD.records_b)
+        .argument("--keys", WORKLOAD.keys)
+        .argument("--rebalance", rebalance)
+        .argument("--slow-sink-us", 20)
+        .option("pipeline.max-parallelism", 128)
+        .option("execution.checkpointing.interval", "50 ms")
+        .option("execution.checkpointing.unaligned.enabled", true)
+        .option(
+            "execution.checkpointing.aligned-checkpoint-timeout",
+            aligned_timeout,
+        )
+        .option(
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "RETAIN_ON_CANCELLATION",
+        )
+}
+
+/// Waits until the newest complete checkpoint has overtaken records, and stored them.
+fn wait_for_records_in_flight(job: &mut JobProcess) {
+    job.ready();
+    wait_for("a checkpoint with records in flight", || {
+        let all = job.job("/checkpoints");
+        let newest = &all["latest"]["completed"];
+        let is_unaligned = newest["checkpoint_type"] == "UNALIGNED_CHECKPOINT";
+        let persisted = newest["persisted_data"].as_u64().unwrap_or(0);
+        (is_unaligned && persisted > 0).then_some(())
+    });
+}
+
+#[test]
+fn records_in_flight_are_resumed_once_at_parallelism_2_3_1_5_4() {
+    for rebalance in [false, true] {
+        let bench = bench(rebalance, "0 ms");
+        let mut newest: Option<String> = None;
+        let rounds = [("2", "1"), ("3", "2"), ("1", "1"), ("5", "1"), ("4", "2")];
+        for (parallelism, processes) in rounds {
+            let mut options = vec![
+                ("parallelism.default", parallelism),
+                ("cluster.processes", processes),
+            ];
+            options.extend(
+                newest
+                    .as_deref()
+                    .map(|path| ("execution.state-recovery.path", path)),
+            );
+            let mut job = bench.start(&options);
+            if parallelism == "4" {
+                job.finish();
+            } else {
+                wait_for_records_in_flight(&mut job);
+                job.kill_master();
+                newest = bench.newest_snapshot().map(|snapshot| snapshot.path());
+            }
+        }
+        let wrong = difference(&expected(&WORKLOAD), &bench.published());
+        assert_eq!(wrong, None, "rebalance {rebalance}");
+    }
+}
+
+/// Savepoints and what a job ends behind are aligned all the same, and REST tells them apart.
+#[test]
+fn a_checkpoint_that_is_not_aligned_in_time_overtakes_and_a_savepoint_never_does() {
+    let bench = bench(true, "10 ms");
+    let mut job = bench.start(&[("parallelism.default", "2")]);
+    wait_for_records_in_flight(&mut job);
+    let config = job.job("/checkpoints/config");
+    assert_eq!(config["unaligned_checkpoints"], true);
+    assert_eq!(config["aligned_checkpoint_timeout"], 10);
+    let before = job.completed_checkpoints();
+    job.savepoint();
+    let savepoint = &job.job("/checkpoints")["latest"]["savepoint"];
+    assert_eq!(savepoint["checkpoint_type"], "SAVEPOINT");
+    assert_eq!(savepoint["persisted_data"], 0);
+    assert!(job.completed_checkpoints() > before);
+    let path = job.stop(false);
+    let mut job = bench.start(&[
+        ("parallelism.default", "3"),
+        ("execution.state-recovery.path", &path),
+    ]);
+    job.finish();
+    let wrong = difference(&expected(&WORKLOAD), &bench.published());
+    assert_eq!(wrong, None);
+}
