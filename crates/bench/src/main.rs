@@ -4,11 +4,13 @@
 //! millpond-bench keyed-count --keys 1000000 --key-type i64 --parallelism 2 --json
 //! millpond-bench savepoint --keys 10000000 --parallelism 2 --restore-parallelism 1 --json
 //! millpond-bench latency --rate 1000 --json
+//! millpond-bench backpressure --json
 //! millpond-bench state-read --keys 10000000 --json
 //! millpond-bench state-verify --keys 10000000 --json
 //! millpond-bench state-diff --keys 10000000 --json
 //! ```
 
+mod backpressure;
 mod job;
 mod keyed_count;
 mod latency;
@@ -41,6 +43,8 @@ enum Command {
     RestoreOnly(savepoint::RestoreArguments),
     /// Measures the time from emission to sink at a low rate.
     Latency(latency::Arguments),
+    /// Takes checkpoints while the sink is the slow one, aligned and unaligned.
+    Backpressure(backpressure::Arguments),
     /// Reads a savepoint, as values and as lines of JSON.
     StateRead(state::Arguments),
     /// Part of those below and above: writes a savepoint in a process of its own.
@@ -65,6 +69,7 @@ fn main() -> ExitCode {
         Command::Savepoint(arguments) => savepoint::run(&arguments),
         Command::RestoreOnly(arguments) => savepoint::run_restore(&arguments),
         Command::Latency(arguments) => latency::run(&arguments),
+        Command::Backpressure(arguments) => backpressure::run(&arguments),
         Command::StateRead(arguments) => state::run_read(&arguments),
         Command::StateWrite(arguments) => state::run_write(&arguments),
         Command::StateVerify(arguments) => state::run_verify(&arguments),
