@@ -20,9 +20,9 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::rocksdb::WITHOUT_ROCKSDB;
 use crate::trailer::STATE_FILE_PREFIX;
 use crate::{
-    Error, ErrorKind, FileRecord, IncrementalHandle, KeyGroupOffsets, KeyedHandle, KeyedHeader,
-    KeyedReader, Metadata, OperatorStateHandle, OperatorStateReader, RocksDb, StateSource,
-    StreamHandle,
+    Error, ErrorKind, FileRecord, HeapIncrements, IncrementalHandle, KeyGroupOffsets, KeyedHandle,
+    KeyedHeader, KeyedReader, MergedReader, Metadata, OperatorStateHandle, OperatorStateReader,
+    RocksDb, StateSource, StreamHandle,
 };
 
 /// The name of the file that makes a directory a snapshot.
@@ -280,6 +280,14 @@ impl LoadedSnapshot {
                 let source = self.open(stream)?;
                 KeyedReader::open(source, kind, groups, wanted, max_parallelism).map(Some)
             }
+            (KeyedHandle::Incremental(handle), _) if HeapIncrements::are_in(handle) => {
+                let increments = self.heap_increments(handle)?;
+                let files = increments.files().iter();
+                let sources = files.map(|file| self.open(&file.stream));
+                let sources = sources.collect::<Result<_, _>>()?;
+                let reader = MergedReader::open(&increments, sources, wanted, max_parallelism)?;
+                Ok(Some(KeyedReader::HeapIncrements(Box::new(reader))))
+            }
             (KeyedHandle::Incremental(handle), Some(rocksdb)) => {
                 let entries = rocksdb.open(self, handle, wanted, max_parallelism)?;
                 Ok(Some(KeyedReader::RocksDb(entries)))
@@ -299,9 +307,26 @@ impl LoadedSnapshot {
                 let source = self.open(stream)?;
                 KeyedHeader::read_from(&source, groups).map(|(header, _)| header)
             }
+            (KeyedHandle::Incremental(handle), _) if HeapIncrements::are_in(handle) => {
+                let increments = self.heap_increments(handle)?;
+                let newest = increments.files().last().expect("there is a base");
+                let source = self.open(&newest.stream)?;
+                KeyedHeader::read_from(&source, &newest.groups).map(|(header, _)| header)
+            }
             (KeyedHandle::Incremental(handle), Some(_)) => self.rocksdb_header(handle),
             _ => Err(self.unsupported_keyed(handle)),
         }
+    }
+
+    /// Reads which files the state of an incremental checkpoint of the heap backend consists of.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, unsupported or Io, as reading the list may fail.
+    pub fn heap_increments(&self, handle: &IncrementalHandle) -> Result<HeapIncrements, Error> {
+        let source = self.open(&handle.meta)?;
+        let list = source.read_all()?;
+        HeapIncrements::read(handle, &list).map_err(|error| error.in_file(source.name()))
     }
 
     /// Reads the header of state in files of a RocksDB, which lies in a stream of its own.
@@ -323,6 +348,7 @@ impl LoadedSnapshot {
     pub fn unreadable_because(&self, handle: &KeyedHandle) -> Option<&'static str> {
         match handle {
             KeyedHandle::KeyGroups { .. } => None,
+            KeyedHandle::Incremental(handle) if HeapIncrements::are_in(handle) => None,
             KeyedHandle::Incremental(_) => self.rocksdb.is_none().then_some(WITHOUT_ROCKSDB),
             KeyedHandle::Changelog(_)
             | KeyedHandle::InMemoryChanges { .. }

@@ -130,7 +130,7 @@ pub enum KeyedHandle {
         /// The stream that holds them.
         stream: StreamHandle,
     },
-    /// Files of a RocksDB.
+    /// Files of a RocksDB, or of an incremental checkpoint of the heap backend.
     Incremental(IncrementalHandle),
     /// State with a log of changes.
     Changelog(ChangelogHandle),
@@ -162,7 +162,8 @@ pub enum KeyedHandle {
     },
 }
 
-/// Files of a RocksDB: together they are a checkpoint of it.
+/// Files of a RocksDB, which together are a checkpoint of it; or those of
+/// [`HeapIncrements`](crate::HeapIncrements).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IncrementalHandle {
     /// The checkpoint that wrote it.
@@ -171,7 +172,7 @@ pub struct IncrementalHandle {
     pub backend_id: String,
     /// First key group, and how many.
     pub range: (u16, u32),
-    /// The header of keyed state.
+    /// The header of keyed state; of heap state the list of its files.
     pub meta: StreamHandle,
     /// Files that later checkpoints may share.
     pub shared: Vec<NamedStream>,
@@ -475,7 +476,7 @@ fn read_range(input: &mut ByteReader<'_>) -> Result<(u16, u32), Error> {
     }
 }
 
-fn read_groups(input: &mut ByteReader<'_>) -> Result<KeyGroupOffsets, Error> {
+pub(crate) fn read_groups(input: &mut ByteReader<'_>) -> Result<KeyGroupOffsets, Error> {
     let (first, count) = read_range(input)?;
     // The count is at most 32768, so that the memory is bounded even before this check.
     if input.remaining() < count as usize * 8 {
@@ -769,7 +770,7 @@ fn write_range((first, count): (u16, u32), out: &mut Vec<u8>) {
     out.put_count(count as usize);
 }
 
-fn write_groups(groups: &KeyGroupOffsets, out: &mut Vec<u8>) {
+pub(crate) fn write_groups(groups: &KeyGroupOffsets, out: &mut Vec<u8>) {
     out.put_i32(i32::from(groups.first));
     write_offsets(&groups.offsets, out);
 }

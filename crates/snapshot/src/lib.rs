@@ -52,9 +52,10 @@ pub use handle::{
 };
 pub use inventory::{OperatorInventory, StateInventory};
 pub use keyed::{
-    CanonicalReader, CanonicalWriter, Entry, KeyParts, KeyedFormat, KeyedHeader, KeyedReader,
-    KeyedWriter, LIST_DELIMITER, NativeHeapReader, NativeHeapWriter, WrittenKeyed, WrittenState,
-    is_ambiguous, key_group_prefix_bytes, put_length, read_length, split_key,
+    CanonicalReader, CanonicalWriter, ChangesBlock, ChangesWriter, Entry, HeapIncrement,
+    HeapIncrements, KeyParts, KeyedFormat, KeyedHeader, KeyedReader, KeyedWriter, LIST_DELIMITER,
+    MergedReader, NativeHeapReader, NativeHeapWriter, WrittenKeyed, WrittenState, is_ambiguous,
+    key_group_prefix_bytes, put_length, read_length, split_key,
 };
 pub use metadata::{MasterState, Metadata, OperatorSnapshot, SubtaskSnapshot};
 pub use operator_state::{OperatorStateHeader, OperatorStateReader, OperatorStateWriter};

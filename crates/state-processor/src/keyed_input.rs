@@ -63,7 +63,10 @@ impl<'a> KeyedInput<'a> {
                 continue;
             };
             let of_part = match &reader {
-                KeyedReader::Canonical(_) => KeyedFormat::Canonical,
+                // Entries and base are canonical, and no format of savepoints is incremental.
+                KeyedReader::Canonical(_) | KeyedReader::HeapIncrements(_) => {
+                    KeyedFormat::Canonical
+                }
                 KeyedReader::NativeHeap(_) => KeyedFormat::NativeHeap,
                 KeyedReader::RocksDb(_) => KeyedFormat::NativeRocksDb,
             };

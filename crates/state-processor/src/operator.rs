@@ -2,8 +2,8 @@
 
 use millpond_serializer::{ByteReader, FlinkType, Incompatibility};
 use millpond_snapshot::{
-    KeyGroupsKind, KeyedHandle, KeyedHeader, KeyedReader, OperatorRecord, OperatorSnapshot,
-    StateMeta, StreamHandle,
+    HeapIncrements, KeyGroupsKind, KeyedHandle, KeyedHeader, KeyedReader, OperatorRecord,
+    OperatorSnapshot, StateMeta, StreamHandle,
 };
 use millpond_types::{KeyGroup, KeyGroupRange, OperatorId};
 use serde::Serialize;
@@ -267,6 +267,12 @@ impl<'a> KeyedPart<'a> {
         loaded.unreadable_because(self.handle)
     }
 
+    /// Whether the trailer says how many entries there are; who refers to files of earlier
+    /// checkpoints does not know.
+    pub(crate) fn is_counted(&self) -> bool {
+        !matches!(self.handle, KeyedHandle::Incremental(_))
+    }
+
     /// The format, in words.
     pub fn format(&self) -> &'static str {
         match self.handle {
@@ -274,6 +280,9 @@ impl<'a> KeyedPart<'a> {
                 KeyGroupsKind::Savepoint => "canonical",
                 KeyGroupsKind::V1 | KeyGroupsKind::V2 { .. } => "native heap",
             },
+            KeyedHandle::Incremental(handle) if HeapIncrements::are_in(handle) => {
+                "incremental heap"
+            }
             KeyedHandle::Incremental(_) => "RocksDB",
             KeyedHandle::Changelog(_)
             | KeyedHandle::InMemoryChanges { .. }
@@ -309,6 +318,9 @@ impl<'a> KeyedPart<'a> {
         match self.handle {
             KeyedHandle::KeyGroups { .. } => {
                 Ok(self.open(None)?.map(|reader| reader.header().clone()))
+            }
+            KeyedHandle::Incremental(handle) if HeapIncrements::are_in(handle) => {
+                Ok(Some(loaded.keyed_header(self.handle)?))
             }
             KeyedHandle::Incremental(handle) => Ok(Some(loaded.rocksdb_header(handle)?)),
             KeyedHandle::Changelog(_)

@@ -613,7 +613,7 @@ fn verify_counts(
         return;
     };
     let place = format!("operator {}", operator.label());
-    for part in operator.keyed_parts() {
+    for part in operator.keyed_parts().filter(|part| part.is_counted()) {
         let subtask = record
             .subtasks
             .iter()

@@ -24,6 +24,15 @@ pub struct CanonicalReader {
     window: Window,
 }
 
+/// Where an entry lies in the window of its reader.
+pub(super) struct EntryPlace {
+    pub(super) group: KeyGroup,
+    pub(super) state: u16,
+    key: usize,
+    value: usize,
+    end: usize,
+}
+
 impl CanonicalReader {
     /// Reads the header and gets ready for those of `groups` that `wanted` has.
     ///
@@ -73,25 +82,31 @@ impl CanonicalReader {
     /// is of no use.
     #[inline]
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
-        match self.advance() {
-            Ok(None) => Ok(None),
-            Ok(Some((key_group, state, (key, value), end))) => {
-                let bytes = &self.window.bytes;
-                Ok(Some(Entry {
-                    key_group,
-                    state: usize::from(state),
-                    key: &bytes[key + self.prefix_bytes..value - 4],
-                    value: &bytes[value..end],
-                }))
-            }
-            Err(error) => Err(error.in_file(self.source.name())),
+        Ok(self.advance_place()?.map(|place| self.entry_at(&place)))
+    }
+
+    /// Moves on to the next entry and says where it lies; valid until the next call.
+    #[inline]
+    pub(super) fn advance_place(&mut self) -> Result<Option<EntryPlace>, Error> {
+        self.advance()
+            .map_err(|error| error.in_file(self.source.name()))
+    }
+
+    /// The entry that the last call of [`advance_place`](Self::advance_place) has found.
+    #[inline]
+    pub(super) fn entry_at(&self, place: &EntryPlace) -> Entry<'_> {
+        let bytes = &self.window.bytes;
+        Entry {
+            key_group: place.group,
+            state: usize::from(place.state),
+            key: &bytes[place.key + self.prefix_bytes..place.value - 4],
+            value: &bytes[place.value..place.end],
         }
     }
 
     /// Finds where the key, the value and the end of the next entry lie in the window.
-    #[expect(clippy::type_complexity, reason = "a place in the window, used once")]
     #[inline]
-    fn advance(&mut self) -> Result<Option<(KeyGroup, u16, (usize, usize), usize)>, Error> {
+    fn advance(&mut self) -> Result<Option<EntryPlace>, Error> {
         let (group, state) = match self.current {
             Some(current) => current,
             None => match self.next_group()? {
@@ -124,7 +139,13 @@ impl CanonicalReader {
             self.end_state(group)?;
         }
         let value = key + key_length + 4;
-        Ok(Some((group, state, (key, value), value + value_length)))
+        Ok(Some(EntryPlace {
+            group,
+            state,
+            key,
+            value,
+            end: value + value_length,
+        }))
     }
 
     /// Checks that the key begins with the key group.

@@ -1,13 +1,14 @@
-//! Keyed state: the canonical format of savepoints, and the native one of the heap backend.
+//! Keyed state: the canonical format of savepoints, the native one of the heap backend, and the base
+//! and changes of its incremental checkpoints.
 //!
-//! Both begin with the same [`KeyedHeader`]. [`KeyedReader`] reads either, as well as files of
-//! RocksDB through [`KeyedEntries`], and always yields canonical entries, so that a backend need
+//! All begin with the same [`KeyedHeader`]. [`KeyedReader`] reads any, as well as files of RocksDB through [`KeyedEntries`], and always yields canonical entries, so that a backend need
 //! not know where its state came from; [`KeyedWriter`] takes canonical entries and writes either.
 
 mod canonical_reader;
 mod canonical_writer;
 mod composite_key;
 mod header;
+mod increments;
 mod native_heap;
 mod native_heap_writer;
 mod window;
@@ -18,6 +19,7 @@ pub use composite_key::{
     KeyParts, LIST_DELIMITER, is_ambiguous, put_length, read_length, split_key,
 };
 pub use header::KeyedHeader;
+pub use increments::{ChangesBlock, ChangesWriter, HeapIncrement, HeapIncrements, MergedReader};
 pub use native_heap::NativeHeapReader;
 pub use native_heap_writer::NativeHeapWriter;
 
@@ -51,6 +53,8 @@ pub enum KeyedReader {
     Canonical(CanonicalReader),
     /// The native format of the heap backend.
     NativeHeap(NativeHeapReader),
+    /// A base of the heap backend, and changes on top of it.
+    HeapIncrements(Box<MergedReader>),
     /// Files of a RocksDB.
     RocksDb(Box<dyn KeyedEntries>),
 }
@@ -88,6 +92,7 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.header(),
             KeyedReader::NativeHeap(reader) => reader.header(),
+            KeyedReader::HeapIncrements(reader) => reader.header(),
             KeyedReader::RocksDb(entries) => entries.header(),
         }
     }
@@ -98,6 +103,7 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.offset(),
             KeyedReader::NativeHeap(reader) => reader.offset(),
+            KeyedReader::HeapIncrements(reader) => reader.offset(),
             KeyedReader::RocksDb(_) => 0,
         }
     }
@@ -107,6 +113,7 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.source_name(),
             KeyedReader::NativeHeap(reader) => reader.source_name(),
+            KeyedReader::HeapIncrements(reader) => reader.source_name(),
             KeyedReader::RocksDb(entries) => entries.source_name(),
         }
     }
@@ -122,6 +129,7 @@ impl KeyedReader {
         match self {
             KeyedReader::Canonical(reader) => reader.next_entry(),
             KeyedReader::NativeHeap(reader) => reader.next_entry(),
+            KeyedReader::HeapIncrements(reader) => reader.next_entry(),
             KeyedReader::RocksDb(entries) => entries.next_entry(),
         }
     }
