@@ -19,6 +19,7 @@ use crate::restored_key::{KeyConverter, accept_key};
 use crate::store::{KeyValueStore, WriteBatch};
 use crate::stored::{Stored, StoredImage, StoredState};
 use crate::timers::{TimerQueue, TimerService};
+use crate::tracked::{ChangedUserKeys, ChangedValue, MAX_INTERVALS, TrackedTable};
 use crate::ttl::Ttl;
 use crate::ttl_codec::WithTtl;
 use crate::{
@@ -29,8 +30,9 @@ use millpond_serializer::{ByteReader, FlinkKey, FlinkType, Namespace, TtlValue, 
 use millpond_snapshot::{
     KeyedHandle, KeyedReader, KeyedStateType, LoadedSnapshot, StateKind, StateMeta,
 };
-use millpond_types::{Clock, KeyGroup, KeyGroupRange};
+use millpond_types::{CheckpointId, Clock, KeyGroup, KeyGroupRange};
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -52,6 +54,9 @@ pub struct KeyedBackend<K> {
     cleaned: RefCell<Vec<Rc<dyn RegisteredState<K>>>>,
     /// What the states stand on, if not on the heap.
     stored: Option<Rc<Stored>>,
+    /// The checkpoints since which it is known what has changed, oldest first; `None` if that is not
+    /// tracked.
+    tracked: Option<RefCell<VecDeque<CheckpointId>>>,
 }
 
 enum Slot<K> {
@@ -121,6 +126,15 @@ impl<K: FlinkKey> KeyedBackend<K> {
         KeyedBackend::on(max_parallelism, range, Rc::new(KeyContext::new()), None)
     }
 
+    /// As [`KeyedBackend::new`], for incremental checkpoints: from the first
+    /// [`KeyedBackend::freeze_at`] on it notes which keys change.
+    pub fn tracking_changes(max_parallelism: u32, range: KeyGroupRange) -> Self {
+        KeyedBackend {
+            tracked: Some(RefCell::default()),
+            ..KeyedBackend::new(max_parallelism, range)
+        }
+    }
+
     /// Returns a backend above an empty store.
     ///
     /// Decoded values, and changes that are not written back yet, take `cache_bytes` of memory; what
@@ -156,6 +170,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
             states: RefCell::new(Vec::new()),
             cleaned: RefCell::default(),
             stored,
+            tracked: None,
         }
     }
 
@@ -526,7 +541,12 @@ impl<K: FlinkKey> KeyedBackend<K> {
         ttl: Option<Ttl>,
     ) -> Result<Rc<dyn CleanCells<N, C::Value>>> {
         let Some(stored) = &self.stored else {
-            return Ok(self.heap_table::<N, C>(name, state_type, namespace, ttl)?);
+            let table = self.heap_table::<N, C>(name, state_type, namespace, ttl)?;
+            if self.tracked.is_none() {
+                return Ok(self.register_heap(Rc::new(table))?);
+            }
+            let table = TrackedTable::<K, N, C, ChangedValue>::new(table);
+            return Ok(self.register_heap(Rc::new(table))?);
         };
         let meta = meta::<N, C>(name, state_type);
         let migrations = self.migrations.of(name);
@@ -556,7 +576,12 @@ impl<K: FlinkKey> KeyedBackend<K> {
         UV: FlinkType,
     {
         let Some(stored) = &self.stored else {
-            return Ok(self.heap_table::<N, C>(name, KeyedStateType::Map, namespace, ttl)?);
+            let table = self.heap_table::<N, C>(name, KeyedStateType::Map, namespace, ttl)?;
+            if self.tracked.is_none() {
+                return Ok(self.register_heap(Rc::new(table))?);
+            }
+            let table = TrackedTable::<K, N, C, ChangedUserKeys<UK, UV>>::new(table);
+            return Ok(self.register_heap(Rc::new(table))?);
         };
         let meta = meta::<N, C>(name, KeyedStateType::Map);
         let migrations = self.migrations.of(name);
@@ -578,18 +603,22 @@ impl<K: FlinkKey> KeyedBackend<K> {
         state_type: KeyedStateType,
         namespace: &N,
         ttl: Option<Ttl>,
-    ) -> Result<Rc<KeyedTable<K, N, C>>> {
+    ) -> Result<KeyedTable<K, N, C>> {
         let context = Rc::clone(&self.context);
         let migrations = self.migrations.of(name);
         migrations.check::<C::Part>()?;
-        let table = Rc::new(KeyedTable::<K, N, C>::new(
+        Ok(KeyedTable::<K, N, C>::new(
             meta::<N, C>(name, state_type),
             namespace,
             migrations,
             context,
             self.range.len(),
             ttl,
-        ));
+        ))
+    }
+
+    /// Registers a table on the heap.
+    fn register_heap<T: RegisteredState<K>>(&self, table: Rc<T>) -> Result<Rc<T>> {
         let state = Rc::clone(&table) as Rc<dyn RegisteredState<K>>;
         self.register(Rc::clone(&state))?;
         if state.cleans_on_every_record() {
@@ -666,6 +695,40 @@ impl<K: FlinkKey> KeyedBackend<K> {
     ///
     /// Copies no entry: O(states times key groups). Several images may live at once.
     pub fn freeze(&self) -> FrozenKeyedState {
+        self.freeze_states(|state| state.freeze())
+    }
+
+    /// As [`KeyedBackend::freeze`], for a checkpoint that later ones may be based on.
+    ///
+    /// If the backend tracks changes, the image knows what has changed since earlier checkpoints, of
+    /// which `base` is the oldest that later ones may name, if there is one. They come in ascending
+    /// order. Savepoints do not take part: they are full, and nothing is based on them.
+    pub fn freeze_at(
+        &self,
+        checkpoint: CheckpointId,
+        base: Option<CheckpointId>,
+    ) -> FrozenKeyedState {
+        let Some(tracked) = &self.tracked else {
+            return self.freeze();
+        };
+        let mut tracked = tracked.borrow_mut();
+        if let Some(base) = base {
+            tracked.retain(|earlier| *earlier >= base);
+        }
+        while tracked.len() > MAX_INTERVALS {
+            tracked.pop_front();
+        }
+        let oldest = tracked.front().copied();
+        let mut frozen = self.freeze_states(|state| state.freeze_at(checkpoint, oldest));
+        frozen.tracked = Some(tracked.iter().copied().collect());
+        tracked.push_back(checkpoint);
+        frozen
+    }
+
+    fn freeze_states(
+        &self,
+        freeze: impl Fn(&dyn RegisteredState<K>) -> Box<dyn FrozenState>,
+    ) -> FrozenKeyedState {
         let pending = self.stored.as_ref().map(|stored| {
             self.write_back(stored);
             stored.begin_image()
@@ -677,7 +740,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
             Slot::Unclaimed(unclaimed) => unclaimed.meta.clone(),
         };
         let image = |slot: &Slot<K>| match slot {
-            Slot::Registered(state) => state.freeze(),
+            Slot::Registered(state) => freeze(&**state),
             Slot::Raw(raw) => raw.freeze(),
             Slot::Unclaimed(unclaimed) => unclaimed.freeze(self.stored.as_deref()),
         };
@@ -698,6 +761,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
                 None => states.iter().map(Slot::entries).sum(),
             },
             stored,
+            tracked: None,
             metas: states.iter().map(meta).collect(),
             image: Arc::new(Image::new(frozen, self.context.changed().clone())),
         }
@@ -976,12 +1040,19 @@ impl<K: FlinkKey> KeyedBackend<K> {
         state: &str,
         mut visit: impl FnMut(&K, &N, &V),
     ) -> bool {
-        type TtlTable<K, N, V> = KeyedTable<K, N, WithTtl<ValueCodec<TtlValue<V>>>>;
-        type CachedTtl<K, N, V> = CachedTable<K, N, WithTtl<ValueCodec<TtlValue<V>>>>;
+        type TtlCodec<V> = WithTtl<ValueCodec<TtlValue<V>>>;
+        type TtlTable<K, N, V> = KeyedTable<K, N, TtlCodec<V>>;
+        type CachedTtl<K, N, V> = CachedTable<K, N, TtlCodec<V>>;
+        type Tracked<K, N, C> = TrackedTable<K, N, C, ChangedValue>;
         self.with_registered(state, |state| {
             let state = state.as_any();
             if let Some(table) = state.downcast_ref::<KeyedTable<K, N, ValueCodec<V>>>() {
                 table.for_each(visit);
+            } else if let Some(tracked) = state.downcast_ref::<Tracked<K, N, ValueCodec<V>>>() {
+                tracked.table().for_each(visit);
+            } else if let Some(tracked) = state.downcast_ref::<Tracked<K, N, TtlCodec<V>>>() {
+                let table = tracked.table();
+                table.for_each(|key, namespace, value| visit(key, namespace, &value.value));
             } else if let Some(table) = state.downcast_ref::<CachedTable<K, N, ValueCodec<V>>>() {
                 table.for_each(visit);
             } else if let Some(table) = state.downcast_ref::<CachedTtl<K, N, V>>() {

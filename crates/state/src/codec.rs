@@ -82,6 +82,16 @@ pub(crate) trait OneEntry: Codec {
     /// Appends the bytes of a value.
     fn put(value: &Self::Value, out: &mut Vec<u8>);
 
+    /// How many elements a list has; 0 for all else.
+    fn length(_value: &Self::Value) -> usize {
+        0
+    }
+
+    /// Appends the elements of a list behind the first `start`, with delimiters between.
+    fn put_behind(value: &Self::Value, _start: usize, out: &mut Vec<u8>) {
+        Self::put(value, out);
+    }
+
     /// Whether a reader reads what [`put`](Self::put) appends.
     fn is_as_is(reader: &Self::Reader) -> bool;
 }
@@ -235,8 +245,16 @@ impl<T: FlinkType> Codec for ListCodec<T> {
 
 impl<T: FlinkType> OneEntry for ListCodec<T> {
     fn put(value: &ListValue<T>, out: &mut Vec<u8>) {
+        Self::put_behind(value, 0, out);
+    }
+
+    fn length(value: &ListValue<T>) -> usize {
+        value.len()
+    }
+
+    fn put_behind(value: &ListValue<T>, start: usize, out: &mut Vec<u8>) {
         let mut first = true;
-        value.for_each(|element| {
+        value.for_each_behind(start, |element| {
             if !std::mem::replace(&mut first, false) {
                 out.put_u8(LIST_DELIMITER);
             }

@@ -15,6 +15,17 @@ pub(crate) fn put_with_length<T: FlinkType>(part: &T, out: &mut Vec<u8>) {
     put_length(out.len() - start, out);
 }
 
+/// Appends key and namespace.
+pub(crate) fn put_head<K: FlinkKey, N: Namespace>(key: &K, namespace: &N, out: &mut Vec<u8>) {
+    if is_ambiguous::<K, N>() {
+        put_with_length(key, out);
+        put_with_length(namespace, out);
+    } else {
+        key.write(out);
+        namespace.write(out);
+    }
+}
+
 /// Reads key and namespace; what follows them is left.
 #[inline]
 pub(crate) fn read_head<K: FlinkKey, N: Namespace>(

@@ -1,19 +1,23 @@
 //! The image of an operator's keyed state, written in another thread than the one that goes on.
 
-use crate::image::{Image, ImageHandle};
+use crate::image::{FrozenChanges, Image, ImageHandle};
 use crate::store::{StoreFile, StoreImage};
 use crate::stored::StoredImage;
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::SerializerSnapshot;
 use millpond_snapshot::{
-    CanonicalWriter, KeyGroupOffsets, KeyGroupRecord, KeyedHeader, NativeHeapWriter, StateMeta,
-    StateRecord, WrittenKeyed,
+    CanonicalWriter, ChangesBlock, ChangesWriter, KeyGroupOffsets, KeyGroupRecord, KeyedHeader,
+    NativeHeapWriter, StateMeta, StateRecord, WrittenKeyed,
 };
-use millpond_types::{KeyGroup, KeyGroupRange};
+use millpond_types::{CheckpointId, KeyGroup, KeyGroupRange};
 use std::fmt;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+
+/// With more changed keys than this share of all, a base takes less than changes that will soon have
+/// to be followed by one.
+const MAX_CHANGED_SHARE: usize = 3;
 
 /// Tables of up to this many bytes are written at once: the stall is about a millisecond.
 const SMALL_BYTES: usize = 4 << 20;
@@ -27,10 +31,19 @@ pub enum KeyedFormat {
     NativeHeap,
 }
 
+/// What is written of an image.
+#[derive(Clone, Copy, Debug)]
+enum Content {
+    All(KeyedFormat),
+    /// What has changed since a checkpoint.
+    ChangesSince(CheckpointId),
+}
+
 /// What states write their entries to.
 pub(crate) enum StateWriter<'a> {
     Canonical(Box<CanonicalWriter<UntilGivenUp<'a>>>),
     NativeHeap(Box<NativeHeapWriter<UntilGivenUp<'a>>>),
+    Changes(Box<ChangesWriter<UntilGivenUp<'a>>>),
 }
 
 impl<'a> StateWriter<'a> {
@@ -42,7 +55,45 @@ impl<'a> StateWriter<'a> {
         match self {
             StateWriter::Canonical(writer) => writer.begin_state(group, state),
             StateWriter::NativeHeap(writer) => writer.begin_state(group, state),
+            StateWriter::Changes(writer) => writer.begin_state(group, state, ChangesBlock::All),
         }
+    }
+
+    fn begin_changes(
+        &mut self,
+        group: KeyGroup,
+        state: usize,
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        self.changes().begin_state(group, state, ChangesBlock::Some)
+    }
+
+    /// # Panics
+    ///
+    /// If all entries are written: only what is asked for changes writes some.
+    fn changes(&mut self) -> &mut ChangesWriter<UntilGivenUp<'a>> {
+        match self {
+            StateWriter::Changes(writer) => writer,
+            StateWriter::Canonical(_) | StateWriter::NativeHeap(_) => {
+                panic!("a change among all entries")
+            }
+        }
+    }
+
+    /// The key has no value any more. Among changes only.
+    pub(crate) fn remove(
+        &mut self,
+        key: impl FnOnce(&mut Vec<u8>),
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        self.changes().remove(key)
+    }
+
+    /// The list of a key has more elements. Among changes only.
+    pub(crate) fn append(
+        &mut self,
+        key: impl FnOnce(&mut Vec<u8>),
+        elements: impl FnOnce(&mut Vec<u8>),
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        self.changes().append(key, elements)
     }
 
     /// Adds an entry in canonical form. `key` appends key, namespace and user key.
@@ -55,6 +106,7 @@ impl<'a> StateWriter<'a> {
         match self {
             StateWriter::Canonical(writer) => writer.entry(key, value),
             StateWriter::NativeHeap(writer) => writer.entry(key, value),
+            StateWriter::Changes(writer) => writer.put(key, value),
         }
     }
 
@@ -67,6 +119,10 @@ impl<'a> StateWriter<'a> {
         match self {
             StateWriter::Canonical(writer) => writer.raw_entry(key, value),
             StateWriter::NativeHeap(writer) => writer.raw_entry(key, value),
+            StateWriter::Changes(writer) => writer.put(
+                |out| out.extend_from_slice(key),
+                |out| out.extend_from_slice(value),
+            ),
         }
     }
 
@@ -76,6 +132,7 @@ impl<'a> StateWriter<'a> {
         match self {
             StateWriter::Canonical(writer) => writer.finish(),
             StateWriter::NativeHeap(writer) => writer.finish(),
+            StateWriter::Changes(writer) => writer.finish(),
         }
     }
 }
@@ -118,6 +175,8 @@ pub struct FrozenKeyedState {
     pub(crate) allocated_bytes: usize,
     /// Where the entries are, if not in memory.
     pub(crate) stored: Option<StoredImage>,
+    /// The checkpoints since which it is known what has changed; `None` if that is not tracked.
+    pub(crate) tracked: Option<Vec<CheckpointId>>,
 }
 
 /// The state of a subtask as the files of its store. The files stay as long as this does.
@@ -213,6 +272,35 @@ impl FrozenKeyedState {
         self.write_as(KeyedFormat::Canonical, out)
     }
 
+    /// Whether a later checkpoint may write what has changed since this one.
+    pub fn is_tracked(&self) -> bool {
+        self.tracked.is_some()
+    }
+
+    /// Whether it is known what has changed since a checkpoint, and is so little that writing it
+    /// takes much less than writing everything.
+    pub fn changed_little_since(&self, checkpoint: CheckpointId) -> bool {
+        let tracked = self.tracked.as_ref();
+        tracked.is_some_and(|tracked| tracked.contains(&checkpoint))
+            && self.image.changed_since(checkpoint) <= self.entries / MAX_CHANGED_SHARE
+    }
+
+    /// Writes what has changed since a checkpoint, and lets go of each key group as soon as it is
+    /// written. States that are younger than the checkpoint are written whole.
+    ///
+    /// How many entries there are in all is not known here: the records of the result are empty.
+    ///
+    /// # Errors
+    ///
+    /// As [`FrozenKeyedState::write_as`].
+    pub fn write_changes_since(
+        self,
+        checkpoint: CheckpointId,
+        out: &mut dyn Write,
+    ) -> Result<WrittenKeyedState> {
+        self.write_content(Content::ChangesSince(checkpoint), out)
+    }
+
     /// Writes all state, and lets go of each key group as soon as it is written.
     ///
     /// # Errors
@@ -220,11 +308,15 @@ impl FrozenKeyedState {
     /// Serializer, if a value cannot be written; storage, if `out` fails; given up, if the image
     /// was given up. The checkpoint is to be declined; the owner is not harmed.
     pub fn write_as(self, format: KeyedFormat, out: &mut dyn Write) -> Result<WrittenKeyedState> {
+        self.write_content(Content::All(format), out)
+    }
+
+    fn write_content(self, content: Content, out: &mut dyn Write) -> Result<WrittenKeyedState> {
         let image = Arc::clone(&self.image);
         let mut current = None;
         // A panic in a user's serializer is that value's error, not the end of the job.
         let written = catch_unwind(AssertUnwindSafe(|| {
-            self.write_groups(format, out, &mut current)
+            self.write_groups(content, out, &mut current)
         }));
         // What was let go looks as if it had been empty: it must not pass for a snapshot.
         if let Some(reason) = image.given_up() {
@@ -248,7 +340,7 @@ impl FrozenKeyedState {
 
     fn write_groups(
         self,
-        format: KeyedFormat,
+        content: Content,
         out: &mut dyn Write,
         current: &mut Option<String>,
     ) -> std::result::Result<WrittenKeyedState, millpond_snapshot::Error> {
@@ -268,13 +360,16 @@ impl FrozenKeyedState {
         let image = &*image;
         let bytes = 0;
         let out = UntilGivenUp { out, image, bytes };
-        let mut writer = match format {
-            KeyedFormat::Canonical => {
+        let mut writer = match content {
+            Content::All(KeyedFormat::Canonical) => {
                 let writer = CanonicalWriter::new(out, &header, range, max_parallelism)?;
                 StateWriter::Canonical(Box::new(writer))
             }
-            KeyedFormat::NativeHeap => {
+            Content::All(KeyedFormat::NativeHeap) => {
                 StateWriter::NativeHeap(Box::new(NativeHeapWriter::new(out, &header, range)?))
+            }
+            Content::ChangesSince(_) => {
+                StateWriter::Changes(Box::new(ChangesWriter::new(out, &header, range)?))
             }
         };
         for (position, group) in range.iter().enumerate() {
@@ -282,9 +377,25 @@ impl FrozenKeyedState {
                 if current.as_ref() != Some(&meta.name) {
                     *current = Some(meta.name.clone());
                 }
-                writer.begin_state(group, id)?;
                 // Dropped when written, so that the owner can merge this group.
-                if let Some(entries) = image.take(id, position) {
+                let entries = match content {
+                    Content::All(_) => {
+                        writer.begin_state(group, id)?;
+                        image.take(id, position)
+                    }
+                    Content::ChangesSince(base) => match image.take_changes(id, position, base) {
+                        FrozenChanges::Nothing => None,
+                        FrozenChanges::Some(changes) => {
+                            writer.begin_changes(group, id)?;
+                            Some(changes)
+                        }
+                        FrozenChanges::All(entries) => {
+                            writer.begin_state(group, id)?;
+                            entries
+                        }
+                    },
+                };
+                if let Some(entries) = entries {
                     entries.write(&mut writer)?;
                 }
             }

@@ -5,6 +5,7 @@
 //! one key group of one state from being merged, and no more.
 
 use crate::frozen::StateWriter;
+use millpond_types::CheckpointId;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -17,10 +18,29 @@ pub(crate) trait FrozenEntries: Send {
     fn write(&self, writer: &mut StateWriter<'_>) -> Result<(), millpond_snapshot::Error>;
 }
 
+/// What has become of one key group of one state since a base.
+pub(crate) enum FrozenChanges {
+    Nothing,
+    /// These write changes.
+    Some(Box<dyn FrozenEntries>),
+    /// All is to be written; `None` if there is nothing any more.
+    All(Option<Box<dyn FrozenEntries>>),
+}
+
 /// The image of one state with its types hidden.
 pub(crate) trait FrozenState: Send {
     /// Takes the group at position `group`, if it holds anything.
     fn take_group(&mut self, group: usize) -> Option<Box<dyn FrozenEntries>>;
+
+    /// Takes what has changed in the group at position `group` since a checkpoint.
+    fn take_changes(&mut self, group: usize, _base: CheckpointId) -> FrozenChanges {
+        FrozenChanges::All(self.take_group(group))
+    }
+
+    /// About how many keys have changed since a checkpoint that is known.
+    fn changed_since(&self, _base: CheckpointId) -> usize {
+        0
+    }
 }
 
 /// How many bytes the entries take that were changed since a snapshot still being written began.
@@ -71,6 +91,25 @@ impl Image {
     /// Takes one group of one state; nothing once the image is given up.
     pub(crate) fn take(&self, state: usize, group: usize) -> Option<Box<dyn FrozenEntries>> {
         self.states().get_mut(state)?.take_group(group)
+    }
+
+    /// Takes what has changed in one group of one state; nothing once the image is given up.
+    pub(crate) fn take_changes(
+        &self,
+        state: usize,
+        group: usize,
+        base: CheckpointId,
+    ) -> FrozenChanges {
+        match self.states().get_mut(state) {
+            Some(state) => state.take_changes(group, base),
+            None => FrozenChanges::Nothing,
+        }
+    }
+
+    /// About how many keys of all states have changed since a checkpoint.
+    pub(crate) fn changed_since(&self, base: CheckpointId) -> usize {
+        let states = self.states();
+        states.iter().map(|state| state.changed_since(base)).sum()
     }
 
     /// Why the image was given up, if it was.

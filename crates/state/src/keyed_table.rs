@@ -33,6 +33,10 @@ pub(crate) trait Cells<N, V> {
     fn put(&self, namespace: &N, value: V);
     fn remove(&self, namespace: &N);
     fn modify(&self, namespace: &N, change: &mut dyn FnMut(Option<&mut V>) -> Change<V>);
+    /// As `modify`, for lists: `extend` adds elements at the end and leaves all before as they are.
+    fn append(&self, namespace: &N, extend: &mut dyn FnMut(Option<&mut V>) -> Change<V>) {
+        self.modify(namespace, extend);
+    }
     fn update_with(&self, namespace: &N, change: &mut dyn FnMut(&mut Option<V>));
 }
 
@@ -84,8 +88,21 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         }
     }
 
-    /// Removes what has expired of the next entries.
-    fn clean_some(&self) {
+    /// The current key.
+    pub(crate) fn context(&self) -> &KeyContext<K> {
+        &self.context
+    }
+
+    /// How many keys one group has.
+    pub(crate) fn entries_of(&self, group: usize) -> usize {
+        self.groups.borrow()[group].len()
+    }
+
+    /// Removes what has expired of the next entries, and shows `observe` what changes in which group.
+    pub(crate) fn clean_some(
+        &self,
+        mut observe: impl FnMut(usize, hash::Probe<'_, K, N>, &C::Value, Option<&C::Value>),
+    ) {
         let Some(ttl) = &self.ttl else { return };
         let mut left = ttl.entries_per_access();
         if left == 0 {
@@ -98,7 +115,11 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         let (mut at, mut place) = self.cleaned.get();
         while left > 0 && steps > 0 {
             steps -= 1;
-            match groups[at].sweep(&mut place, |value| C::sweep(value, expiry)) {
+            let sweep = |value: &C::Value| C::sweep(value, expiry);
+            let observe = |probe: hash::Probe<'_, K, N>, before: &_, left: Option<&_>| {
+                observe(at, probe, before, left);
+            };
+            match groups[at].sweep(&mut place, sweep, observe) {
                 Looked::Entry => left -= 1,
                 Looked::Nothing => {}
                 Looked::End => {
@@ -116,6 +137,15 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         let all = self.groups.borrow().len();
         let bytes = self.groups.next().estimated_bytes() * all;
         self.large.set(bytes > CACHE_BYTES);
+    }
+
+    /// Returns the image of the tables as they are now; copies no entry.
+    pub(crate) fn freeze_table(&self) -> FrozenTable<K, N, C> {
+        let ttl = self.ttl.as_ref().filter(|ttl| ttl.cleans_snapshots());
+        FrozenTable {
+            groups: self.groups.freeze(self.context.changed()),
+            expiry: ttl.map(Ttl::expiry),
+        }
     }
 
     /// Calls `visit` for each entry, in no particular order.
@@ -168,7 +198,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> Cells<N, C::Value> for KeyedTable<K, N
 
 impl<K: FlinkKey, N: Namespace, C: Codec> CleanCells<N, C::Value> for KeyedTable<K, N, C> {
     fn clean(&self) {
-        self.clean_some();
+        self.clean_some(|_, _, _, _| {});
     }
 
     fn is_being_read(&self) -> bool {
@@ -178,7 +208,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> CleanCells<N, C::Value> for KeyedTable
 
 impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N, C> {
     fn clean(&self) {
-        self.clean_some();
+        self.clean_some(|_, _, _, _| {});
     }
 
     fn cleans_on_every_record(&self) -> bool {
@@ -215,11 +245,7 @@ impl<K: FlinkKey, N: Namespace, C: Codec> RegisteredState<K> for KeyedTable<K, N
     }
 
     fn freeze(&self) -> Box<dyn FrozenState> {
-        let ttl = self.ttl.as_ref().filter(|ttl| ttl.cleans_snapshots());
-        Box::new(FrozenTable::<K, N, C> {
-            groups: self.groups.freeze(self.context.changed()),
-            expiry: ttl.map(Ttl::expiry),
-        })
+        Box::new(self.freeze_table())
     }
 
     fn maintain(&self, budget: &mut usize) -> bool {
@@ -326,10 +352,10 @@ fn accept_namespace<N: Namespace>(
 }
 
 /// The image of a state at the moment of its freeze.
-struct FrozenTable<K, N, C: Codec> {
-    groups: Vec<Option<FrozenGroup<K, N, C::Value>>>,
+pub(crate) struct FrozenTable<K, N, C: Codec> {
+    pub(crate) groups: Vec<Option<FrozenGroup<K, N, C::Value>>>,
     /// What is left out, if anything is.
-    expiry: Option<Expiry>,
+    pub(crate) expiry: Option<Expiry>,
 }
 
 impl<K: FlinkKey, N: Namespace, C: Codec> FrozenState for FrozenTable<K, N, C> {

@@ -294,10 +294,13 @@ where
     ///
     /// Entries move when a table grows, and those that came during a snapshot are not looked at
     /// before they are merged: a round over all places sees most entries, not each.
+    ///
+    /// What changes is shown to `observe`: the key, its value before, and what is left of it.
     pub(crate) fn sweep(
         &mut self,
         place: &mut Place,
         sweep: impl FnOnce(&V) -> Swept<V>,
+        observe: impl FnOnce(Probe<'_, K, N>, &V, Option<&V>),
     ) -> Looked {
         let group = &*self;
         let part = match group {
@@ -329,8 +332,10 @@ where
             None => Some(&entry.value),
         };
         let swept = visible.map_or(Swept::All, sweep);
-        if matches!(swept, Swept::All) {
-            return Looked::Entry;
+        match (&swept, visible) {
+            (Swept::All, _) | (_, None) => return Looked::Entry,
+            (Swept::Part(left), Some(before)) => observe(probe, before, Some(left)),
+            (Swept::Nothing, Some(before)) => observe(probe, before, None),
         }
         let (key, namespace) = (entry.key.clone(), entry.namespace.clone());
         let probe = Probe::of(&key, &namespace);
@@ -768,6 +773,14 @@ where
     N: Hash + Eq + Clone,
     V: Clone,
 {
+    /// Returns the value of a key.
+    pub(crate) fn get(&self, probe: Probe<'_, K, N>) -> Option<&V> {
+        let mut newest_first = self.deltas.iter().rev();
+        newest_first
+            .find_map(|delta| delta.get(probe))
+            .map_or_else(|| self.base.get(probe), Option::as_ref)
+    }
+
     /// Calls `visit` for each entry of the image until it fails.
     pub(crate) fn try_for_each<E>(
         &self,

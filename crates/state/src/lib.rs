@@ -4,7 +4,7 @@
 //! [`MapState`], [`ReducingState`], [`AggregatingState`] and [`TimerHandle`] show what belongs to
 //! the current key, each state with a time-to-live where [`KeyedBackend::with_ttl`] gives it one. A
 //! snapshot is taken while records go on: [`KeyedBackend::freeze`] shares the tables in O(key
-//! groups), another thread writes them.
+//! groups), another thread writes them, or only what has changed since an earlier checkpoint.
 
 mod aggregate_function;
 mod aggregating_state;
@@ -42,6 +42,7 @@ pub mod store;
 mod stored;
 mod table;
 mod timers;
+mod tracked;
 mod ttl;
 mod ttl_cells;
 mod ttl_codec;

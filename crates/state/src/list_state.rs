@@ -92,7 +92,7 @@ impl<T: FlinkType, N: Namespace> ListState<T, N> {
             return;
         }
         match &self.lists {
-            Lists::Plain(cells) => cells.modify(&self.namespace, &mut |list| match list {
+            Lists::Plain(cells) => cells.append(&self.namespace, &mut |list| match list {
                 Some(list) => {
                     list.extend(elements.drain(..));
                     Change::Keep

@@ -24,6 +24,13 @@ impl<T: Clone> ListValue<T> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            ListValue::Small(list) => list.len(),
+            ListValue::Large(list) => list.len(),
+        }
+    }
+
     pub(crate) fn push(&mut self, element: T) {
         match self {
             ListValue::Small(list) if list.len() < SMALL => list.push(element),
@@ -40,6 +47,18 @@ impl<T: Clone> ListValue<T> {
         match self {
             ListValue::Small(list) => list.iter().for_each(&mut visit),
             ListValue::Large(list) => list.iter().for_each(&mut visit),
+        }
+    }
+
+    /// Calls `visit` for each element behind the first `start`.
+    pub(crate) fn for_each_behind(&self, start: usize, mut visit: impl FnMut(&T)) {
+        match self {
+            ListValue::Small(list) => list.iter().skip(start).for_each(&mut visit),
+            ListValue::Large(list) if start < list.len() => {
+                let rest = list.focus().narrow(start..);
+                rest.into_iter().for_each(&mut visit);
+            }
+            ListValue::Large(_) => {}
         }
     }
 

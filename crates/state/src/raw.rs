@@ -3,9 +3,10 @@
 //! It is decoded once the job registers a state of its name, and written again as it is until then.
 
 use crate::frozen::StateWriter;
-use crate::image::{FrozenEntries, FrozenState};
+use crate::image::{FrozenChanges, FrozenEntries, FrozenState};
 use millpond_serializer::{ByteReader, ByteWriter};
 use millpond_snapshot::{Error, StateMeta};
+use millpond_types::CheckpointId;
 use std::sync::Arc;
 
 /// The entries of one state and key group: BYTES key behind the key group, BYTES value.
@@ -96,6 +97,12 @@ impl FrozenState for FrozenRaw {
     fn take_group(&mut self, group: usize) -> Option<Box<dyn FrozenEntries>> {
         let raw = self.groups[group].take()?;
         Some(Box::new(raw))
+    }
+
+    // It was restored before the first checkpoint, and nothing changes it.
+    fn take_changes(&mut self, group: usize, _base: CheckpointId) -> FrozenChanges {
+        self.groups[group] = None;
+        FrozenChanges::Nothing
     }
 }
 

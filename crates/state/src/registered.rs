@@ -5,6 +5,7 @@ use crate::image::FrozenState;
 use crate::{Error, ErrorKind, Result};
 use millpond_serializer::{ByteReader, Incompatibility, SerializerSnapshot};
 use millpond_snapshot::{StateKind, StateMeta};
+use millpond_types::CheckpointId;
 use std::any::Any;
 
 /// A key that will be current soon.
@@ -46,6 +47,16 @@ pub(crate) trait RegisteredState<K>: Any {
 
     /// Returns the image of the state as it is now; copies no entry.
     fn freeze(&self) -> Box<dyn FrozenState>;
+
+    /// As [`freeze`](Self::freeze), for a checkpoint that later ones may be based on: the image knows
+    /// what has changed since those that are not older than `oldest`.
+    fn freeze_at(
+        &self,
+        _checkpoint: CheckpointId,
+        _oldest: Option<CheckpointId>,
+    ) -> Box<dyn FrozenState> {
+        self.freeze()
+    }
 
     /// Merges at most `budget` entries, which it lowers; returns whether there is more to merge.
     fn maintain(&self, budget: &mut usize) -> bool;

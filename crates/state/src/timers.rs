@@ -10,12 +10,13 @@
 use crate::cache::{Changes, Column};
 use crate::frozen::StateWriter;
 use crate::hash;
-use crate::image::{FrozenEntries, FrozenState};
+use crate::image::{FrozenChanges, FrozenEntries, FrozenState};
 use crate::key_context::KeyContext;
 use crate::minimum::Minimum;
 use crate::registered::{RegisteredState, Touch};
 use crate::store::WriteBatch;
 use crate::stored::{Stored, StoredState};
+use crate::tracked::MAX_INTERVALS;
 use crate::{Error, Result};
 use imbl::OrdSet;
 use imbl::ordset::DiffItem;
@@ -24,10 +25,12 @@ use millpond_serializer::{
     TimerElement, VoidNamespace,
 };
 use millpond_snapshot::StateMeta;
-use millpond_types::{KeyGroup, KeyGroupRange};
+use millpond_types::{CheckpointId, KeyGroup, KeyGroupRange};
 use std::any::Any;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// A timer that is due.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,7 +190,12 @@ pub(crate) struct TimerQueue<K, N> {
     first: KeyGroup,
     queue: RefCell<Queue<K, N>>,
     stored: Option<StoredTimers<K, N>>,
+    /// The timers at earlier checkpoints, oldest first; they share what has not changed.
+    checkpoints: RefCell<VecDeque<AtCheckpoint<K, N>>>,
 }
+
+/// The timers at a checkpoint, by key group.
+type AtCheckpoint<K, N> = (CheckpointId, Arc<Vec<OrdSet<TimerElement<K, N>>>>);
 
 /// What the column of a queue holds, or will once all that was handed to the writer is written.
 struct StoredTimers<K, N> {
@@ -241,6 +249,7 @@ impl<K: FlinkKey, N: Namespace> TimerQueue<K, N> {
             first: range.first(),
             queue: RefCell::new(queue),
             stored,
+            checkpoints: RefCell::default(),
         })
     }
 
@@ -377,7 +386,26 @@ impl<K: FlinkKey, N: Namespace> RegisteredState<K> for TimerQueue<K, N> {
             .cloned()
             .map(Some)
             .collect();
-        Box::new(FrozenTimers { groups })
+        let earlier = Vec::new();
+        Box::new(FrozenTimers { groups, earlier })
+    }
+
+    fn freeze_at(
+        &self,
+        checkpoint: CheckpointId,
+        oldest: Option<CheckpointId>,
+    ) -> Box<dyn FrozenState> {
+        let now = self.queue.borrow().groups.clone();
+        let mut checkpoints = self.checkpoints.borrow_mut();
+        while let Some((first, _)) = checkpoints.front()
+            && (checkpoints.len() > MAX_INTERVALS || oldest.is_none_or(|oldest| *first < oldest))
+        {
+            checkpoints.pop_front();
+        }
+        let earlier = checkpoints.iter().cloned().collect();
+        checkpoints.push_back((checkpoint, Arc::new(now.clone())));
+        let groups = now.into_iter().map(Some).collect();
+        Box::new(FrozenTimers { groups, earlier })
     }
 
     fn maintain(&self, _budget: &mut usize) -> bool {
@@ -494,12 +522,45 @@ impl<K: FlinkKey, N: Namespace> Changes for TimerChanges<K, N> {
 /// The image of a queue at the moment of its freeze.
 struct FrozenTimers<K, N> {
     groups: Vec<Option<OrdSet<TimerElement<K, N>>>>,
+    earlier: Vec<AtCheckpoint<K, N>>,
 }
 
 impl<K: FlinkKey, N: Namespace> FrozenState for FrozenTimers<K, N> {
     fn take_group(&mut self, group: usize) -> Option<Box<dyn FrozenEntries>> {
         let timers = self.groups[group].take()?;
         Some(Box::new(FrozenTimersOfGroup(timers)))
+    }
+
+    fn take_changes(&mut self, group: usize, base: CheckpointId) -> FrozenChanges {
+        let earlier = self.earlier.iter().find(|(earlier, _)| *earlier == base);
+        let Some((_, before)) = earlier else {
+            return FrozenChanges::All(self.take_group(group));
+        };
+        let before = before[group].clone();
+        match self.groups[group].take() {
+            Some(now) => FrozenChanges::Some(Box::new(ChangedTimers { before, now })),
+            None => FrozenChanges::Nothing,
+        }
+    }
+}
+
+/// What has become of the timers of a group.
+struct ChangedTimers<K, N> {
+    before: OrdSet<TimerElement<K, N>>,
+    now: OrdSet<TimerElement<K, N>>,
+}
+
+impl<K: FlinkKey, N: Namespace> FrozenEntries for ChangedTimers<K, N> {
+    fn write(
+        &self,
+        writer: &mut StateWriter<'_>,
+    ) -> std::result::Result<(), millpond_snapshot::Error> {
+        self.before
+            .diff(&self.now)
+            .try_for_each(|change| match change {
+                DiffItem::Add(timer) => writer.entry(|out| timer.write(out), |_| {}),
+                DiffItem::Remove(timer) => writer.remove(|out| timer.write(out)),
+            })
     }
 }
 

@@ -143,6 +143,14 @@ impl<C: Timed + OneEntry> OneEntry for WithTtl<C> {
         C::put(value, out);
     }
 
+    fn length(value: &Self::Value) -> usize {
+        C::length(value)
+    }
+
+    fn put_behind(value: &Self::Value, start: usize, out: &mut Vec<u8>) {
+        C::put_behind(value, start, out);
+    }
+
     fn is_as_is(reader: &Self::Reader) -> bool {
         match reader {
             TtlReader::Timed(reader) => C::is_as_is(reader),

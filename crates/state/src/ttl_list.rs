@@ -63,7 +63,7 @@ impl<T: FlinkType, N: Namespace> TtlLists<T, N> {
     pub(crate) fn add_all(&self, namespace: &N, elements: Vec<T>) {
         let expiry = self.ttl.expiry();
         let mut elements = elements.into_iter().map(|element| expiry.fresh(element));
-        self.cells.modify(namespace, &mut |list| match list {
+        self.cells.append(namespace, &mut |list| match list {
             Some(list) => {
                 list.extend(elements.by_ref());
                 Change::Keep
