@@ -316,4 +316,40 @@ mod tests {
             }
         }
     }
+    /// Records of a type without content take no bytes, so that a few bytes could stand for four
+    /// billion of them, which were made one after the other.
+    #[test]
+    fn records_without_content_are_as_many_as_a_batch_may_hold_and_no_more() {
+        let codec = BatchCodec::of::<()>();
+        let claiming = |count: u32| [&count.to_le_bytes()[..], &[0]].concat();
+        for count in [0, 1, MAX_EMPTY_RECORDS as u32] {
+            let batch = codec.decode(&claiming(count)).expect("few enough");
+            assert_eq!(batch.len(), count as usize);
+        }
+        for count in [MAX_EMPTY_RECORDS as u32 + 1, 1 << 24, u32::MAX] {
+            let error = codec.decode(&claiming(count)).err().expect("too many");
+            assert!(error.chain().contains("is cut"), "{}", error.chain());
+        }
+        let batch = Batch::of(vec![(); BATCH_RECORDS]);
+        let mut bytes = Vec::new();
+        batch.encode(&mut bytes).expect("encodes");
+        let back = codec.decode(&bytes).expect("decodes");
+        assert_eq!(downcast::<()>(back), batch);
+    }
+
+    /// A record may take far more memory than bytes: what a batch says of itself is no reason to
+    /// take it all at once.
+    #[test]
+    fn memory_for_records_is_taken_for_bytes_that_are_there() {
+        type Large = Option<[u64; 32]>;
+        let batch = Batch::<Large>::of(vec![None; 1000]);
+        let mut bytes = Vec::new();
+        batch.encode(&mut bytes).expect("encodes");
+        let back = BatchCodec::of::<Large>().decode(&bytes).expect("decodes");
+        assert_eq!(downcast::<Large>(back), batch);
+        // The first record is damaged, so that nothing but the memory at once is taken.
+        let mut damaged = [&(1u32 << 20).to_le_bytes()[..], &[0]].concat();
+        damaged.resize(damaged.len() + (1 << 20), 0xff);
+        assert!(BatchCodec::of::<Large>().decode(&damaged).is_err());
+    }
 }

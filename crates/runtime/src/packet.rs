@@ -268,11 +268,25 @@ impl Distributor<Packets> for ByWorker {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+    use std::sync::Arc;
+
     use millpond_damage::Damage;
+    use millpond_job::VertexIndex;
     use millpond_operator::Batch;
+    use millpond_types::{ManualClock, OperatorId};
     use timely::bytes::arc::BytesMut;
 
     use super::*;
+    use crate::barrier::{Alignment, Mode};
+    use crate::board::Board;
+    use crate::chain::Chain;
+    use crate::congestion::Intake;
+    use crate::control::Control;
+    use crate::gate::Gates;
+    use crate::in_flight::EdgeName;
+    use crate::snapshot_pool::SnapshotPool;
+    use crate::task::{InputEdge, Task, TaskParts};
 
     #[test]
     fn a_credit_comes_back_from_its_bytes_and_nothing_else_is_one() {
@@ -391,5 +405,72 @@ mod tests {
         assert!(open(&huge).is_err());
         let corpus = [whole, sent(Packets(Vec::new()))];
         Damage::seeded().search(&corpus, |_, bytes| drop(open(bytes)));
+    }
+    /// A task whose one input is sent to by two subtasks of another operator.
+    fn task() -> Task {
+        let control = Arc::new(Control::new(1, 1));
+        let pool = SnapshotPool::start(0).expect("no thread is needed");
+        let (to_master, _) = std::sync::mpsc::channel();
+        let clock = Arc::new(ManualClock::at(0));
+        let board = Rc::new(Board::new(control, clock, pool, to_master, 0, 0));
+        let mut gates = Gates::default();
+        gates.add(2, |_| true);
+        let intakes = (0..2).map(|sender| Pair {
+            edge: 0,
+            sender,
+            receiver: 0,
+        });
+        let parts = TaskParts {
+            name: "counter (1/1)".to_owned(),
+            vertex: VertexIndex(1),
+            subtask: 0,
+            is_source: false,
+            had_ended: false,
+            chain: Chain::new(Vec::new(), Vec::new()),
+            inputs: vec![InputEdge {
+                input: 0,
+                name: EdgeName {
+                    sender: OperatorId::of_uid("source"),
+                    input: 0,
+                    side_output: String::new(),
+                },
+                codec: BatchCodec::of::<i64>(),
+                intakes: intakes.map(Intake::remote).collect(),
+            }],
+            gates,
+            alignment: Alignment::new(Mode::ExactlyOnce, vec![false]),
+            in_flight: Vec::new(),
+        };
+        Task::new(parts, board)
+    }
+
+    /// A subtask that there is not has no place in the counts of back-pressure and watermarks: it
+    /// was looked up there with what the packet said, and the worker thread ended by a panic.
+    #[test]
+    fn a_packet_of_a_subtask_that_there_is_not_fails_the_attempt_with_words() {
+        let elements = [
+            Element::Records(Box::new(Batch::of(vec![7i64]))),
+            Element::Watermark(7),
+            Element::Idle(true),
+            Element::EndOfData,
+        ];
+        for sender in [2, 3, u32::MAX] {
+            for element in &elements {
+                let mut task = task();
+                let packet = |sender, element| Packet {
+                    worker: 0,
+                    sender,
+                    payload: Payload::encode(element).expect("encodes"),
+                };
+                let mut take = |packet| {
+                    task.receive(0, 0, packet).expect("nothing is overtaken");
+                    task.run(&[Some(0)])
+                };
+                take(packet(1, &Element::Watermark(3))).expect("a subtask that there is");
+                let error = take(packet(sender, element)).expect_err("refused").chain();
+                let words = format!("from subtask {sender}, of 2 that send to it");
+                assert!(error.contains(&words), "{error}");
+            }
+        }
     }
 }

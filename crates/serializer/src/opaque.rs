@@ -148,3 +148,66 @@ fn may_follow(rest: &[u8]) -> bool {
         [_] => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Reads a header that is nothing but `bodies` of unknown classes, or any number of them;
+    /// returns how often it was read, and what came of it.
+    fn search(header: &[u8], bodies: Option<usize>) -> (usize, Result<Vec<usize>, Error>) {
+        let reads = Cell::new(0);
+        let result = read_whole(&ByteReader::new(header), |input, opaque| {
+            reads.set(reads.get() + 1);
+            let refused =
+                |input: &ByteReader<'_>| Error::corrupt(input.offset(), "the end", "more");
+            let mut lengths = Vec::new();
+            while bodies.is_none_or(|bodies| lengths.len() < bodies) {
+                match opaque.take(input)? {
+                    Some(body) => lengths.push(body.len()),
+                    None => return Err(refused(input)),
+                }
+            }
+            match input.is_empty() {
+                true => Ok(lengths),
+                false => Err(refused(input)),
+            }
+        });
+        (reads.get(), result)
+    }
+
+    #[test]
+    fn the_one_way_to_read_a_header_is_found_and_of_two_none_is_taken() {
+        let (_, only) = search(&[0; 60], Some(1));
+        assert_eq!(only.expect("one way"), [60]);
+        let (_, two) = search(&[0; 60], Some(2));
+        assert!(two.is_err(), "{two:?}");
+    }
+
+    /// Of 60 bytes, three bodies can be cut in 1,891 ways; of 300, in 45,451; four of 300 in four and
+    /// a half million. Each was tried, for seconds.
+    #[test]
+    fn a_header_that_can_be_read_in_millions_of_ways_is_read_a_bounded_number_of_times() {
+        // 255 behind each other are a name that is longer than what follows.
+        let hostile = |length: usize| [vec![0; length], vec![255; 3]].concat();
+        let ways = |length: usize, bodies: usize| search(&hostile(length), Some(bodies)).0;
+        assert!(ways(60, 3) < MAX_ATTEMPTS);
+        for bodies in [5, 8] {
+            let reads = ways(300, bodies);
+            assert!(reads <= MAX_ATTEMPTS, "{reads} for {bodies}");
+        }
+        // And larger ones fewer times.
+        let (reads, _) = search(&hostile(1 << 16), Some(8));
+        assert!(reads <= MAX_WORK_BYTES / (1 << 16), "{reads}");
+    }
+
+    /// Each unknown class on the way holds what is behind it: a header full of them held 4 GiB.
+    #[test]
+    fn a_header_full_of_unknown_classes_is_given_up_at_a_bounded_depth() {
+        let (reads, result) = search(&[0; 1 << 16], None);
+        assert!(result.is_err());
+        assert!(reads <= MAX_BODIES + 1, "{reads}");
+    }
+}
