@@ -12,15 +12,9 @@ use std::time::{Duration, Instant};
 pub struct Damage(u64);
 
 impl Damage {
-    /// Begins with the seed of the environment, or a fresh one; prints it.
-    #[expect(
-        clippy::print_stdout,
-        reason = "a test that fails is repeated by its seed"
-    )]
+    /// Begins with [`seed`].
     pub fn seeded() -> Self {
-        let seed = number("MILLPOND_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
-        println!("MILLPOND_FUZZ_SEED={seed}");
-        Damage(seed)
+        Damage(seed())
     }
 
     /// The next random number.
@@ -79,6 +73,17 @@ impl Damage {
         }
         total
     }
+}
+
+/// The seed of the environment, or a fresh one; prints it.
+#[expect(
+    clippy::print_stdout,
+    reason = "a test that fails is repeated by its seed"
+)]
+pub fn seed() -> u64 {
+    let seed = number("MILLPOND_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
+    println!("MILLPOND_FUZZ_SEED={seed}");
+    seed
 }
 
 /// How long a search may take.

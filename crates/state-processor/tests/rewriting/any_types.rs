@@ -3,7 +3,8 @@
 //! Types are drawn too: base types, and tuples, POJOs, rows, lists, sets, maps, enums, nullable
 //! values and `Either` of others; keys of every type whose hash code is known. States have a kind,
 //! a namespace and perhaps a time-to-live; there are timers. What is expected is said by bytes that
-//! this test puts together itself.
+//! this test puts together itself. `MILLPOND_FUZZ_SECONDS` (default 2) bounds it, and
+//! `MILLPOND_FUZZ_SEED` repeats what failed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::fixture::{Content, content};
+use crate::search::search;
 
 /// A type: its serializer, and its values.
 #[derive(Clone, Debug)]
@@ -560,42 +562,68 @@ fn sound(snapshot: &LoadedSnapshot, fs: &Arc<dyn FileSystem>, at: &Location) {
     assert!(found.sound, "{:?}", found.problems);
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, ..ProptestConfig::default() })]
+/// One operator, and all that is done with it.
+#[derive(Clone, Debug)]
+struct Case {
+    operator: Operator,
+    /// Parallelism and maximum parallelism.
+    written: (u32, u32),
+    format: KeyedFormat,
+    other_format: KeyedFormat,
+    parallelism: u32,
+    max: u32,
+}
 
-    #[test]
-    fn any_types_of_any_kind_are_equal_in_every_format_and_through_every_rescale(
-        operator in operators(),
-        written in parallelisms(),
-        format in formats(),
-        other_format in formats(),
-        parallelism in 1..5u32,
-        max in 5..600u32,
-    ) {
-        let fs: Arc<dyn FileSystem> = Arc::new(MemoryFileSystem::new());
-        let directory = |name: &str| Location::parse("/snapshots").expect("a path").join(name);
-        let at = directory("first");
-        fs.write_atomic(&at.join("_metadata"), &operator.write(written, format)).expect("memory");
-        let first = load(fs.clone(), &at).expect("whole");
-        sound(&first, &fs, &at);
-        prop_assert_eq!(content(&first), operator.expected(written.1));
+fn cases() -> impl Strategy<Value = Case> {
+    let written = (operators(), parallelisms(), formats());
+    (written, formats(), 1..5u32, 5..600u32).prop_map(
+        |((operator, written, format), other_format, parallelism, max)| Case {
+            operator,
+            written,
+            format,
+            other_format,
+            parallelism,
+            max,
+        },
+    )
+}
 
-        let options = ConvertOptions {
-            format: Some(other_format),
-            parallelism: Some(parallelism.min(written.1)),
-            ..ConvertOptions::default()
-        };
-        let at = directory("converted");
-        convert(&first, fs.clone(), &at, &options).expect("fits");
-        let converted = load(fs.clone(), &at).expect("whole");
-        sound(&converted, &fs, &at);
-        prop_assert_eq!(content(&converted), operator.expected(written.1));
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let (operator, written) = (&case.operator, case.written);
+    let fs: Arc<dyn FileSystem> = Arc::new(MemoryFileSystem::new());
+    let directory = |name: &str| Location::parse("/snapshots").expect("a path").join(name);
+    let at = directory("first");
+    fs.write_atomic(&at.join("_metadata"), &operator.write(written, case.format))
+        .expect("memory");
+    let first = load(fs.clone(), &at).expect("whole");
+    sound(&first, &fs, &at);
+    prop_assert_eq!(content(&first), operator.expected(written.1));
 
-        let options = RehashOptions { max_parallelism: max, for_flink: None };
-        let at = directory("rehashed");
-        rehash(&converted, fs.clone(), &at, &options).expect("fits");
-        let rehashed = load(fs.clone(), &at).expect("whole");
-        sound(&rehashed, &fs, &at);
-        prop_assert_eq!(content(&rehashed), operator.expected(max));
-    }
+    let options = ConvertOptions {
+        format: Some(case.other_format),
+        parallelism: Some(case.parallelism.min(written.1)),
+        ..ConvertOptions::default()
+    };
+    let at = directory("converted");
+    convert(&first, fs.clone(), &at, &options).expect("fits");
+    let converted = load(fs.clone(), &at).expect("whole");
+    sound(&converted, &fs, &at);
+    prop_assert_eq!(content(&converted), operator.expected(written.1));
+
+    let options = RehashOptions {
+        max_parallelism: case.max,
+        for_flink: None,
+    };
+    let at = directory("rehashed");
+    rehash(&converted, fs.clone(), &at, &options).expect("fits");
+    let rehashed = load(fs.clone(), &at).expect("whole");
+    sound(&rehashed, &fs, &at);
+    prop_assert_eq!(content(&rehashed), operator.expected(case.max));
+    Ok(())
+}
+
+#[test]
+fn any_types_of_any_kind_are_equal_in_every_format_and_through_every_rescale() {
+    let checked = search(&cases(), |case| check(&case));
+    println!("{checked} cases");
 }

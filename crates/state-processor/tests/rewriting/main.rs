@@ -9,3 +9,4 @@ mod edit;
 mod fixture;
 mod property;
 mod rehash;
+mod search;
