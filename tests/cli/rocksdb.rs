@@ -108,3 +108,58 @@ fn with_the_feature_files_of_rocksdb_are_read_converted_and_compared() {
         ended.stdout
     );
 }
+
+/// The tables of a snapshot in files of RocksDB are those of the same snapshot in canonical form.
+#[test]
+#[cfg(all(feature = "rocksdb", feature = "sql"))]
+fn with_both_features_files_of_rocksdb_are_tables() {
+    let home = tempfile::tempdir().expect("a directory");
+    let rows = |snapshot: &str, map: &[&str], sql: &str| {
+        let arguments = ["state", "sql", snapshot, sql, "--format", "csv"];
+        let ended = millpond(&[&arguments[..], map].concat());
+        assert_eq!(ended.code, 0, "{sql}: {}", ended.stderr);
+        let mut rows: Vec<String> = ended.stdout.lines().skip(1).map(str::to_owned).collect();
+        rows.sort();
+        rows
+    };
+    let mut compared = 0;
+    for golden in millpond_golden::all(&millpond_golden::rocksdb_directory()) {
+        let native = golden.directory.to_str().expect("a text");
+        let map = golden.moved.map(|(from, to)| format!("{from}={to}"));
+        let map: Vec<&str> = map.iter().flat_map(|map| ["--map", map]).collect();
+        let canonical = home.path().join(&golden.name);
+        let canonical = canonical.to_str().expect("a text");
+        let arguments = [
+            "state",
+            "convert",
+            native,
+            canonical,
+            "--format",
+            "canonical",
+        ];
+        let ended = millpond(&[&arguments[..], &map].concat());
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        for operator in golden.sidecar["operators"].as_array().expect("operators") {
+            let uid = operator["uid"].as_str().expect("a uid");
+            let states = operator["keyed_states"].as_array();
+            let mut tables: Vec<String> = states
+                .into_iter()
+                .flatten()
+                .map(|state| format!("\"{uid}\".{}", state["name"]))
+                .collect();
+            if operator["timers"].is_object() {
+                tables.push(format!("\"{uid}\".timers"));
+            }
+            for table in tables {
+                let all = format!("select * from {table}");
+                let found = rows(native, &map, &all);
+                assert_eq!(found, rows(canonical, &[], &all), "{native} {table}");
+                let count = format!("select count(*) from {table}");
+                let counted = rows(native, &map, &count);
+                assert_eq!(counted, [found.len().to_string()], "{native} {table}");
+                compared += found.len();
+            }
+        }
+    }
+    assert!(compared > 1000, "{compared} rows");
+}

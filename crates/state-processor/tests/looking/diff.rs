@@ -11,7 +11,7 @@ use millpond_state_processor::{
 };
 use serde_json::Value;
 
-use crate::fixture::{item_named, open_at};
+use crate::fixture::{Open, item_named, open_at};
 
 fn compare(first: &OpenSnapshot, second: &OpenSnapshot) -> Difference {
     diff(

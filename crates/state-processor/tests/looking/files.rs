@@ -9,13 +9,14 @@ use millpond_state_processor::{
     list, usage,
 };
 
-use crate::fixture::{converted, golden_directory, item_named};
+use crate::fixture::{Open, converted, item_named};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// An incremental checkpoint below a directory that stands for `/mnt`, with all its files.
 fn incremental(mnt: &Path) -> (PathBuf, PathMap, Vec<PathBuf>) {
-    let metadata = golden_directory().join("2.3.0/metadata-only/checkpoint-incremental-rocksdb");
+    let metadata = millpond_golden::heap_directory()
+        .join("2.3.0/metadata-only/checkpoint-incremental-rocksdb");
     let mut paths = PathMap::default();
     paths
         .add("file:///mnt", mnt.to_str().expect("a text"))

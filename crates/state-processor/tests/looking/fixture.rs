@@ -1,9 +1,10 @@
-//! Snapshots of Flink with their sidecars, and small ones that are made for a test.
+//! Snapshots of Flink, opened, and small ones that are made for a test.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use millpond_fs::{FileSystem, LocalFileSystem, Location};
+use millpond_golden::{Golden, heap_directory};
 use millpond_serializer::{FlinkType, SerializerSnapshot};
 use millpond_snapshot::{
     CanonicalWriter, KeyGroupsKind, KeyedHandle, KeyedHeader, Metadata, OperatorSnapshot,
@@ -13,80 +14,30 @@ use millpond_state_processor::{
     Format, OpenSnapshot, PathMap, Progress, ReadOptions, Selection, Threads, read,
 };
 use millpond_types::{KeyGroup, KeyGroupRange, OperatorId};
-use serde_json::Value;
 
-/// A snapshot of Flink, and what it holds.
-pub(crate) struct Item {
-    /// "2.3.0/kinds-hashmap-canonical"
-    pub(crate) name: String,
-    pub(crate) directory: PathBuf,
-    pub(crate) sidecar: Value,
-    pub(crate) paths: PathMap,
+/// How a golden snapshot is opened.
+pub(crate) trait Open {
+    fn open(&self) -> OpenSnapshot;
 }
 
-impl Item {
-    pub(crate) fn open(&self) -> OpenSnapshot {
-        let pointer = self.directory.to_str().expect("a text");
-        OpenSnapshot::open(pointer, &self.paths)
-            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
-    }
-}
-
-/// The snapshots that the tree holds with a sidecar, or those below `MILLPOND_GOLDEN`.
-pub(crate) fn items() -> Vec<Item> {
-    let root = match std::env::var_os("MILLPOND_GOLDEN") {
-        Some(root) => PathBuf::from(root),
-        None => golden_directory(),
-    };
-    let mut items = Vec::new();
-    for release in directories(&root) {
-        for directory in directories(&release) {
-            items.extend(item(&release, directory));
+impl Open for Golden {
+    fn open(&self) -> OpenSnapshot {
+        let mut paths = PathMap::default();
+        if let Some((from, to)) = &self.moved {
+            paths.add(from, to).expect("locations");
         }
+        let pointer = self.directory.to_str().expect("a text");
+        OpenSnapshot::open(pointer, &paths).unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
-    items.sort_by(|a, b| a.name.cmp(&b.name));
-    items
 }
 
-pub(crate) fn golden_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/golden")
+pub(crate) fn items() -> Vec<Golden> {
+    millpond_golden::all(&heap_directory())
 }
 
 /// One snapshot of the tree: "2.3.0/kinds-hashmap-canonical".
-pub(crate) fn item_named(name: &str) -> Item {
-    let directory = golden_directory().join(name);
-    let release = directory.parent().expect("a release").to_owned();
-    item(&release, directory).unwrap_or_else(|| panic!("no {name}"))
-}
-
-fn item(release: &Path, directory: PathBuf) -> Option<Item> {
-    let file_name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
-    let name = file_name(&directory)?;
-    let sidecar = std::fs::read(release.join(format!("{name}.json"))).ok()?;
-    let sidecar: Value = serde_json::from_slice(&sidecar).expect("JSON");
-    let mut paths = PathMap::default();
-    let directory = match sidecar["metadata_dir"].as_str() {
-        None => directory,
-        Some(inside) => {
-            let from = sidecar["origin_prefix"].as_str().expect("a prefix");
-            let to = release.to_str().expect("a text");
-            paths.add(from, to).expect("locations");
-            release.join(inside)
-        }
-    };
-    let release = file_name(release)?;
-    Some(Item {
-        name: format!("{release}/{name}"),
-        directory,
-        sidecar,
-        paths,
-    })
-}
-
-fn directories(below: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(below).expect("a directory");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    paths.filter(|path| path.is_dir()).collect()
+pub(crate) fn item_named(name: &str) -> Golden {
+    millpond_golden::named(&heap_directory(), name)
 }
 
 /// Returns the text of a snapshot's content.
@@ -174,7 +125,7 @@ pub(crate) fn open_at(directory: &Path) -> OpenSnapshot {
 }
 
 /// The same snapshot as Millpond writes it: with a trailer, and three subtasks.
-pub(crate) fn converted(item: &Item, to: &Path) -> OpenSnapshot {
+pub(crate) fn converted(item: &Golden, to: &Path) -> OpenSnapshot {
     let location = Location::of_path(to).expect("a text");
     let options = millpond_state_processor::ConvertOptions {
         parallelism: Some(3),

@@ -5,7 +5,7 @@ use millpond_snapshot::{KeyedStateType, StateMeta};
 use millpond_state_processor::{Format, OpenSnapshot, ReadOptions, Selection};
 use serde_json::{Value, json};
 
-use crate::fixture::{RawEntry, bytes, item_named, made, text, text_of};
+use crate::fixture::{Open, RawEntry, bytes, item_named, made, text, text_of};
 use millpond_serializer::{FlinkType, VoidNamespace};
 
 fn select(state: &str, key: Option<&str>) -> Selection {

@@ -5,7 +5,7 @@ use millpond_snapshot::{KeyedHandle, KeyedStateType, Metadata, StateMeta, Stream
 use millpond_state_processor::{OpenSnapshot, Progress, Threads, Verification, verify};
 use millpond_types::{KeyGroup, OperatorId};
 
-use crate::fixture::{bytes, converted, item_named, items, made, open_at, write};
+use crate::fixture::{Open, bytes, converted, item_named, items, made, open_at, write};
 
 fn check(snapshot: &OpenSnapshot) -> Verification {
     verify(snapshot, Threads::default(), &Progress::default()).expect("a disk that answers")

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use millpond_fs::Location;
+use millpond_golden::Golden;
 use millpond_snapshot::{IncrementalHandle, KeyedHandle, StreamHandle};
 use millpond_state_processor::{OpenSnapshot, PathMap, Progress, Threads, verify};
 
-use crate::fixture::{Item, copy_directory, document, item_named, rocksdb};
+use crate::fixture::{Open, copy_directory, document, item_named, rocksdb};
 
 /// A copy of a snapshot that a test may damage.
 struct Copy {
@@ -19,7 +20,7 @@ struct Copy {
 }
 
 impl Copy {
-    fn of(item: &Item) -> Self {
+    fn of(item: &Golden) -> Self {
         let home = tempfile::tempdir().expect("a directory");
         let mut paths = PathMap::default();
         let directory = match item.sidecar["metadata_dir"].as_str() {

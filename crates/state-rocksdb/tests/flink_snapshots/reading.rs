@@ -2,18 +2,19 @@
 //!
 //! `MILLPOND_GOLDEN` may name a directory with more of both than the tree holds.
 
+use millpond_golden::check_content;
 use millpond_snapshot::KeyedReader;
 use millpond_state_processor::{Progress, Threads, list, usage, verify};
 use millpond_types::{KeyGroup, KeyGroupRange};
 
-use crate::fixture::{check_content, document, item_named, items, rocksdb};
+use crate::fixture::{Open, document, item_named, items, rocksdb};
 
 #[test]
 fn every_snapshot_in_files_of_rocksdb_holds_exactly_what_its_sidecar_says() {
     let (mut snapshots, mut rows) = (0, 0);
     for item in items() {
         let found = document(&item.open()).unwrap_or_else(|error| panic!("{}: {error}", item.name));
-        rows += check_content(&item.name, &found, &item.sidecar);
+        rows += check_content(&item, &found);
         snapshots += 1;
     }
     println!("{snapshots} snapshots, {rows} rows");

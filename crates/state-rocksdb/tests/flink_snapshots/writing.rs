@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millpond_fs::{LocalFileSystem, Location};
+use millpond_golden::check_content;
 use millpond_snapshot::{IncrementalHandle, KeyedFormat, KeyedHandle, KeyedReader};
 use millpond_state_processor::{
     ConvertOptions, Edit, EditOptions, OpenSnapshot, PathMap, Progress, RehashOptions, Threads,
@@ -11,7 +12,7 @@ use millpond_state_processor::{
 };
 use millpond_types::KeyGroupRange;
 
-use crate::fixture::{check_content, document, item_named, items, rocksdb};
+use crate::fixture::{Open, document, item_named, items, rocksdb};
 
 fn open(directory: &Path) -> OpenSnapshot {
     let pointer = directory.to_str().expect("a text");
@@ -84,7 +85,7 @@ fn every_format_and_parallelism_holds_the_same() {
                 assert_eq!(is_rocksdb, expected, "{} {format:?}", item.name);
             }
             let found = document(&new).unwrap_or_else(|error| panic!("{}: {error}", item.name));
-            check_content(&item.name, &found, &item.sidecar);
+            check_content(&item, &found);
             check_sound(&new);
         }
         std::fs::remove_dir_all(&base).expect("made before");
@@ -161,7 +162,7 @@ fn a_new_maximum_parallelism_and_edits_keep_the_format() {
     let rehashed = open(&to);
     assert_eq!(rocksdb_handles(&rehashed).len(), 2);
     let found = document(&rehashed).expect("whole");
-    check_content(&item.name, &found, &item.sidecar);
+    check_content(&item, &found);
     check_sound(&rehashed);
 
     let to = home.path().join("edited");

@@ -5,13 +5,13 @@ use std::path::Path;
 use millpond_state_processor::Format;
 use serde_json::{Value as Json, json};
 
-use crate::fixture::{cell, content, item_named, rows, text};
+use crate::fixture::{Open, cell, item_named, rows, text};
 
 #[test]
 fn sums_and_counts_are_those_of_the_sidecar() {
     let item = item_named("2.3.0/kinds-hashmap-canonical");
     let database = item.database();
-    let values = content(&item, "all-kinds", "value-long");
+    let values = item.keyed_state("all-kinds", "value-long");
     let numbers: Vec<i64> = values.iter().filter_map(|row| row[1].as_i64()).collect();
     let sql = "select count(*) as n, sum(value) as s, min(value) as least, max(value) as most \
                from \"all-kinds\".\"value-long\"";
@@ -28,7 +28,7 @@ fn sums_and_counts_are_those_of_the_sidecar() {
         ("map-long-long", "map"),
         ("list-long", "list"),
     ] {
-        let content = content(&item, "all-kinds", state);
+        let content = item.keyed_state("all-kinds", state);
         let expected: usize = content
             .iter()
             .map(|row| match (&row[1], kind) {
@@ -56,8 +56,9 @@ fn fields_of_pojos_are_columns_and_states_join_by_key() {
                from \"value-pojo\" p join \"value-long\" l on p.key = l.key \
                where p.value.ratio > 10 order by name";
     let found = rows(&database, sql).expect("an answer");
-    let longs = content(&item, "all-kinds", "value-long");
-    let mut expected: Vec<Json> = content(&item, "all-kinds", "value-pojo")
+    let longs = item.keyed_state("all-kinds", "value-long");
+    let mut expected: Vec<Json> = item
+        .keyed_state("all-kinds", "value-pojo")
         .iter()
         .filter(|row| row[1]["ratio"].as_f64().is_some_and(|ratio| ratio > 10.0))
         .filter_map(|row| {
@@ -92,7 +93,7 @@ fn a_key_that_is_asked_for_is_found_whatever_its_type() {
         "1.15.4/count-intkey-hashmap-canonical",
     ] {
         let item = item_named(name);
-        let content = content(&item, "counter", "count");
+        let content = item.keyed_state("counter", "count");
         for row in &content {
             assert_eq!(
                 count(name, &format!("key = {}", row[0])),
@@ -137,7 +138,7 @@ fn time_to_live_windows_and_timers_have_columns_of_their_own() {
         .sum::<u64>() as usize;
     assert_eq!(
         windows,
-        content(&item, "window-sum", "window-contents").len()
+        item.keyed_state("window-sum", "window-contents").len()
     );
     // A window fires at its last millisecond.
     let sql = "select count(*) from \"window-sum\".timers where timestamp = namespace.end - 1";

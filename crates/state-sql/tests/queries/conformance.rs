@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use millpond_state_sql::Database;
 use serde_json::{Map, Value as Json, json};
 
-use crate::fixture::{items, rows};
+use crate::fixture::{Open, items, rows};
 
 /// A cell as a sidecar writes it: structs of tuples, rows and windows are arrays there.
 fn plain(cell: &Json) -> Json {

@@ -3,10 +3,9 @@
 //! `MILLPOND_FUZZ_SECONDS` (default 2) bounds the search for mutations; `MILLPOND_FUZZ_SEED`
 //! repeats one that failed.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
+use millpond_damage::Damage;
 use millpond_fs::memory::MemoryFileSystem;
 use millpond_fs::{FileSystem, Location};
 use millpond_snapshot::load;
@@ -14,22 +13,6 @@ use millpond_state_processor::{OpenSnapshot, PathMap};
 use millpond_state_sql::ErrorKind;
 
 use crate::fixture::{database, item_named, rows};
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
-    }
-}
 
 /// Opens metadata, with all state inline, from memory.
 fn open(metadata: &[u8]) -> Option<OpenSnapshot> {
@@ -84,10 +67,6 @@ fn a_missing_file_is_damage() {
 
 #[test]
 fn every_table_survives_random_damage() {
-    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
-    let seed = number("MILLPOND_FUZZ_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
-    println!("MILLPOND_FUZZ_SEED={seed}");
-    let mut random = Random(seed);
     let corpus = [
         "1.15.4/kinds-hashmap-canonical",
         "1.20.5/opstate-hashmap-canonical",
@@ -97,24 +76,10 @@ fn every_table_survives_random_damage() {
         "1.20.5/ttl-hashmap-canonical",
     ]
     .map(metadata_of);
-    let end = Instant::now() + Duration::from_secs(number("MILLPOND_FUZZ_SECONDS").unwrap_or(2));
     let (mut asked, mut refused) = (0, 0);
-    while Instant::now() < end {
-        let mut bytes = corpus[random.below(corpus.len())].clone();
-        for _ in 0..=random.below(4) {
-            let at = random.below(bytes.len() - 8);
-            match random.below(3) {
-                0 => bytes[at] ^= 1 << random.below(8),
-                1 => bytes[at] = random.next() as u8,
-                _ => {
-                    let numbers = [0, 1, -1, i32::MAX, i32::MIN, 0x7fff, 0x1_0000];
-                    let number = numbers[random.below(numbers.len())];
-                    bytes[at..at + 4].copy_from_slice(&number.to_be_bytes());
-                }
-            }
-        }
-        let Some(snapshot) = open(&bytes) else {
-            continue;
+    Damage::seeded().search(&corpus, |_, bytes| {
+        let Some(snapshot) = open(bytes) else {
+            return;
         };
         let database = database(snapshot, &PathMap::default());
         let mut tables: Vec<String> = rows(&database, "show tables")
@@ -132,7 +97,7 @@ fn every_table_survives_random_damage() {
             refused += u64::from(rows(&database, &format!("select * from {table}")).is_err());
             rows(&database, &format!("select count(*) from {table}")).ok();
         }
-    }
+    });
     println!("{asked} queries, {refused} refused");
     assert!(asked > 0);
 }

@@ -1,32 +1,37 @@
-//! Snapshots of Flink with their sidecars, opened as databases.
+//! Snapshots of Flink, opened as databases.
 
 use std::num::NonZero;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use millpond_golden::{Golden, heap_directory};
 use millpond_state_processor::{Format, OpenSnapshot, PathMap, Progress, Threads};
 use millpond_state_sql::{Database, DatabaseOptions, Error};
 use serde_json::Value as Json;
 
-/// A snapshot of Flink, and what it holds.
-pub(crate) struct Item {
-    /// "2.3.0/kinds-hashmap-canonical"
-    pub(crate) name: String,
-    pub(crate) directory: PathBuf,
-    pub(crate) sidecar: Json,
-    pub(crate) paths: PathMap,
+/// How a golden snapshot is opened.
+pub(crate) trait Open {
+    fn open(&self) -> OpenSnapshot;
+    fn database(&self) -> Database;
 }
 
-impl Item {
-    pub(crate) fn open(&self) -> OpenSnapshot {
+impl Open for Golden {
+    fn open(&self) -> OpenSnapshot {
         let pointer = self.directory.to_str().expect("a text");
-        OpenSnapshot::open(pointer, &self.paths)
+        OpenSnapshot::open(pointer, &paths(self))
             .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
-    pub(crate) fn database(&self) -> Database {
-        database(self.open(), &self.paths)
+    fn database(&self) -> Database {
+        database(self.open(), &paths(self))
     }
+}
+
+fn paths(golden: &Golden) -> PathMap {
+    let mut paths = PathMap::default();
+    if let Some((from, to)) = &golden.moved {
+        paths.add(from, to).expect("locations");
+    }
+    paths
 }
 
 pub(crate) fn database(snapshot: OpenSnapshot, paths: &PathMap) -> Database {
@@ -61,61 +66,12 @@ pub(crate) fn cell(database: &Database, sql: &str) -> Json {
     row.values().next().expect("one cell").clone()
 }
 
-pub(crate) fn golden_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/golden")
+/// The snapshots of the heap backend, and the canonical ones.
+pub(crate) fn items() -> Vec<Golden> {
+    millpond_golden::all(&heap_directory())
 }
 
-/// The snapshots that the tree holds with a sidecar.
-pub(crate) fn items() -> Vec<Item> {
-    let directories = |below: &Path| {
-        let entries = std::fs::read_dir(below).expect("a directory");
-        let paths = entries.map(|entry| entry.expect("an entry").path());
-        paths.filter(|path| path.is_dir()).collect::<Vec<_>>()
-    };
-    let releases = directories(&golden_directory()).into_iter();
-    let mut items: Vec<Item> = releases
-        .flat_map(|release| directories(&release))
-        .filter_map(|directory| item(&directory))
-        .collect();
-    items.sort_by(|a, b| a.name.cmp(&b.name));
-    items
-}
-
-/// One snapshot of the tree: "2.3.0/kinds-hashmap-canonical".
-pub(crate) fn item_named(name: &str) -> Item {
-    item(&golden_directory().join(name)).unwrap_or_else(|| panic!("no {name}"))
-}
-
-fn item(directory: &Path) -> Option<Item> {
-    let release = directory.parent()?;
-    let name = directory.file_name()?.to_str()?;
-    let sidecar = std::fs::read(release.join(format!("{name}.json"))).ok()?;
-    let sidecar: Json = serde_json::from_slice(&sidecar).expect("JSON");
-    let mut paths = PathMap::default();
-    let directory = match sidecar["metadata_dir"].as_str() {
-        None => directory.to_owned(),
-        Some(inside) => {
-            let from = sidecar["origin_prefix"].as_str().expect("a prefix");
-            let to = release.to_str().expect("a text");
-            paths.add(from, to).expect("locations");
-            release.join(inside)
-        }
-    };
-    let release = release.file_name()?.to_str()?;
-    Some(Item {
-        name: format!("{release}/{name}"),
-        directory,
-        sidecar,
-        paths,
-    })
-}
-
-/// The content of a keyed state in a sidecar.
-pub(crate) fn content(item: &Item, uid: &str, state: &str) -> Vec<Json> {
-    let operators = item.sidecar["operators"].as_array().expect("operators");
-    let of_uid = operators.iter().filter(|operator| operator["uid"] == uid);
-    let states = of_uid.flat_map(|operator| operator["keyed_states"].as_array().expect("states"));
-    let mut found = states.filter(|known| known["name"] == state);
-    let state = found.next().unwrap_or_else(|| panic!("no {uid}/{state}"));
-    state["content"].as_array().expect("content").clone()
+/// One of them: "2.3.0/kinds-hashmap-canonical".
+pub(crate) fn item_named(name: &str) -> Golden {
+    millpond_golden::named(&heap_directory(), name)
 }

@@ -3,7 +3,7 @@
 use millpond_state_sql::ErrorKind;
 use serde_json::Value as Json;
 
-use crate::fixture::{cell, item_named, rows};
+use crate::fixture::{Open, cell, item_named, rows};
 
 fn refused(database: &millpond_state_sql::Database, sql: &str) -> String {
     let error = rows(database, sql).expect_err("makes no sense");

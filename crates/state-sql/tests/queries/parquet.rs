@@ -11,7 +11,7 @@ use millpond_state_sql::{Error, ErrorKind, export};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value as Json, json};
 
-use crate::fixture::{content, item_named};
+use crate::fixture::{Open, item_named};
 
 fn read_back(file: &Path) -> Vec<RecordBatch> {
     let file = File::open(file).expect("a file");
@@ -55,7 +55,7 @@ fn a_state_of_pojos_is_read_back_field_by_field() {
     let directory = tempfile::tempdir().expect("room");
     let file = directory.path().join("pojo.parquet");
     let rows = export_to(item.open(), of("all-kinds", "value-pojo"), None, &file).expect("done");
-    let expected = content(&item, "all-kinds", "value-pojo");
+    let expected = item.keyed_state("all-kinds", "value-pojo");
     assert_eq!(rows as usize, expected.len());
     let mut found = Vec::new();
     for batch in read_back(&file) {
@@ -115,7 +115,7 @@ fn answers_are_parquet_too_and_failures_leave_no_file() {
                 .map(|row| json!([keys.value(row), twice.value(row) / 2]).to_string()),
         );
     }
-    let expected = content(&item, "counter", "count");
+    let expected = item.keyed_state("counter", "count");
     assert_eq!(
         found,
         sorted(expected.iter().map(Json::to_string).collect())
@@ -142,7 +142,8 @@ fn lists_operator_state_filters_and_limits_are_written() {
         Ok::<_, Error>(rows)
     };
     let kinds = "2.3.0/kinds-hashmap-native";
-    let elements: usize = content(&item_named(kinds), "all-kinds", "list-long")
+    let elements: usize = item_named(kinds)
+        .keyed_state("all-kinds", "list-long")
         .iter()
         .map(|row| row[1].as_array().map_or(0, Vec::len))
         .sum();
