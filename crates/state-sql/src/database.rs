@@ -25,6 +25,9 @@ use crate::parquet_file::ParquetFile;
 /// The name of the one catalog.
 const CATALOG: &str = "snapshot";
 
+/// At most this part of the memory is held back for merging.
+const MERGE_SHARE: usize = 8;
+
 /// What queries may use.
 #[derive(Clone, Copy, Debug)]
 pub struct DatabaseOptions {
@@ -84,6 +87,10 @@ impl Database {
             .with_target_partitions(threads);
         // States and fields are named as in Java, with capitals.
         config.options_mut().sql_parser.enable_ident_normalization = false;
+        // Held back by each thread that sorts, for merging what lies in files: 10 MiB, whatever
+        // the limit, would leave nothing of a small one.
+        let for_merging = &mut config.options_mut().execution.sort_spill_reservation_bytes;
+        *for_merging = (*for_merging).min(options.memory_bytes / MERGE_SHARE / threads);
         let memory = Arc::new(FairSpillPool::new(options.memory_bytes));
         let environment = RuntimeEnvBuilder::new()
             .with_memory_pool(memory)

@@ -115,7 +115,7 @@ impl From<DataFusionError> for Error {
             | DataFusionError::SchemaError(..)
             | DataFusionError::NotImplemented(_) => Error::query(root.message()),
             DataFusionError::ResourcesExhausted(_) => Error::failed(format!(
-                "the query needs more memory than it may hold: {}",
+                "the query needs more memory than it may hold (--memory SIZE): {}",
                 root.message()
             )),
             _ => Error::failed(root.message()),
