@@ -8,6 +8,7 @@
 //! millpond-bench state-read --keys 10000000 --json
 //! millpond-bench state-verify --keys 10000000 --json
 //! millpond-bench state-diff --keys 10000000 --json
+//! millpond-bench state-sql --keys 10000000 --memory-mib 64 --json    (built with --features sql)
 //! ```
 
 mod backpressure;
@@ -17,6 +18,8 @@ mod latency;
 mod measure;
 mod savepoint;
 mod state;
+#[cfg(feature = "sql")]
+mod state_sql;
 
 use std::process::ExitCode;
 
@@ -54,6 +57,9 @@ enum Command {
     StateVerify(state::Arguments),
     /// Compares two savepoints.
     StateDiff(state::Arguments),
+    /// Answers queries in SQL about a savepoint.
+    #[cfg(feature = "sql")]
+    StateSql(state_sql::Arguments),
 }
 
 /// Why a benchmark could not be run, for people.
@@ -74,6 +80,8 @@ fn main() -> ExitCode {
         Command::StateWrite(arguments) => state::run_write(&arguments),
         Command::StateVerify(arguments) => state::run_verify(&arguments),
         Command::StateDiff(arguments) => state::run_diff(&arguments),
+        #[cfg(feature = "sql")]
+        Command::StateSql(arguments) => state_sql::run(&arguments),
     };
     match result {
         Ok(figures) => {

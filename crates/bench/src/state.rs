@@ -53,7 +53,11 @@ pub(crate) struct WriteArguments {
 }
 
 /// Writes a savepoint in a process of its own: what it needs of memory is not measured.
-fn make_savepoint(directory: &Path, keys: u64, differing: Option<u64>) -> Result<(), Failure> {
+pub(crate) fn make_savepoint(
+    directory: &Path,
+    keys: u64,
+    differing: Option<u64>,
+) -> Result<(), Failure> {
     let program = std::env::current_exe().map_err(failure)?;
     let mut command = Command::new(program);
     command.args(["state-write", "--keys", &keys.to_string(), "--path"]);
@@ -136,22 +140,23 @@ fn write_savepoint(directory: &Path, keys: u64, differing: Option<u64>) -> Resul
     Ok(())
 }
 
-fn open(directory: &Path) -> Result<OpenSnapshot, Failure> {
+/// Opens what was written.
+pub(crate) fn open(directory: &Path) -> Result<OpenSnapshot, Failure> {
     let pointer = directory.to_str().ok_or("a path that is no text")?;
     OpenSnapshot::open(pointer, &PathMap::default()).map_err(failure)
 }
 
 /// What a run took.
-struct Cost {
+pub(crate) struct Cost {
     /// Wall time, and time of all processors.
-    seconds: f64,
-    cpu_s: f64,
+    pub(crate) seconds: f64,
+    pub(crate) cpu_s: f64,
     /// The most memory that the process held meanwhile.
-    peak_bytes: u64,
+    pub(crate) peak_bytes: u64,
 }
 
 /// Runs, and tells what it took.
-fn measured<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<(T, Cost), Failure> {
+pub(crate) fn measured<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<(T, Cost), Failure> {
     // Without it (in some containers) the peak is that since the start.
     std::fs::write("/proc/self/clear_refs", "5").ok();
     let (begin, cpu_before) = (Instant::now(), cpu_s());
