@@ -105,6 +105,26 @@ flink() {
   [ "$(wc -l < "$2.out")" = "$(wc -l < "$2")" ] && [ $result = 0 ] || { tail -20 "$2.err" >&2; failures=$((failures + 1)); }
 }
 
+# made DIRECTORY COMMAND...: a new snapshot by `millpond state` of the command $MILLPOND, or a failure that is counted.
+made() {
+  local directory=$1
+  shift
+  "${MILLPOND:-$BIN/millpond}" state "$@" > "$directory.log" 2>&1 && return
+  echo "FAIL  millpond state $*"
+  tail -3 "$directory.log" >&2
+  failures=$((failures + 1))
+  return 1
+}
+
+# task VERSION SET DIRECTORY SIDECAR BACKENDS PARALLELISM...: what Flink VERSION is to check, in a file of tasks for Peer.
+task() {
+  local version=$1 set=$2 directory=$3 sidecar=$4 backends=$5 backend p
+  shift 5
+  for backend in $backends; do for p in "$@"; do
+    echo "check-sidecar $directory $sidecar $p $backend" >> "$NEW/tasks/$version-$set"
+  done; done
+}
+
 # finish: the exit code of the whole check; what was made is kept only if something failed.
 finish() {
   if [ "$failures" -gt 0 ]; then

@@ -17,25 +17,9 @@ mkdir -p "$NEW/tasks"
 # case_of NAME: "kinds" of "kinds-hashmap-native".
 case_of() { echo "${1%-*-*}"; }
 
-# made DIRECTORY COMMAND...: a new snapshot, or a failure that is counted.
-made() {
-  local directory=$1
-  shift
-  "$BIN/millpond" state "$@" > "$directory.log" 2>&1 && return
-  echo "FAIL  millpond state $*"
-  tail -3 "$directory.log" >&2
-  failures=$((failures + 1))
-  return 1
-}
-
-# task VERSION SET DIRECTORY SIDECAR FORMAT PARALLELISM...: what Flink VERSION is to check.
-task() {
-  local version=$1 set=$2 directory=$3 sidecar=$4 backends=hashmap backend p
-  [ "$5" = canonical ] && backends="hashmap rocksdb"
-  shift 5
-  for backend in $backends; do for p in "$@"; do
-    echo "check-sidecar $directory $sidecar $p $backend" >> "$NEW/tasks/$version-$set"
-  done; done
+# backends_of FORMAT: those of Flink that restore it.
+backends_of() {
+  case $1 in canonical) echo hashmap rocksdb ;; *) echo hashmap ;; esac
 }
 
 # edited SIDECAR NEW_SIDECAR: prints the edits of a case, one a line, and writes what must be there afterwards.
@@ -110,28 +94,29 @@ for from in "$@"; do
   for sidecar in "$GOLDEN/$from"/*.json; do
     old=${sidecar%.json} name=$(basename "${sidecar%.json}") format=${sidecar##*-}
     format=${format%.json}
+    backends=$(backends_of "$format")
     to=$NEW/$from-$name
-    made "$to-kept" convert "$old" "$to-kept" && task "$from" kept "$to-kept" "$sidecar" "$format" 2 3
+    made "$to-kept" convert "$old" "$to-kept" && task "$from" kept "$to-kept" "$sidecar" "$backends" 2 3
     case $format in canonical) other=native-heap ;; *) other=canonical ;; esac
     made "$to-other" convert "$old" "$to-other" --format $other --for-flink "$from" &&
-      task "$from" "as-$other" "$to-other" "$sidecar" $other 3
+      task "$from" "as-$other" "$to-other" "$sidecar" "$(backends_of $other)" 3
     made "$to-3" convert "$old" "$to-3" --parallelism 3 --for-flink "$from" &&
-      task "$from" parallelism-3 "$to-3" "$sidecar" "$format" 2
+      task "$from" parallelism-3 "$to-3" "$sidecar" "$backends" 2
     case $name in maxpar*) ;; *)
-      made "$to-4096" rehash "$old" "$to-4096" --max-parallelism 4096 && task "$from" rehashed "$to-4096" "$sidecar" "$format" 3 ;;
+      made "$to-4096" rehash "$old" "$to-4096" --max-parallelism 4096 && task "$from" rehashed "$to-4096" "$sidecar" "$backends" 3 ;;
     esac
     case $(case_of "$name") in count-stringkey | count-tuplekey | kinds | timers | opstate | window | ttl) ;; *) continue ;; esac
     for version in "$@"; do
       [ "$version" != "$from" ] || continue
       made "$to-$version" convert "$old" "$to-$version" --format canonical --for-flink "$version" &&
-        task "$version" "canonical-of-$from" "$to-$version" "$sidecar" canonical 2
+        task "$version" "canonical-of-$from" "$to-$version" "$sidecar" "$(backends_of canonical)" 2
       made "$to-$version-n" convert "$old" "$to-$version-n" --format native-heap --for-flink "$version" &&
-        task "$version" "native-heap-of-$from" "$to-$version-n" "$sidecar" native-heap 3
+        task "$version" "native-heap-of-$from" "$to-$version-n" "$sidecar" hashmap 3
     done
     [ "$(case_of "$name")" != count-tuplekey ] || continue
     mapfile -t edits < <(edited "$sidecar" "$to-edited.json")
     made "$to-edited" edit "$old" "$to-edited" "${edits[@]}" --log "$to-edited.log.json" &&
-      task "$from" edited "$to-edited" "$to-edited.json" "$format" 2 3
+      task "$from" edited "$to-edited" "$to-edited.json" "$backends" 2 3
     # A checker that sees no difference would be seen here.
     echo "not check-sidecar $to-edited $sidecar 2 hashmap" >> "$NEW/tasks/$from-edited"
   done

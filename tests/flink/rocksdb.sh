@@ -17,24 +17,6 @@ KEYS=40
 NEW=$FLINK_WORK/rocksdb
 mkdir -p "$NEW/tasks"
 
-# made DIRECTORY COMMAND...: a new snapshot, or a failure that is counted.
-made() {
-  local directory=$1
-  shift
-  "$MILLPOND" state "$@" > "$directory.log" 2>&1 && return
-  echo "FAIL  millpond state $*"
-  tail -3 "$directory.log" >&2
-  failures=$((failures + 1))
-  return 1
-}
-
-# task VERSION SET DIRECTORY SIDECAR BACKEND PARALLELISM...: what Flink VERSION is to check.
-task() {
-  local version=$1 set=$2 directory=$3 sidecar=$4 backend=$5 p
-  shift 5
-  for p in "$@"; do echo "check-sidecar $directory $sidecar $p $backend" >> "$NEW/tasks/$version-$set"; done
-}
-
 # of_heap FROM VERSION...: snapshots of the heap become files of RocksDB.
 of_heap() {
   local from=$1 sidecar old name to version
