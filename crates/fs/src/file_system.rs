@@ -175,11 +175,38 @@ pub struct Entry {
 /// Location, if there is none for its scheme.
 pub fn file_system_for(location: &Location) -> Result<Arc<dyn FileSystem>, Error> {
     match location.scheme() {
-        "file" => Ok(Arc::new(LocalFileSystem)),
+        "file" => Ok(local()),
         _ => Err(Error::plain(
             ErrorKind::Location,
             "find a file system for",
             location,
         )),
+    }
+}
+
+#[cfg(not(feature = "faults"))]
+fn local() -> Arc<dyn FileSystem> {
+    Arc::new(LocalFileSystem)
+}
+
+/// Local files, in front of which stands what the environment asks for.
+#[cfg(feature = "faults")]
+fn local() -> Arc<dyn FileSystem> {
+    use std::sync::OnceLock;
+
+    use crate::injected::{FAULTS_VARIABLE, InjectedFileSystem, Injector};
+
+    // Calls are counted over all file systems of the process.
+    static INJECTOR: OnceLock<Option<Arc<Injector>>> = OnceLock::new();
+    let injector = INJECTOR.get_or_init(|| {
+        let file = std::env::var_os(FAULTS_VARIABLE)?;
+        Some(Arc::new(Injector::new(file.as_ref())))
+    });
+    match injector {
+        Some(injector) => Arc::new(InjectedFileSystem::new(
+            Arc::new(LocalFileSystem),
+            Arc::clone(injector),
+        )),
+        None => Arc::new(LocalFileSystem),
     }
 }

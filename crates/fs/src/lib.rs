@@ -22,6 +22,8 @@
 
 mod error;
 mod file_system;
+#[cfg(feature = "faults")]
+pub mod injected;
 mod local;
 mod location;
 pub mod memory;
