@@ -99,6 +99,7 @@ impl<'a> StateStream<'a> {
         let created = self.fs.create(&self.file).map_err(io::Error::other)?;
         let mut writer = ChecksumWriter::new(created);
         let written = writer.write_all(&self.inline);
+        let written = written.map_err(|error| told_where(&self.file, error));
         self.inline = Vec::new();
         let spilled = self.spilled.insert(writer);
         written.map(|()| spilled)
@@ -111,16 +112,27 @@ impl<'a> StateStream<'a> {
     }
 }
 
+/// An error of the operating system, with the file that it is about: "no space left" where?
+fn told_where(file: &Location, error: io::Error) -> io::Error {
+    let kind = error.kind();
+    if kind == io::ErrorKind::Interrupted {
+        // The caller tries that again.
+        return error;
+    }
+    io::Error::new(kind, millpond_fs::Error::io("write", file, error))
+}
+
 impl Write for StateStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if let Some(spilled) = &mut self.spilled {
-            return spilled.write(bytes);
-        }
-        if self.inline.len() + bytes.len() <= self.threshold_bytes {
+        if self.spilled.is_none() && self.inline.len() + bytes.len() <= self.threshold_bytes {
             self.inline.extend_from_slice(bytes);
             return Ok(bytes.len());
         }
-        self.spill()?.write(bytes)
+        let written = match &mut self.spilled {
+            Some(spilled) => spilled.write(bytes),
+            None => self.spill()?.write(bytes),
+        };
+        written.map_err(|error| told_where(&self.file, error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -180,7 +192,9 @@ mod tests {
         let mut stream = StateStream::new(&fs, &directory(), "millpond-a", 0);
         stream.write_all(&[1; 60]).expect("room");
         assert!(fs.exists(&directory().join("millpond-a")).expect("known"));
-        assert!(stream.write_all(&[1; 60]).is_err());
+        let error = stream.write_all(&[1; 60]).expect_err("no room");
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(error.to_string().contains("/sp/millpond-a"), "{error}");
         drop(stream);
         assert!(!fs.exists(&directory().join("millpond-a")).expect("known"));
     }
