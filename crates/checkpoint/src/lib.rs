@@ -49,5 +49,5 @@ pub use event::{Event, StartedFrom};
 pub use failure::FailureReason;
 pub use recovery::{RecoveryChoice, RecoveryPolicy, Verification, choose_recovery};
 pub use restart::{Restart, RestartConfig, RestartStrategy};
-pub use savepoint_schedule::{SavepointSchedule, SavepointScheduleConfig};
+pub use savepoint_schedule::{SavepointSchedule, SavepointScheduleConfig, TakenSavepoint};
 pub use shared_registry::{Released, Scope, SharedStateRegistry, SnapshotFiles};

@@ -1,12 +1,15 @@
 //! Savepoints by the clock, and which of them are superfluous.
 //!
 //! Only what the schedule itself has taken is ever deleted by it: savepoints of users, and those of a
-//! stop or an upgrade, are not in its history. Its newest one stays, however old it is.
+//! stop or an upgrade, are not in its history. Its newest one stays, however old it is. The history of
+//! an earlier process of the job can be [taken over](SavepointSchedule::remember).
 //!
 //! Model of the rules: Flink Kubernetes operator, options `kubernetes.operator.periodic.savepoint.interval`
 //! and `kubernetes.operator.savepoint.history.max.{age,count}`.
 
 use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
 
 /// How savepoints are taken by the clock and how long they are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,10 +23,12 @@ pub struct SavepointScheduleConfig {
 }
 
 /// A savepoint that the schedule has taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Taken {
-    directory: String,
-    at_ms: u64,
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenSavepoint {
+    /// Where it lies, as a URI.
+    pub directory: String,
+    /// When it was complete, in milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// When the next savepoint is due, and the history of those before it.
@@ -32,7 +37,7 @@ pub struct SavepointSchedule {
     config: SavepointScheduleConfig,
     next_ms: u64,
     /// The oldest first.
-    history: VecDeque<Taken>,
+    history: VecDeque<TakenSavepoint>,
 }
 
 impl SavepointSchedule {
@@ -43,6 +48,13 @@ impl SavepointSchedule {
             config,
             history: VecDeque::new(),
         }
+    }
+
+    /// Takes over what an earlier process of the job has taken.
+    pub fn remember(&mut self, taken: Vec<TakenSavepoint>) {
+        let mut all: Vec<_> = self.history.drain(..).chain(taken).collect();
+        all.sort_by_key(|taken| taken.at_ms);
+        self.history = all.into();
     }
 
     /// When the next one is due.
@@ -57,7 +69,7 @@ impl SavepointSchedule {
 
     /// One is complete.
     pub fn taken(&mut self, directory: String, now_ms: u64) {
-        self.history.push_back(Taken {
+        self.history.push_back(TakenSavepoint {
             directory,
             at_ms: now_ms,
         });
@@ -118,6 +130,20 @@ mod tests {
             schedule.superfluous(u64::MAX).is_empty(),
             "the newest stays"
         );
+    }
+
+    #[test]
+    fn what_an_earlier_process_has_taken_counts() {
+        let mut schedule = schedule(100, 2, 1000);
+        let taken = |at_ms: u64| TakenSavepoint {
+            directory: format!("sp-{at_ms}"),
+            at_ms,
+        };
+        schedule.remember(vec![taken(70), taken(10)]);
+        assert!(schedule.superfluous(80).is_empty());
+        schedule.taken("sp-200".to_owned(), 200);
+        assert_eq!(schedule.superfluous(200), ["sp-10"]);
+        assert_eq!(schedule.superfluous(1100), ["sp-70"]);
     }
 
     proptest! {

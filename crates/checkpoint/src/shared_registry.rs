@@ -75,7 +75,7 @@ pub struct SharedStateRegistry {
     users: BTreeMap<String, BTreeSet<User>>,
     /// Not this job's to delete.
     of_others: BTreeSet<String>,
-    /// Claimed directories, each with those of its files that are still needed.
+    /// Claimed directories, each with those of the snapshot's files that are still needed.
     claims: BTreeMap<String, BTreeSet<String>>,
 }
 
@@ -93,10 +93,10 @@ impl SharedStateRegistry {
             users.insert(User::Complete(checkpoint));
         }
         if snapshot.claimed {
-            let files = snapshot.files.iter();
-            let files = files.filter(|file| !self.of_others.contains(*file));
+            // Those of others too: the marker also tells jobs that claim a snapshot beside it that
+            // this job needs them.
             self.claims
-                .insert(snapshot.directory.clone(), files.cloned().collect());
+                .insert(snapshot.directory.clone(), snapshot.files.clone());
         }
         self.complete.insert(checkpoint, snapshot);
     }
@@ -304,6 +304,22 @@ mod tests {
         let (_, released) = registry.remove(2).expect("known");
         assert_eq!(named(&released), ["shared/c", "sp/a"]);
         assert_eq!(released.claims_ended, ["file:/c/sp"]);
+    }
+
+    /// A file that a snapshot beside the claimed one needs as well is not this job's to delete. But
+    /// whoever claims that other snapshot must still see that this job needs it.
+    #[test]
+    fn a_claim_lasts_as_long_as_a_file_of_others_is_needed_too() {
+        let mut registry = SharedStateRegistry::default();
+        registry.protect(files(&["shared/a"]));
+        registry.add(1, snapshot("chk-1", true, &["shared/a"]));
+        registry.add(2, snapshot("chk-2", false, &["shared/a"]));
+        let (_, released) = registry.remove(1).expect("known");
+        assert_eq!(released, Released::default(), "2 needs shared/a");
+        registry.add(3, snapshot("chk-3", false, &["shared/b"]));
+        let (_, released) = registry.remove(2).expect("known");
+        assert!(released.files.is_empty(), "it is not this job's");
+        assert_eq!(released.claims_ended, ["file:/c/chk-1"]);
     }
 
     #[test]

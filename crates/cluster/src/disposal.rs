@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use millpond_fs::Location;
+
 use crate::claim;
 use crate::pointer;
 use crate::storage::Storage;
@@ -10,21 +12,13 @@ use crate::storage::Storage;
 pub(crate) fn dispose(storage: &Storage, path: &str) -> Result<String, String> {
     let snapshot = pointer::load(storage, path).map_err(|error| error.message)?;
     let fs = Arc::clone(snapshot.file_system());
-    if let Some(owner) = claim::who_has(&*fs, &snapshot.directory) {
+    let named = snapshot.files().map_err(|error| error.to_string())?;
+    if let Some(owner) = claim::who_has(&*fs, &snapshot.directory, &named) {
         return Err(owner);
     }
-    let mut files = Vec::new();
-    let mut problem = None;
-    snapshot
-        .metadata
-        .streams(&mut |stream| match snapshot.file_of(stream) {
-            Ok(Some(file)) if file.starts_with(&snapshot.directory) => files.push(file),
-            Ok(_) => {}
-            Err(error) => problem = Some(error.to_string()),
-        });
-    if let Some(problem) = problem {
-        return Err(problem);
-    }
+    let files: Result<Vec<_>, _> = named.iter().map(|file| Location::parse(file)).collect();
+    let mut files = files.map_err(|error| error.to_string())?;
+    files.retain(|file| file.starts_with(&snapshot.directory));
     let delete = || -> Result<(), millpond_fs::Error> {
         fs.delete_file(&snapshot.directory.join(millpond_snapshot::METADATA_FILE))?;
         for file in &files {

@@ -21,6 +21,7 @@ mod process;
 mod processes;
 pub mod random;
 mod recovery;
+mod savepoint_history;
 mod siblings;
 mod snapshot_io;
 mod storage;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use millpond_checkpoint::{
     Action, Coordinator, Event, Outcome, Released, Restart, RestartConfig, RestartStrategy,
-    SavepointSchedule,
+    SavepointSchedule, is_in_memory,
 };
 use millpond_job::dispatcher::{
     CheckpointStatus, ExceptionEntry, Operation, OperationFailure, SavepointRequest,
@@ -22,7 +22,7 @@ use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, JobStatus, ToWorker};
 use millpond_operator::source::SourceCoordinator;
 use millpond_runtime::Program;
-use millpond_snapshot::savepoint_directory;
+use millpond_snapshot::{Claim, OwnerProcess, savepoint_directory};
 use millpond_types::{Clock, OperatorId, TriggerId};
 
 use crate::cleaner::Deletion;
@@ -32,6 +32,7 @@ use crate::options::JobOptions;
 use crate::plan;
 use crate::processes::{Processes, is_of};
 use crate::recovery::{Recovered, Recovery, RecoveryError};
+use crate::savepoint_history::SavepointHistory;
 use crate::snapshot_io::{SnapshotIo, make_shared_directories, prepare_job_directory};
 use crate::storage::Storage;
 use crate::throughput::{Impact, Throughput};
@@ -115,7 +116,17 @@ pub(crate) fn start(
             if checkpointing {
                 make_shared_directories(&storage, directory);
             }
-            let schedule = options.savepoint_schedule;
+            let mut schedule = options
+                .savepoint_schedule
+                .map(|config| SavepointSchedule::new(config, now_ms));
+            let history = options
+                .savepoint_directory
+                .as_ref()
+                .filter(|_| schedule.is_some())
+                .and_then(|target| SavepointHistory::read(&storage, target, options.job));
+            if let (Some(schedule), Some(history)) = (&mut schedule, &history) {
+                schedule.remember(history.taken());
+            }
             let restart = options.restart.clone();
             let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
             let strategy = RestartStrategy::new(restart, crate::random::bits());
@@ -126,11 +137,7 @@ pub(crate) fn start(
                     &program.graph,
                     taken + 1,
                 ),
-                recovery: Recovery::new(
-                    options.restore.clone(),
-                    storage,
-                    (options.job, options.name.clone()),
-                ),
+                recovery: Recovery::new(options.restore.clone(), storage, own_claim(&options)),
                 restart: strategy,
                 program,
                 options,
@@ -148,12 +155,24 @@ pub(crate) fn start(
                 restored: None,
                 unreadable: None,
                 throughput: Throughput::default(),
-                savepoint_schedule: schedule.map(|config| SavepointSchedule::new(config, now_ms)),
+                savepoint_schedule: schedule,
+                savepoint_history: history,
                 scheduled: None,
             };
             master.run(&events)
         })?;
     Ok((sender, thread))
+}
+
+/// How this job notes what it claims.
+fn own_claim(options: &JobOptions) -> Claim {
+    let checkpoints = &options.coordinator.checkpoint_directory;
+    Claim {
+        job: options.job.to_string(),
+        name: options.name.clone(),
+        checkpoints: (!is_in_memory(checkpoints)).then(|| checkpoints.clone()),
+        process: OwnerProcess::this(),
+    }
 }
 
 struct Master {
@@ -183,6 +202,8 @@ struct Master {
     unreadable: Option<(Attempt, String)>,
     throughput: Throughput,
     savepoint_schedule: Option<SavepointSchedule>,
+    /// What the schedule has taken, as the next process of this job will read it.
+    savepoint_history: Option<SavepointHistory>,
     /// The savepoint of the schedule that is under way.
     scheduled: Option<TriggerId>,
 }
@@ -448,7 +469,8 @@ impl Master {
                 self.tell(Event::TriggerCheckpoint { trigger, kind });
             }
             MasterEvent::Disposed { directory } => {
-                self.tell(Event::SavepointDisposed { directory })
+                self.note_disposed(&directory);
+                self.tell(Event::SavepointDisposed { directory });
             }
             MasterEvent::Cancel => self.cancel(),
         }

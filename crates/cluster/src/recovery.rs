@@ -10,9 +10,9 @@ use millpond_checkpoint::{
 use millpond_fs::Location;
 use millpond_job::JobGraph;
 use millpond_runtime::Program;
-use millpond_snapshot::{ErrorKind, LoadedSnapshot, StreamHandle, Trailer};
+use millpond_snapshot::{Claim, ErrorKind, LoadedSnapshot, StreamHandle, Trailer};
+use millpond_types::OperatorId;
 use millpond_types::config::ClaimMode;
-use millpond_types::{JobId, OperatorId};
 
 use crate::claim::{self, ClaimError};
 use crate::deployment::RestoreFrom;
@@ -20,7 +20,7 @@ use crate::leftovers::unfinished_beside;
 use crate::options::RestoreOptions;
 use crate::plan::{Count, plan_states};
 use crate::pointer;
-use crate::siblings::{files_of, files_of_others};
+use crate::siblings::files_of_others;
 use crate::storage::Storage;
 
 /// What an attempt is restored from.
@@ -52,24 +52,20 @@ pub(crate) struct Recovery {
     /// What the operators say about their states, once they were asked.
     described: Option<Vec<DescribedOperator>>,
     storage: Storage,
-    /// Who claims.
-    job: (JobId, String),
+    /// How this job claims.
+    claim: Claim,
 }
 
 impl Recovery {
     /// The first attempt starts from `start`, if there is one.
-    pub(crate) fn new(
-        start: Option<RestoreOptions>,
-        storage: Storage,
-        job: (JobId, String),
-    ) -> Self {
+    pub(crate) fn new(start: Option<RestoreOptions>, storage: Storage, claim: Claim) -> Self {
         let options = start.as_ref().map(RestoreOptions::plan_options);
         Recovery {
             start,
             options: options.unwrap_or_default(),
             described: None,
             storage,
-            job,
+            claim,
         }
     }
 
@@ -207,18 +203,26 @@ impl Recovery {
         snapshot: &LoadedSnapshot,
     ) -> Result<(Vec<String>, Vec<String>), ClaimError> {
         let fs = &**snapshot.file_system();
-        let files = files_of(snapshot).map_err(|error| ClaimError::Taken(error.to_string()))?;
+        let files = snapshot
+            .files()
+            .map_err(|error| ClaimError::Taken(error.to_string()))?;
         match mode {
             ClaimMode::NoClaim | ClaimMode::Legacy => {
-                if let Some(owner) = claim::who_has(fs, &snapshot.directory) {
+                if let Some(owner) = claim::who_has(fs, &snapshot.directory, &files) {
                     tracing::warn!("{owner}");
                 }
                 Ok((files.into_iter().collect(), Vec::new()))
             }
             ClaimMode::Claim => {
-                let (job, name) = &self.job;
-                claim::claim(fs, &snapshot.directory, *job, name)?;
-                let (of_others, problems) = files_of_others(snapshot, &files);
+                let void = claim::claim(fs, &snapshot.directory, &files, &self.claim)?;
+                if let Some(Claim { job, name, .. }) = void {
+                    tracing::info!(
+                        "\"{}\" had been claimed by job {job} (\"{name}\"), whose process is gone and \
+                         which has left nothing that needs it: the claim passes to this job",
+                        snapshot.directory
+                    );
+                }
+                let (of_others, problems) = files_of_others(snapshot, &files, &self.claim.job);
                 for problem in problems {
                     tracing::warn!(
                         "files beside the claimed snapshot will not be deleted, as others may need \

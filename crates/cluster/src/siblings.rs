@@ -6,38 +6,20 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use millpond_fs::Location;
-use millpond_snapshot::{LoadedSnapshot, METADATA_FILE};
-
-/// Returns the files that a snapshot refers to beside its metadata, as URIs.
-///
-/// # Errors
-///
-/// A path that cannot be understood.
-pub(crate) fn files_of(
-    snapshot: &LoadedSnapshot,
-) -> Result<BTreeSet<String>, millpond_snapshot::Error> {
-    let mut files = BTreeSet::new();
-    let mut problem = None;
-    snapshot
-        .metadata
-        .streams(&mut |stream| match snapshot.file_of(stream) {
-            Ok(file) => files.extend(file.map(|file| file.to_string())),
-            Err(error) => problem = Some(error),
-        });
-    match problem {
-        Some(error) => Err(error),
-        None => Ok(files),
-    }
-}
+use millpond_fs::{ErrorKind, Location};
+use millpond_snapshot::{Claim, LoadedSnapshot, METADATA_FILE, claimed_name};
 
 /// Returns those of `files`, which `claimed` refers to, that other snapshots beside it need as well.
+///
+/// Others are also the checkpoints of jobs that have claimed a snapshot beside it, but for `job`: they
+/// may have outlived what was claimed.
 ///
 /// What a snapshot needs that cannot be read is not known: then all that lie outside of the claimed
 /// directory are returned, and the second value says why.
 pub(crate) fn files_of_others(
     claimed: &LoadedSnapshot,
     files: &BTreeSet<String>,
+    job: &str,
 ) -> (Vec<String>, Vec<String>) {
     let inside = format!("{}/", claimed.directory);
     let mut outside = files.iter().filter(|file| !file.starts_with(&inside));
@@ -51,7 +33,9 @@ pub(crate) fn files_of_others(
         problems.push(error.to_string());
         Vec::new()
     });
-    for entry in entries.iter().filter(|entry| entry.is_dir) {
+    // Behind the snapshots themselves: one that was subsumed meanwhile has a successor by then.
+    let (directories, beside): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.is_dir);
+    for entry in directories {
         let directory = parent.join(&entry.name);
         if directory == claimed.directory {
             continue;
@@ -59,6 +43,23 @@ pub(crate) fn files_of_others(
         match needs(fs, &directory) {
             Ok(found) => needed.extend(found),
             Err(error) => problems.push(format!("\"{directory}\": {error}")),
+        }
+    }
+    let markers = beside
+        .iter()
+        .filter(|entry| claimed_name(&entry.name).is_some())
+        .map(|entry| parent.join(&entry.name));
+    for marker in markers {
+        match Claim::read(&**fs, &marker) {
+            Ok(Some(claim)) if claim.job == job => {}
+            Ok(Some(claim)) => match claim.references() {
+                Ok(found) => needed.extend(found),
+                Err(why) => problems.push(why),
+            },
+            Ok(None) => problems.push(format!("\"{marker}\" does not say whose it is")),
+            // That claim has ended.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => problems.push(error.to_string()),
         }
     }
     let is_of_others = |file: &&String| {
@@ -76,7 +77,7 @@ fn needs(
     if !fs.exists(&directory.join(METADATA_FILE))? {
         return Ok(BTreeSet::new());
     }
-    files_of(&millpond_snapshot::load(Arc::clone(fs), directory)?)
+    millpond_snapshot::load(Arc::clone(fs), directory)?.files()
 }
 
 #[cfg(test)]
@@ -95,10 +96,15 @@ mod tests {
     }
 
     fn write(fs: &dyn FileSystem, directory: &str, files: &[&str]) {
-        let named = |path: &&str| NamedStream {
-            name: (*path).to_owned(),
+        let files: Vec<String> = files.iter().map(|file| at(file).to_string()).collect();
+        write_at(fs, &at(directory), &files);
+    }
+
+    fn write_at(fs: &dyn FileSystem, directory: &Location, files: &[String]) {
+        let named = |path: &String| NamedStream {
+            name: path.clone(),
             stream: StreamHandle::File {
-                path: at(path).to_string(),
+                path: path.clone(),
                 size: 1,
             },
         };
@@ -122,7 +128,7 @@ mod tests {
         };
         operator.subtasks.push((0, subtask));
         metadata.operators.push(operator);
-        write_metadata(fs, &at(directory), &metadata).expect("written");
+        write_metadata(fs, directory, &metadata).expect("written");
     }
 
     #[test]
@@ -132,17 +138,44 @@ mod tests {
         write(&fs, "chk-7", &["shared/b", "shared/c", "chk-7/d"]);
         let load = || millpond_snapshot::load(Arc::new(fs.clone()), &at("chk-7")).expect("sound");
         let claimed = load();
-        let files = files_of(&claimed).expect("understood");
+        let files = claimed.files().expect("understood");
         assert_eq!(files.len(), 3);
-        let (of_others, problems) = files_of_others(&claimed, &files);
+        let (of_others, problems) = files_of_others(&claimed, &files, "own");
         assert_eq!(
             (of_others.as_slice(), problems.len()),
             (&["memory:/c/shared/b".to_owned()][..], 0)
         );
         // What cannot be read may need anything but what lies in the claimed directory itself.
         fs.damage(&at("chk-6/_metadata"), |bytes| bytes.truncate(9));
-        let (of_others, problems) = files_of_others(&claimed, &files);
+        let (of_others, problems) = files_of_others(&claimed, &files, "own");
         assert_eq!(of_others, ["memory:/c/shared/b", "memory:/c/shared/c"]);
         assert_eq!(problems.len(), 1);
+    }
+
+    /// The claimed neighbour is gone, but the checkpoints of its owner elsewhere have kept its files.
+    #[test]
+    fn what_the_owner_of_a_claimed_neighbour_still_needs_is_of_others() {
+        let place = tempfile::tempdir().expect("room");
+        let fs: Arc<dyn FileSystem> = Arc::new(millpond_fs::LocalFileSystem);
+        let old = Location::of_path(&place.path().join("old")).expect("a path");
+        let new = Location::of_path(&place.path().join("new")).expect("a path");
+        let shared = |name: &str| old.join("shared").join(name).to_string();
+        write_at(&*fs, &old.join("chk-6"), &[shared("a"), shared("b")]);
+        write_at(&*fs, &new.join("chk-9"), &[shared("b")]);
+        let claim = Claim {
+            job: "other".to_owned(),
+            name: "flights".to_owned(),
+            checkpoints: Some(new.to_string()),
+            process: None,
+        };
+        let marker = millpond_snapshot::claim_marker(&old.join("chk-7")).expect("one");
+        let content = serde_json::to_vec(&claim).expect("JSON");
+        fs.write_atomic(&marker, &content).expect("room");
+        let claimed = millpond_snapshot::load(fs, &old.join("chk-6")).expect("sound");
+        let files = claimed.files().expect("understood");
+        let (of_others, problems) = files_of_others(&claimed, &files, "own");
+        assert_eq!(of_others, [shared("b")], "{problems:?}");
+        let (of_others, _) = files_of_others(&claimed, &files, "other");
+        assert!(of_others.is_empty(), "its own claim");
     }
 }

@@ -24,6 +24,8 @@ enum Work {
         directory: String,
         metadata: Box<Metadata>,
     },
+    /// A small file; what becomes of it is only logged.
+    Note { file: Location, bytes: Vec<u8> },
     /// Answer when everything before is done.
     Finish(Sender<()>),
 }
@@ -65,6 +67,13 @@ impl SnapshotIo {
                             // The master is gone: nobody is left to be told.
                             let _ =
                                 results.send(MasterEvent::MetadataWritten { checkpoint, result });
+                        }
+                        Work::Note { file, bytes } => {
+                            let fs = of_thread.file_system(&file);
+                            let written = fs.and_then(|fs| fs.write_atomic(&file, &bytes));
+                            if let Err(error) = written {
+                                tracing::warn!("what was to be noted is not: {error}");
+                            }
                         }
                         Work::Finish(done) => {
                             // Whoever asked has gone away.
@@ -122,6 +131,11 @@ impl SnapshotIo {
                     .send(MasterEvent::MetadataWritten { checkpoint, result });
             }
         }
+    }
+
+    /// Writes a small file in the background.
+    pub(crate) fn note(&self, file: Location, bytes: Vec<u8>) {
+        self.submit(Work::Note { file, bytes });
     }
 
     /// Deletes what is superfluous, in the background.

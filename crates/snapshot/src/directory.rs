@@ -4,12 +4,14 @@
 //! <checkpoints>/<job id>/chk-<n>/_metadata and the files of that checkpoint
 //! <checkpoints>/<job id>/shared, taskowned
 //! <target>/savepoint-<first 6 digits of the job id>-<12 random digits>/_metadata and files
-//! <parent>/.<name of a snapshot's directory>.claim beside it: the job that owns it (Millpond only)
+//! <target>/.scheduled-<job id>: savepoints there that the job has taken by the clock (Millpond only)
+//! <parent>/.<name of a snapshot's directory>.claim beside it, see `claim`
 //! ```
 //!
 //! A directory without `_metadata` is no snapshot. Files beside it are named relative to it, so
 //! that the directory can be moved.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
@@ -27,8 +29,8 @@ use crate::{
 
 /// The name of the file that makes a directory a snapshot.
 pub const METADATA_FILE: &str = "_metadata";
-/// How the name of a claim's marker ends.
-const CLAIM_SUFFIX: &str = ".claim";
+/// How the name of the file begins that lists the savepoints that a job has taken by the clock.
+const SCHEDULED_PREFIX: &str = ".scheduled-";
 /// How much of a file is read at once when its checksum is checked.
 const CHECK_BYTES: u64 = 1 << 20;
 
@@ -48,6 +50,17 @@ pub fn savepoint_directory(target: &Location, job: JobId, random: [u8; 6]) -> Lo
     target.join(&format!("savepoint-{}-{random}", &job.to_string()[..6]))
 }
 
+/// Returns where it is noted which savepoints in `target` a job has taken by the clock.
+pub fn scheduled_savepoints(target: &Location, job: JobId) -> Location {
+    target.join(&format!("{SCHEDULED_PREFIX}{job}"))
+}
+
+/// Whether a file of this name is one of [`scheduled_savepoints`].
+pub fn is_scheduled_savepoints(name: &str) -> bool {
+    let job = name.strip_prefix(SCHEDULED_PREFIX).unwrap_or_default();
+    job.len() == 32 && job.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Returns the directory of the files that checkpoints of a job share.
 pub fn shared_directory(job_directory: &Location) -> Location {
     job_directory.join("shared")
@@ -56,19 +69,6 @@ pub fn shared_directory(job_directory: &Location) -> Location {
 /// Returns the directory of the files that tasks of a job own. Millpond writes none; Flink makes it.
 pub fn task_owned_directory(job_directory: &Location) -> Location {
     job_directory.join("taskowned")
-}
-
-/// Returns where it is noted which job has claimed the snapshot in `directory`: beside it, as one file
-/// more inside would break Flink's dispose. `None` for the root of a file system.
-pub fn claim_marker(directory: &Location) -> Option<Location> {
-    let name = directory.file_name();
-    let parent = directory.parent().filter(|_| !name.is_empty())?;
-    Some(parent.join(&format!(".{name}{CLAIM_SUFFIX}")))
-}
-
-/// Returns the name of the directory whose claim this is, if it is the name of a marker.
-pub fn claimed_name(marker: &str) -> Option<&str> {
-    marker.strip_prefix('.')?.strip_suffix(CLAIM_SUFFIX)
 }
 
 /// Returns the name of a state file; `random` is new for each.
@@ -216,6 +216,25 @@ impl LoadedSnapshot {
             StreamHandle::Relative { name, .. } => Some(self.directory.join(name)),
             StreamHandle::KeyGroups { stream, .. } => self.file_of(stream)?,
         })
+    }
+
+    /// Returns the files that the snapshot refers to beside its metadata, as URIs.
+    ///
+    /// # Errors
+    ///
+    /// Io, if a path cannot be understood.
+    pub fn files(&self) -> Result<BTreeSet<String>, Error> {
+        let mut files = BTreeSet::new();
+        let mut problem = None;
+        self.metadata
+            .streams(&mut |stream| match self.file_of(stream) {
+                Ok(file) => files.extend(file.map(|file| file.to_string())),
+                Err(error) => problem = Some(error),
+            });
+        match problem {
+            Some(error) => Err(error),
+            None => Ok(files),
+        }
     }
 
     /// Opens a stream.

@@ -6,6 +6,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `directory` | names, finding and loading a snapshot, checking all its files |
+//! | `claim` | the marker beside a snapshot that a job has claimed |
 //! | `metadata`, `handle`, `properties`, `trailer` | `_metadata` |
 //! | `flink_release` | which versions of all this a release of Flink reads |
 //! | `state_stream` | a state on its way to a file, or into the metadata if it is small |
@@ -20,6 +21,7 @@
 
 mod channel_state;
 mod checksum;
+mod claim;
 mod compression;
 mod directory;
 mod error;
@@ -38,10 +40,11 @@ mod trailer;
 
 pub use channel_state::{ChannelOffsets, ChannelStateReader, ChannelStateWriter};
 pub use checksum::{ChecksumWriter, checksum};
+pub use claim::{Claim, OwnerProcess, claim_marker, claimed_name};
 pub use directory::{
-    Damage, LoadedSnapshot, METADATA_FILE, checkpoint_directory, claim_marker, claimed_name,
-    job_directory, load, metadata_location, savepoint_directory, shared_directory, state_file_name,
-    task_owned_directory, write_metadata,
+    Damage, LoadedSnapshot, METADATA_FILE, checkpoint_directory, is_scheduled_savepoints,
+    job_directory, load, metadata_location, savepoint_directory, scheduled_savepoints,
+    shared_directory, state_file_name, task_owned_directory, write_metadata,
 };
 pub use error::{Error, ErrorKind};
 pub use flink_release::FlinkRelease;

@@ -4,19 +4,28 @@
 //! it. Safety comes first: if one `_metadata` cannot be read, or names a file that is not there,
 //! nothing is deleted, since what it needs is not known. Symbolic links are not followed.
 //!
-//! Beside a snapshot that a job has claimed lies a marker. As long as it does, all that is left in the
-//! snapshot's directory is taken to be referred to, as that job's checkpoints elsewhere may do so. A
-//! marker without its directory is garbage.
+//! Beside a snapshot that a job has claimed lies a marker. Files that the job's checkpoints refer to,
+//! wherever those lie, are referred to. As long as the job may run, and as long as its checkpoints
+//! cannot be read, all that is left in the snapshot's directory is. A marker that is void, as its owner
+//! was killed and has left nothing that needs the snapshot, is garbage, and so is one without its
+//! directory.
+//!
+//! The list of scheduled savepoints of a job stays as long as there is a snapshot.
 //!
 //! Other snapshots elsewhere that refer to files in here are not seen: this is for a directory of which
 //! no job runs.
+//!
+//! A directory without any snapshot may be one that has nothing to do with checkpoints. It is taken for
+//! one of checkpoints if every file in it lies where a job puts them, in `chk-N`, `shared` or
+//! `taskowned` of a job, or in a `savepoint-...`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use millpond_snapshot::{METADATA_FILE, claimed_name};
+use millpond_fs::{LocalFileSystem, Location};
+use millpond_snapshot::{Claim, METADATA_FILE, claimed_name, is_scheduled_savepoints};
 use serde::Serialize;
 
 use crate::{Error, OpenSnapshot, PathMap};
@@ -91,19 +100,29 @@ pub fn find_garbage(
             Err(error) => garbage.obstacles.push(format!("{pointer}: {error}")),
         }
     }
-    if garbage.snapshots.is_empty() {
-        let what = "there is no snapshot in here: is it a directory of checkpoints at all?";
-        garbage.obstacles.push(what.to_owned());
+    let stray = files.iter().find(|file| !is_in_place(file));
+    if let Some(stray) = stray.filter(|_| garbage.snapshots.is_empty()) {
+        garbage.obstacles.push(format!(
+            "there is no snapshot in here, and {} is nothing that a job keeps beside its checkpoints: \
+             is it a directory of checkpoints at all?",
+            stray.display()
+        ));
     }
     let claimed = claimed_directories(&files);
-    for (marker, directory) in &claimed {
-        if directory.exists() {
+    let mut held = Vec::new();
+    for (marker, directory) in claimed.iter().filter(|(_, directory)| directory.exists()) {
+        let holds = holds(marker, directory, &mut referenced);
+        if holds {
             referenced.insert(marker.clone());
+            held.push(directory);
         }
     }
     for path in files {
-        let is_claimed = claimed.iter().any(|(_, claimed)| path.starts_with(claimed));
-        if is_claimed {
+        if held.iter().any(|held| path.starts_with(held)) {
+            referenced.insert(path.clone());
+        }
+        let is_list = path.file_name().and_then(|name| name.to_str());
+        if is_list.is_some_and(is_scheduled_savepoints) && !garbage.snapshots.is_empty() {
             referenced.insert(path.clone());
         }
         if referenced.contains(&path) {
@@ -130,7 +149,8 @@ pub fn find_garbage(
     Ok(garbage)
 }
 
-/// Deletes what was found; returns how many files went.
+/// Deletes what was found, and directories of snapshots in which nothing is left behind it; returns how
+/// many files went.
 ///
 /// # Errors
 ///
@@ -142,13 +162,70 @@ pub fn delete_garbage(garbage: &Garbage) -> Result<u64, Error> {
     let mut deleted = 0;
     for file in &garbage.files {
         match fs::remove_file(&file.path) {
-            Ok(()) => deleted += 1,
+            Ok(()) => {
+                deleted += 1;
+                remove_if_empty(file.path.parent());
+            }
             // Somebody else was faster.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(deleted)
+}
+
+/// Whether all that is left in a claimed directory has to stay. Notes what the owner's checkpoints refer
+/// to.
+fn holds(marker: &Path, directory: &Path, referenced: &mut BTreeSet<PathBuf>) -> bool {
+    let locations = (Location::of_path(marker), Location::of_path(directory));
+    let (Ok(marker), Ok(directory)) = locations else {
+        return true;
+    };
+    let Ok(Some(claim)) = Claim::read(&LocalFileSystem, &marker) else {
+        return true;
+    };
+    let Ok(references) = claim.references() else {
+        return true;
+    };
+    let paths = references.iter().filter_map(|file| {
+        let path = Location::parse(file).ok()?.to_local_path()?;
+        path.canonicalize().ok()
+    });
+    referenced.extend(paths);
+    claim.counts_because(&directory, &BTreeSet::new()).is_some()
+}
+
+/// Whether a file lies where a job keeps its checkpoints, or where it would put a savepoint.
+fn is_in_place(file: &Path) -> bool {
+    let above = |level: usize| file.ancestors().nth(level).and_then(Path::file_name);
+    let name = |level: usize| {
+        above(level)
+            .and_then(|name| name.to_str())
+            .unwrap_or_default()
+    };
+    let is_of_job = |name: &str| {
+        let number = name.strip_prefix("chk-");
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        number.is_some_and(is_number) || name == "shared" || name == "taskowned"
+    };
+    let is_job = |name: &str| name.len() == 32 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    is_of_job(name(1)) && is_job(name(2))
+        || name(1).starts_with("savepoint-")
+        || is_scheduled_savepoints(name(0))
+        || claimed_name(name(0))
+            .is_some_and(|name| is_of_job(name) || name.starts_with("savepoint-"))
+}
+
+/// Removes the directory of a snapshot, if it is one and is empty.
+fn remove_if_empty(directory: Option<&Path>) {
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+    };
+    let is_of_snapshot = |name: String| name.starts_with("chk-") || name.starts_with("savepoint-");
+    let directory = directory.filter(|path| name(path).is_some_and(is_of_snapshot));
+    // Something else lies there, or somebody was faster.
+    let _ = directory.map(fs::remove_dir);
 }
 
 /// The markers of claims, each with the directory that is claimed.

@@ -1,5 +1,6 @@
 //! Savepoints by the clock: operations that nobody has started but the job master itself.
 
+use millpond_checkpoint::TakenSavepoint;
 use millpond_job::dispatcher::{
     AfterSavepoint, OperationFailure, SavepointFormat, SavepointRequest,
 };
@@ -53,10 +54,23 @@ impl Master {
         let Some(schedule) = &mut self.savepoint_schedule else {
             return;
         };
-        schedule.taken(directory, now_ms);
+        schedule.taken(directory.clone(), now_ms);
+        if let Some(history) = &mut self.savepoint_history {
+            let at_ms = now_ms;
+            let (file, bytes) = history.add(TakenSavepoint { directory, at_ms });
+            self.io.note(file, bytes);
+        }
         for directory in schedule.superfluous(now_ms) {
             tracing::info!("the scheduled savepoint \"{directory}\" is superfluous and deleted");
             self.io.dispose(directory);
+        }
+    }
+
+    /// A savepoint is deleted; it may be one of the schedule.
+    pub(super) fn note_disposed(&mut self, directory: &str) {
+        let history = self.savepoint_history.as_mut();
+        if let Some((file, bytes)) = history.and_then(|history| history.remove(directory)) {
+            self.io.note(file, bytes);
         }
     }
 }

@@ -253,3 +253,65 @@ fn what_a_job_has_claimed_is_kept_as_long_as_its_directory_is_there() {
     let told: Vec<&Path> = found.files.iter().map(|file| &*file.path).collect();
     assert_eq!(told, [&*stale, &*sst], "{found:?}");
 }
+
+/// A claim that its owner could not end, as it was killed, kept the files in the directory for ever.
+#[test]
+fn a_claim_of_a_process_that_is_gone_keeps_what_its_checkpoints_refer_to_and_no_more() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let mnt = directory.path().canonicalize().expect("a path");
+    let (job, paths, shared) = incremental(&mnt);
+    let left = job.join("savepoint-1/1.sst");
+    let marker = job.join(".savepoint-1.claim");
+    fs::create_dir_all(job.join("savepoint-1")).expect("room");
+    fs::write(&left, b"1").expect("room");
+    let this = millpond_snapshot::OwnerProcess::this().expect("a Linux system");
+    let claim = |started: u64, checkpoints: &Path| {
+        let claim = millpond_snapshot::Claim {
+            job: "0a".repeat(16),
+            name: "flights".to_owned(),
+            checkpoints: Some(format!("file:{}", checkpoints.display())),
+            process: Some(millpond_snapshot::OwnerProcess {
+                started,
+                ..this.clone()
+            }),
+        };
+        fs::write(&marker, serde_json::to_vec(&claim).expect("JSON")).expect("room");
+    };
+    let told = || -> Vec<std::path::PathBuf> {
+        let found = find(&job, &paths, 2);
+        assert!(found.obstacles.is_empty(), "{:?}", found.obstacles);
+        found.files.into_iter().map(|file| file.path).collect()
+    };
+    let empty = directory.path().join("elsewhere");
+    fs::create_dir(&empty).expect("room");
+    claim(this.started, &empty);
+    assert_eq!(told(), [] as [&Path; 0], "it runs");
+    claim(this.started + 1, &empty);
+    assert_eq!(told(), [&*marker, &*left]);
+    // What it has left cannot be read: it may need anything.
+    fs::create_dir(empty.join("chk-3")).expect("room");
+    fs::write(empty.join("chk-3/_metadata"), "cut").expect("room");
+    assert_eq!(told(), [] as [&Path; 0]);
+    assert!(shared.iter().all(|file| file.exists()));
+}
+
+/// Behind a job that has finished no snapshot is left, and what earlier kills left could not be deleted.
+#[test]
+fn a_directory_without_snapshots_is_emptied_if_all_in_it_is_of_jobs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let job = directory.path().join("0a".repeat(16));
+    let left = [job.join("chk-3/millpond-1"), job.join("shared/millpond-2")];
+    for file in &left {
+        fs::create_dir_all(file.parent().expect("one")).expect("room");
+        fs::write(file, b"x").expect("room");
+    }
+    let found = find(directory.path(), &PathMap::default(), 2);
+    assert!(found.obstacles.is_empty(), "{:?}", found.obstacles);
+    assert_eq!(found.files.len(), 2);
+    fs::write(directory.path().join("thesis.tex"), b"x").expect("room");
+    let found = find(directory.path(), &PathMap::default(), 2);
+    let [obstacle] = &found.obstacles[..] else {
+        panic!("{:?}", found.obstacles);
+    };
+    assert!(obstacle.contains("thesis.tex"), "{obstacle}");
+}
