@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use millpond_fs::injected::FAULTS_VARIABLE;
 use millpond_fs::{Location, file_system_for};
 use millpond_types::config::{Handshake, PLAN_VARIABLE, READY_FILE_VARIABLE};
 use serde_json::{Value, json};
 
 use crate::lines::{Lines, published};
+use crate::phase::StorageControl;
 
 /// How long anything may take that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -45,6 +47,7 @@ pub struct Bench {
     options: Vec<(String, String)>,
     has_savepoint_directory: bool,
     has_checkpoint_directory: bool,
+    has_storage_control: bool,
 }
 
 impl Bench {
@@ -65,7 +68,27 @@ impl Bench {
             options: Vec::new(),
             has_savepoint_directory: true,
             has_checkpoint_directory: true,
+            has_storage_control: false,
         }
+    }
+
+    /// The storage of the job, in all its processes, does what [`storage_control`](Self::storage_control)
+    /// is told.
+    #[must_use]
+    pub fn with_storage_control(self) -> Self {
+        Bench {
+            has_storage_control: true,
+            ..self
+        }
+    }
+
+    /// Tells the storage of the job what to do.
+    pub fn storage_control(&self) -> StorageControl {
+        StorageControl::new(&self.control_file())
+    }
+
+    fn control_file(&self) -> PathBuf {
+        self.directory().join("storage-faults")
     }
 
     /// Where everything lies.
@@ -223,6 +246,9 @@ impl Bench {
             .map(|(key, value)| (key.as_str(), value.as_str()));
         for (key, value) in own.chain(shared).chain(more.iter().copied()) {
             command.arg("-D").arg(format!("{key}={value}"));
+        }
+        if self.has_storage_control {
+            command.env(FAULTS_VARIABLE, self.control_file());
         }
         let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
         command
@@ -607,6 +633,41 @@ impl JobProcess {
             }
             (self.completed_checkpoints()? >= count).then_some(())
         });
+    }
+
+    /// How many checkpoints and savepoints have failed.
+    ///
+    /// # Panics
+    ///
+    /// If the job does not answer.
+    pub fn failed_checkpoints(&self) -> u64 {
+        let counts = &self.job("/checkpoints")["counts"];
+        counts["failed"].as_u64().expect("a number")
+    }
+
+    /// How often an attempt of the job has failed, 16 at most.
+    ///
+    /// # Panics
+    ///
+    /// If the job does not answer.
+    pub fn failed_attempts(&self) -> usize {
+        let exceptions = self.job("/exceptions");
+        let entries = exceptions["exceptionHistory"]["entries"].as_array();
+        entries.expect("a list").len()
+    }
+
+    /// Records that all subtasks have taken.
+    ///
+    /// # Panics
+    ///
+    /// If the job does not answer.
+    pub fn records(&self) -> u64 {
+        let job = self.job("");
+        let vertices = job["vertices"].as_array().expect("a list").clone();
+        let read = vertices
+            .iter()
+            .map(|vertex| vertex["metrics"]["read-records"].as_u64().unwrap_or(0));
+        read.sum()
     }
 
     /// How many checkpoints and savepoints have completed.

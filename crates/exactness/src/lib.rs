@@ -10,13 +10,19 @@
 //! | `lines` | multisets of lines, and how two of them differ |
 //! | `job_process` | a job in a child process: start, REST, kill -9, end |
 //! | `disturbance` | random runs: what happens to a job, when, and how it goes on |
+//! | `crash` | random runs: who is killed in which phase of a snapshot's life |
+//! | `phase` | those phases, and storage that stands still in them |
+//! | `remains` | what lies on the disk behind it: sound snapshots, garbage |
 //! | `flink_count` | the content of a `count` job, as real Flink ran it too |
 //! | `random` | random numbers that a printed seed brings back |
 
+pub mod crash;
 pub mod disturbance;
 pub mod flink_count;
 pub mod job_process;
 pub mod lines;
 pub mod oracle;
+pub mod phase;
 pub mod random;
+pub mod remains;
 pub mod workload;

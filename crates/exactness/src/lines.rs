@@ -66,6 +66,18 @@ pub fn difference(expected: &Lines, found: &Lines) -> Option<String> {
     ))
 }
 
+/// What is published and should not be, for people; `None` if nothing: a run that was given up on the way
+/// may owe anything.
+pub fn surplus(expected: &Lines, found: &Lines) -> Option<String> {
+    let mut both = expected.clone();
+    for (line, count) in found {
+        let there = both.entry(line.clone()).or_default();
+        *there = (*there).min(*count);
+    }
+    both.retain(|line, _| found.contains_key(line));
+    difference(&both, found)
+}
+
 /// What an at-least-once run owes and has not published, for people; `None` if nothing.
 ///
 /// Lines that do not change when a record counts twice must all be there. Totals (`final`, `window`,

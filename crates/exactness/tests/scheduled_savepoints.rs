@@ -59,6 +59,39 @@ fn an_old_scheduled_savepoint_goes_but_the_newest_stays() {
     assert_eq!(savepoints(&bench).len(), 1);
 }
 
+/// The history was in the memory of the job master: what it had taken before a kill stayed for ever.
+#[test]
+fn what_the_job_has_taken_before_it_was_killed_goes_in_its_time() {
+    let bench = bench().option("execution.savepoint.history.max-count", 2);
+    let id = "5c".repeat(16);
+    let mut job = bench.start(&[("$internal.pipeline.job-id", &id)]);
+    job.running();
+    let wanted = job.savepoint();
+    let taken = |job: &millpond_exactness::job_process::JobProcess| {
+        job.job("/checkpoints")["counts"]["completed"].as_u64()
+    };
+    wait_for("scheduled savepoints", || (taken(&job)? >= 4).then_some(()));
+    job.kill_master();
+    let before = savepoints(&bench);
+    let newest = bench.newest_snapshot().expect("a savepoint").path();
+    let start = [
+        ("$internal.pipeline.job-id", id.as_str()),
+        ("execution.state-recovery.path", newest.as_str()),
+    ];
+    let mut job = bench.start(&start);
+    job.running();
+    let wanted = PathBuf::from(wanted.strip_prefix("file:").expect("a local path"));
+    wait_for("those of before to be gone", || {
+        let now = savepoints(&bench);
+        let left = before.iter().filter(|path| now.contains(path));
+        (left.collect::<Vec<_>>() == [&wanted]).then_some(())
+    });
+    job.cancel();
+    job.wait();
+    let kept = savepoints(&bench);
+    assert!(kept.len() <= 4 && kept.contains(&wanted), "{kept:?}");
+}
+
 #[test]
 fn a_schedule_without_a_directory_is_refused() {
     let bench = bench().without_savepoint_directory();

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use millpond_exactness::job_process::{Bench, JobProcess, kill_process, wait_for};
+use millpond_exactness::job_process::{Bench, JobProcess, kill_process, stop_process, wait_for};
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::remains::unfinished;
 
 const WORKLOAD: Workload = Workload {
     records_a: 6_000,
@@ -63,34 +64,12 @@ fn job_directory(bench: &Bench, job: &JobProcess) -> PathBuf {
     bench.checkpoints().join(handshake.job_id)
 }
 
-fn failed_checkpoints(job: &JobProcess) -> u64 {
-    let counts = &job.job("/checkpoints")["counts"];
-    counts["failed"].as_u64().expect("a number")
-}
-
-/// How often an attempt of the job has failed, 16 at most.
-fn failed_attempts(job: &JobProcess) -> usize {
-    let exceptions = job.job("/exceptions");
-    let entries = exceptions["exceptionHistory"]["entries"].as_array();
-    entries.expect("a list").len()
-}
-
-/// Records that all subtasks have taken.
-fn records(job: &JobProcess) -> u64 {
-    let job = job.job("");
-    let vertices = job["vertices"].as_array().expect("a list").clone();
-    let read = vertices
-        .iter()
-        .map(|vertex| vertex["metrics"]["read-records"].as_u64().unwrap_or(0));
-    read.sum()
-}
-
 /// Waits until nothing more is read while checkpoints fail: the input has ended, and the last
 /// checkpoint has been tried several times.
 fn wait_for_failed_last_checkpoints(job: &JobProcess) {
-    let mut seen = (records(job), failed_checkpoints(job));
+    let mut seen = (job.records(), job.failed_checkpoints());
     wait_for("the last checkpoint to fail again and again", || {
-        let now = (records(job), failed_checkpoints(job));
+        let now = (job.records(), job.failed_checkpoints());
         if now.0 != seen.0 || now.0 == 0 {
             seen = now;
         }
@@ -109,7 +88,7 @@ fn a_last_checkpoint_that_fails_is_taken_again_without_a_restart() {
         job.wait_for_checkpoints(1);
         let unusable = Unusable::make(&job_directory(&bench, &job));
         wait_for_failed_last_checkpoints(&job);
-        assert_eq!(failed_attempts(&job), 0, "{}", job.log());
+        assert_eq!(job.failed_attempts(), 0, "{}", job.log());
         unusable.end();
         job.finish();
         assert!(!job.log().contains("attempt 1 failed"), "{}", job.log());
@@ -156,7 +135,7 @@ fn a_stop_whose_savepoint_fails_leaves_the_job_running() {
         unusable.end();
         let so_far = job.completed_checkpoints().expect("the job answers");
         job.wait_for_checkpoints(so_far + 2);
-        assert_eq!(failed_attempts(&job), 0, "{}", job.log());
+        assert_eq!(job.failed_attempts(), 0, "{}", job.log());
         let savepoint = job.stop(false);
         let mut job = bench.start(&[
             ("cluster.processes", processes),
@@ -213,22 +192,6 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Directories of unfinished checkpoints.
-fn unfinished(bench: &Bench) -> Vec<PathBuf> {
-    let jobs = std::fs::read_dir(bench.checkpoints()).expect("a directory");
-    let jobs = jobs
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_dir());
-    let checkpoints = jobs.flat_map(|job| std::fs::read_dir(job).expect("a directory"));
-    checkpoints
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| !path.join("_metadata").exists())
-        .filter(|path| !path.ends_with("shared") && !path.ends_with("taskowned"))
-        .collect()
-}
-
 #[test]
 fn a_full_disk_costs_checkpoints_and_nothing_else() {
     for tolerable in ["0", "100000"] {
@@ -246,9 +209,9 @@ fn a_full_disk_costs_checkpoints_and_nothing_else() {
         let mut job = bench.start(&[]);
         job.wait_for_checkpoints(2);
         disk.fill();
-        let before = failed_checkpoints(&job);
+        let before = job.failed_checkpoints();
         wait_for("checkpoints to be declined", || {
-            (failed_checkpoints(&job) >= before + 3).then_some(())
+            (job.failed_checkpoints() >= before + 3).then_some(())
         });
         let reasons = job.job("/checkpoints")["latest"]["failed"]["failure_message"].to_string();
         assert!(reasons.contains("No space left"), "{reasons}");
@@ -261,16 +224,16 @@ fn a_full_disk_costs_checkpoints_and_nothing_else() {
         job.wait_for_checkpoints(so_far + 2);
         // What failed has left nothing; one more may just be under way.
         wait_for("the files of failed checkpoints to be gone", || {
-            (unfinished(&bench).len() <= 1).then_some(())
+            (unfinished(&bench.checkpoints()).len() <= 1).then_some(())
         });
         match tolerable {
-            "0" => assert!(failed_attempts(&job) > 0, "each failure is a restart"),
-            _ => assert_eq!(failed_attempts(&job), 0, "{}", job.log()),
+            "0" => assert!(job.failed_attempts() > 0, "each failure is a restart"),
+            _ => assert_eq!(job.failed_attempts(), 0, "{}", job.log()),
         }
         kill_process(*job.workers().first().expect("a worker"));
         job.finish();
         assert_exact(&bench);
-        assert_eq!(unfinished(&bench), [] as [PathBuf; 0]);
+        assert_eq!(unfinished(&bench.checkpoints()), [] as [PathBuf; 0]);
     }
 }
 
@@ -285,7 +248,7 @@ fn a_full_disk_of_the_sink_restarts_the_job_until_there_is_room() {
     job.wait_for_checkpoints(2);
     disk.fill();
     wait_for("attempts to fail", || {
-        (failed_attempts(&job) >= 2).then_some(())
+        (job.failed_attempts() >= 2).then_some(())
     });
     assert!(job.log().contains("No space left"), "{}", job.log());
     disk.make_room();
@@ -293,9 +256,11 @@ fn a_full_disk_of_the_sink_restarts_the_job_until_there_is_room() {
     assert_exact(&bench);
 }
 
-/// The storage is away while a job wants to recover; `brings_back` ends that.
+/// The storage is away while a job wants to recover; `bring_back` ends that.
 fn recovers_when_storage_is_back(take_away: impl Fn(&Path), bring_back: impl Fn(&Path)) {
+    // Slow enough not to come to the end of its input before the storage is away.
     let bench = bench()
+        .argument("--rate", 1_000)
         .option("cluster.processes", 2)
         .option("execution.checkpointing.num-retained", 3)
         .option(
@@ -305,8 +270,11 @@ fn recovers_when_storage_is_back(take_away: impl Fn(&Path), bring_back: impl Fn(
     let mut job = bench.start(&[]);
     job.wait_for_checkpoints(4);
     let directory = job_directory(&bench, &job);
+    // From here on no checkpoint completes and no input ends, however late the kill is.
+    let worker = *job.workers().first().expect("a worker");
+    stop_process(worker);
     take_away(&directory);
-    kill_process(*job.workers().first().expect("a worker"));
+    kill_process(worker);
     wait_for("a recovery that cannot reach its snapshot", || {
         job.log().contains("trying again in").then_some(())
     });
