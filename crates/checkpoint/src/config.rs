@@ -41,6 +41,8 @@ pub struct CoordinatorConfig {
     pub retention: Retention,
     /// Whether checkpoints go on, and a last one is taken, when sources have ended.
     pub checkpoints_after_tasks_finish: bool,
+    /// Whether a checkpoint leaves in the files of earlier ones what has not changed.
+    pub incremental: bool,
     /// State of at most this many bytes goes inline into the metadata.
     pub inline_threshold_bytes: u32,
     /// All state goes into the metadata, and more than this many bytes of one operator subtask are
@@ -77,6 +79,7 @@ impl CoordinatorConfig {
             num_retained: 1,
             retention: Retention::Unset,
             checkpoints_after_tasks_finish: true,
+            incremental: false,
             inline_threshold_bytes: 20 * 1024,
             metadata_only_bytes: None,
             aligned_timeout_ms: None,

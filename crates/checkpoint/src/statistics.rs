@@ -97,7 +97,8 @@ impl Statistics {
         record.latest_ack_timestamp_ms = Some(now_ms);
         record.end_to_end_duration_ms = duration;
         record.state_bytes += state_bytes;
-        record.checkpointed_bytes += state_bytes.saturating_sub(reused_bytes);
+        let checkpointed_bytes = state_bytes.saturating_sub(reused_bytes);
+        record.checkpointed_bytes += checkpointed_bytes;
         record.processed_bytes += part.metrics.processed_bytes;
         if let Some(vertex) = record.vertices.get_mut(part.vertex.0 as usize) {
             let at = vertex
@@ -110,6 +111,7 @@ impl Statistics {
                     ack_timestamp_ms: now_ms,
                     end_to_end_duration_ms: duration,
                     state_bytes,
+                    checkpointed_bytes,
                     metrics: part.metrics,
                 },
             );

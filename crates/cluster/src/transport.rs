@@ -94,6 +94,7 @@ mod tests {
             id: 3,
             is_savepoint: true,
             format: millpond_job::dispatcher::SavepointFormat::Canonical,
+            incremental: false,
             directory: "file:/savepoints/savepoint-1".to_owned(),
             shared_directory: "file:/checkpoints/shared".to_owned(),
             base: None,

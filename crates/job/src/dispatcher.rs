@@ -421,6 +421,8 @@ pub struct SubtaskCheckpoint {
     pub end_to_end_duration_ms: u64,
     /// Bytes of state.
     pub state_bytes: u64,
+    /// Those of them that were written for this checkpoint.
+    pub checkpointed_bytes: u64,
     /// Times and sizes.
     pub metrics: crate::acknowledgement::AcknowledgeMetrics,
 }

@@ -44,6 +44,10 @@ pub struct SnapshotOptions {
     pub is_savepoint: bool,
     /// The format of keyed state.
     pub format: SavepointFormat,
+    /// Keyed state goes as the files that it lies in, whatever the format, if it lies in files.
+    /// Those that later checkpoints may share go into `shared_directory`, and what `base` has of
+    /// them is not written again. Never for a savepoint.
+    pub incremental: bool,
     /// The directory that its files go to, as a URI.
     pub directory: String,
     /// The directory for files that later checkpoints may share, as a URI; of a savepoint its own,

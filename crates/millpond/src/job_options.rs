@@ -27,7 +27,6 @@ fn ms(duration: Duration) -> u64 {
 /// Says which options are set and have no effect yet.
 fn warn_of_no_effect(configuration: &Configuration) {
     let without_effect = [
-        options::INCREMENTAL.info(),
         options::LOCAL_BACKUP_ENABLED.info(),
         options::RECOVER_FROM_LOCAL.info(),
         options::PARALLELISM_OVERRIDES.info(),
@@ -260,6 +259,7 @@ fn coordinator(
     };
     config.checkpoints_after_tasks_finish =
         configuration.get(&options::CHECKPOINTS_AFTER_TASKS_FINISH)?;
+    config.incremental = configuration.get(&options::INCREMENTAL)?;
     config.inline_threshold_bytes = configuration
         .get(&options::DATA_INLINE_THRESHOLD)?
         .bytes()

@@ -247,7 +247,7 @@ impl Task {
             id: record.id,
             status: status_name(record.status),
             latest_ack_timestamp: latest.map_or(-1, |time| time as i64),
-            checkpointed_size: sum(|subtask| subtask.state_bytes),
+            checkpointed_size: sum(|subtask| subtask.checkpointed_bytes),
             state_size: sum(|subtask| subtask.state_bytes),
             end_to_end_duration: subtasks
                 .iter()
@@ -395,7 +395,7 @@ pub(crate) async fn subtasks(State(api): State<Arc<Api>>, ids: PathIds) -> Answe
     ok(&TaskWithSubtasks {
         task: Task::new(&record, vertex),
         summary: TaskSummary {
-            checkpointed_size: all(|subtask| subtask.state_bytes),
+            checkpointed_size: all(|subtask| subtask.checkpointed_bytes),
             state_size: all(|subtask| subtask.state_bytes),
             end_to_end_duration: all(|subtask| subtask.end_to_end_duration_ms),
             checkpoint_duration: Parts {
@@ -434,7 +434,7 @@ fn subtask_row(vertex: &VertexCheckpoint, index: u32) -> Subtask {
         index,
         ack_timestamp: subtask.ack_timestamp_ms,
         end_to_end_duration: subtask.end_to_end_duration_ms,
-        checkpointed_size: subtask.state_bytes,
+        checkpointed_size: subtask.checkpointed_bytes,
         state_size: subtask.state_bytes,
         checkpoint: Parts {
             sync: metrics.sync_duration_ms,

@@ -696,6 +696,7 @@ fn record(id: i64) -> CheckpointRecord {
                 ack_timestamp_ms: 1_795_246_820_777,
                 end_to_end_duration_ms: 25,
                 state_bytes: 11_067,
+                checkpointed_bytes: 1_067,
                 metrics: AcknowledgeMetrics {
                     start_delay_ms: 17,
                     async_duration_ms: 3,
@@ -854,7 +855,7 @@ fn the_parts_of_a_checkpoint_are_flinks() {
     let details = cluster.get(&format!("/jobs/{JOB}/checkpoints/details/7"));
     let vertex = OperatorId::of_uid("counter").to_string();
     let task = json!({"id": 7, "status": "COMPLETED", "latest_ack_timestamp": 1795246820777u64,
-        "checkpointed_size": 11067, "state_size": 11067, "end_to_end_duration": 25,
+        "checkpointed_size": 1067, "state_size": 11067, "end_to_end_duration": 25,
         "alignment_buffered": 0, "processed_data": 0, "persisted_data": 0, "num_subtasks": 2,
         "num_acknowledged_subtasks": 1});
     assert_eq!(details["tasks"][&vertex], task);
@@ -863,7 +864,7 @@ fn the_parts_of_a_checkpoint_are_flinks() {
     assert_eq!(
         parts["subtasks"],
         json!([{"className": "completed", "index": 0, "ack_timestamp": 1795246820777u64,
-            "end_to_end_duration": 25, "checkpointed_size": 11067, "state_size": 11067,
+            "end_to_end_duration": 25, "checkpointed_size": 1067, "state_size": 11067,
             "checkpoint": {"sync": 0, "async": 3},
             "alignment": {"buffered": 0, "processed": 0, "persisted": 0, "duration": 2},
             "start_delay": 17, "unaligned_checkpoint": false, "aborted": false,

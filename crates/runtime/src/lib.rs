@@ -27,8 +27,10 @@ mod packet;
 mod panic;
 mod program;
 mod snapshot_pool;
+mod state_writer;
 mod task;
 pub mod time;
+mod uploaded_files;
 mod window;
 
 pub use attempt::{AttemptHandle, AttemptOptions, Restore, start_attempt};

@@ -103,6 +103,7 @@ mod tests {
             id,
             is_savepoint: false,
             format: millpond_job::dispatcher::SavepointFormat::Canonical,
+            incremental: false,
             directory: "file:/checkpoints/chk-1".to_owned(),
             shared_directory: "file:/checkpoints/shared".to_owned(),
             base: None,

@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use millpond_job::acknowledgement::AcknowledgeMetrics;
@@ -35,6 +35,7 @@ use crate::pace::Pace;
 use crate::packet::{Packet, Payload};
 use crate::snapshot_pool::SnapshotWork;
 use crate::time::{Time, epoch_of, last_of, pack, ticks};
+use crate::uploaded_files::UploadedFiles;
 use crate::window::Window;
 
 /// For how long a task works before it lets others have the worker.
@@ -144,6 +145,7 @@ pub(crate) struct Task {
     records_in: u64,
     closing: Closing,
     durables: Arc<Durables>,
+    uploaded: Arc<Mutex<UploadedFiles>>,
     ended: bool,
 }
 
@@ -200,6 +202,7 @@ impl Task {
             records_in: 0,
             closing: Closing::No,
             durables: Arc::default(),
+            uploaded: Arc::default(),
             ended: false,
         }
     }
@@ -678,6 +681,7 @@ impl Task {
             process: self.board.process,
             task: self.name.clone(),
             durables: Arc::clone(&self.durables),
+            uploaded: Arc::clone(&self.uploaded),
             vertex: self.vertex,
             subtask: self.subtask,
             operators,
@@ -765,6 +769,8 @@ impl Task {
                 }
                 self.overtaken.aborted(id);
                 self.live_images.aborted(id);
+                let mut uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
+                uploaded.forget(id);
                 self.chain.notify_aborted(id)
             }
         }

@@ -411,14 +411,17 @@ impl LoadedSnapshot {
         for record in records {
             damages.extend(self.check_record(record));
         }
-        let mut seen: Vec<&str> = records.iter().map(|record| record.name.as_str()).collect();
+        let names = records.iter().map(|record| record.name.as_str());
+        let mut seen: BTreeSet<&str> = names.collect();
         let mut referenced = Vec::new();
         self.metadata.streams(&mut |stream| referenced.push(stream));
         for stream in referenced {
             match stream {
-                StreamHandle::Relative { name, .. } if seen.contains(&name.as_str()) => {}
+                StreamHandle::Relative { name: file, .. }
+                | StreamHandle::File { path: file, .. }
+                    if seen.contains(file.as_str()) => {}
                 StreamHandle::Relative { name, .. } => {
-                    seen.push(name);
+                    seen.insert(name);
                     damages.extend(self.check_unrecorded(stream));
                 }
                 StreamHandle::File { .. }
@@ -431,10 +434,7 @@ impl LoadedSnapshot {
     }
 
     fn check_record(&self, record: &FileRecord) -> Option<Damage> {
-        let stream = StreamHandle::Relative {
-            name: record.name.clone(),
-            size: record.size as i64,
-        };
+        let stream = record.stream();
         let checked = self.open(&stream).and_then(|source| {
             let found = checksum_of(&source)?;
             if found == record.checksum {

@@ -70,7 +70,7 @@ pub struct Trailer {
     pub savepoint: bool,
     /// The snapshot that the job had been restored from.
     pub parent: Option<String>,
-    /// The files of this snapshot beside `_metadata`.
+    /// The files of this snapshot, those beside `_metadata` and others.
     pub files: Vec<FileRecord>,
     /// What is known of the operators beyond their state.
     pub operators: Vec<OperatorRecord>,
@@ -79,7 +79,8 @@ pub struct Trailer {
 /// One file that belongs to a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {
-    /// Its name relative to the directory of `_metadata`.
+    /// Its name relative to the directory of `_metadata`; its URI if it lies elsewhere, where other
+    /// checkpoints share it.
     pub name: String,
     /// Its bytes.
     pub size: u64,
@@ -134,6 +135,23 @@ pub struct KeyGroupRecord {
     pub entries: u64,
     /// Bytes of keys and values with their lengths.
     pub bytes: u64,
+}
+
+impl FileRecord {
+    /// Returns the handle of the file.
+    pub fn stream(&self) -> StreamHandle {
+        let size = self.size as i64;
+        match self.name.contains(":/") {
+            true => StreamHandle::File {
+                path: self.name.clone(),
+                size,
+            },
+            false => StreamHandle::Relative {
+                name: self.name.clone(),
+                size,
+            },
+        }
+    }
 }
 
 impl Trailer {

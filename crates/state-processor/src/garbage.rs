@@ -267,7 +267,9 @@ fn references(pointer: &str, paths: &PathMap) -> Result<Vec<PathBuf>, Error> {
     }
     let records = snapshot.trailer().map_or(&[][..], |trailer| &trailer.files);
     for record in records {
-        found.extend(loaded.directory.join(&record.name).to_local_path());
+        if let Some(file) = loaded.file_of(&record.stream())? {
+            found.extend(paths.map(&file).to_local_path());
+        }
     }
     Ok(found)
 }

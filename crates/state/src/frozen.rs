@@ -185,7 +185,17 @@ pub struct NativeStoreFiles {
     pub header: Vec<u8>,
     /// The files.
     pub files: Vec<StoreFile>,
+    /// How many of them are to be uploaded at the same time.
+    pub transfer_threads: usize,
+    frozen: Arc<Image>,
     _image: Arc<dyn StoreImage>,
+}
+
+impl NativeStoreFiles {
+    /// Why the snapshot is not wanted any more, if it is not.
+    pub fn given_up(&self) -> Option<&str> {
+        self.frozen.given_up()
+    }
 }
 
 /// What was written of an image.
@@ -254,6 +264,8 @@ impl FrozenKeyedState {
         Ok(Some(NativeStoreFiles {
             header: bytes,
             files,
+            transfer_threads: image.transfer_threads(),
+            frozen: Arc::clone(&self.image),
             _image: image,
         }))
     }

@@ -94,6 +94,7 @@ fn completion(acknowledgements: Vec<SubtaskAcknowledgement>) -> Completion {
             inline_threshold_bytes: 0,
             changes_limit_bytes: u64::MAX,
             format: millpond_job::dispatcher::SavepointFormat::Canonical,
+            incremental: false,
             triggered_at_ms: 0,
             aligned_timeout_ms: None,
             stop: None,

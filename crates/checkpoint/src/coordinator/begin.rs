@@ -131,7 +131,8 @@ impl Coordinator {
             shared_directory: format!("{}/shared", self.config.checkpoint_directory),
             base,
         };
-        // Every state backend restores it, of Millpond as of Flink.
+        // Every state backend restores it, of Millpond as of Flink; if it is incremental, that holds
+        // for what does not lie in files.
         self.begin(origin, place, SavepointFormat::Canonical, stop);
     }
 
@@ -147,14 +148,18 @@ impl Coordinator {
         }
         let in_memory = is_in_memory(&place.directory);
         let in_memory = in_memory.then_some(MAX_STATE_BYTES_IN_MEMORY);
+        let is_savepoint = matches!(origin, Origin::Savepoint(..));
+        let metadata_only_bytes = self.config.metadata_only_bytes.or(in_memory);
         let options = SnapshotOptions {
             id: self.next_id,
-            is_savepoint: matches!(origin, Origin::Savepoint(..)),
+            is_savepoint,
             format,
+            // Files in the metadata would be sent again and again.
+            incremental: self.config.incremental && !is_savepoint && metadata_only_bytes.is_none(),
             directory: place.directory,
             shared_directory: place.shared_directory,
             base: place.base,
-            metadata_only_bytes: self.config.metadata_only_bytes.or(in_memory),
+            metadata_only_bytes,
             inline_threshold_bytes: self.config.inline_threshold_bytes,
             changes_limit_bytes: self.config.changes_limit_bytes,
             triggered_at_ms: self.now_ms,

@@ -140,6 +140,7 @@ impl Cluster {
         let directory = location(directory, id);
         let end = EpochEnd::Snapshot(SnapshotOptions {
             format: millpond_job::dispatcher::SavepointFormat::Canonical,
+            incremental: false,
             id,
             is_savepoint: false,
             directory: directory.to_string(),

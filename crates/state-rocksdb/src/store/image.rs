@@ -72,6 +72,10 @@ impl StoreImage for RocksDbImage {
     fn files(&self) -> Option<Vec<StoreFile>> {
         files_in(&self.path.0).ok()
     }
+
+    fn transfer_threads(&self) -> usize {
+        self.shared.tuning.transfer_threads
+    }
 }
 
 /// The files of a checkpoint of RocksDB, by name.

@@ -153,6 +153,11 @@ pub trait StoreImage: Send + Sync {
     fn files(&self) -> Option<Vec<StoreFile>> {
         None
     }
+
+    /// How many of its files are to be uploaded at the same time.
+    fn transfer_threads(&self) -> usize {
+        1
+    }
 }
 
 /// A file of an image; its bytes never change.

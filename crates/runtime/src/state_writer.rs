@@ -1,0 +1,505 @@
+//! Writes the frozen state of one subtask: into the directory of a snapshot, and what other
+//! checkpoints may share into the one beside it.
+
+use std::io::{BufWriter, Read, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use millpond_fs::{Durability, FileSystem, Location, file_system_for};
+use millpond_job::SnapshotOptions;
+use millpond_job::acknowledgement::OperatorAcknowledgement;
+use millpond_job::dispatcher::SavepointFormat;
+use millpond_job::gateway::Attempt;
+use millpond_operator::{FunctionError, OperatorSnapshot};
+use millpond_snapshot::{
+    ChannelHandle, FileRecord, IncrementalHandle, KeyGroupsKind, KeyedHandle, NamedStream,
+    OperatorStateHandle, StateRecord, StateStream, StreamHandle, SubtaskSnapshot, state_file_name,
+};
+use millpond_state::store::{Sharing, StoreFile};
+use millpond_state::{FrozenKeyedState, KeyedFormat, NativeStoreFiles};
+use millpond_types::{KeyGroupRange, OperatorId, murmur3_128};
+
+use crate::in_flight::InFlight;
+use crate::uploaded_files::{FilesByName, UploadedFile, UploadedFiles};
+
+/// Bytes gathered before they go to the file.
+const WRITE_BUFFER_BYTES: usize = 1 << 20;
+/// How much of a file is copied before it is asked whether the snapshot is still wanted.
+const COPY_BYTES: usize = 1 << 20;
+
+/// Writes the state of one subtask.
+///
+/// Dropped before [`finish`](Self::finish), it deletes the files that it has put beside the
+/// snapshot's directory: nobody else knows of them.
+pub(crate) struct StateWriter<'a> {
+    options: &'a SnapshotOptions,
+    attempt: Attempt,
+    subtask: u32,
+    /// `None`: all state goes into the metadata.
+    fs: Option<Arc<dyn FileSystem>>,
+    directory: Location,
+    shared_directory: Location,
+    uploaded: &'a Mutex<UploadedFiles>,
+    /// What was written into the shared directory.
+    shared_files: Mutex<Vec<Location>>,
+}
+
+/// Where a file goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Into the directory of the snapshot, and away with it.
+    Exclusive,
+    /// Into the one that checkpoints share; its handle holds for all of them.
+    Shared,
+}
+
+/// A state that was written.
+struct Written<W> {
+    outcome: W,
+    stream: StreamHandle,
+    record: Option<FileRecord>,
+    synced: Duration,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing panics while it holds the lock; the content is whole in any case.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'a> StateWriter<'a> {
+    /// Returns a writer of the snapshot that `options` describe.
+    ///
+    /// # Errors
+    ///
+    /// Its place is not known.
+    pub(crate) fn new(
+        options: &'a SnapshotOptions,
+        attempt: Attempt,
+        subtask: u32,
+        uploaded: &'a Mutex<UploadedFiles>,
+    ) -> Result<Self, FunctionError> {
+        let directory = Location::parse(&options.directory)?;
+        let fs = match options.metadata_only_bytes {
+            // The directory may be one that only the job master has; nothing is written there.
+            Some(_) => None,
+            None => Some(file_system_for(&directory)?),
+        };
+        Ok(StateWriter {
+            options,
+            attempt,
+            subtask,
+            fs,
+            directory,
+            shared_directory: Location::parse(&options.shared_directory)?,
+            uploaded,
+            shared_files: Mutex::default(),
+        })
+    }
+
+    /// Writes the state of one operator.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written, or was given up.
+    pub(crate) fn operator(
+        &self,
+        operator: OperatorId,
+        snapshot: OperatorSnapshot,
+        synced: &mut Duration,
+    ) -> Result<OperatorAcknowledgement, FunctionError> {
+        let mut state = SubtaskSnapshot {
+            finished: snapshot.finished,
+            ..SubtaskSnapshot::default()
+        };
+        let mut files = Vec::new();
+        let mut states = Vec::new();
+        if let Some(keyed) = snapshot.keyed.filter(|_| !state.finished) {
+            let (written, handle) = self.keyed_state(operator, keyed, synced, &mut files)?;
+            states.extend(written);
+            state.managed_keyed = handle;
+        }
+        if let Some(operator_state) = snapshot
+            .operator
+            .filter(|image| !state.finished && !image.is_empty())
+        {
+            let (written, stream) = self.stream(
+                operator,
+                "operator",
+                |out| Ok(operator_state.write(out)?),
+                synced,
+                &mut files,
+            )?;
+            states.extend(written.states);
+            state.managed_operator = Some(OperatorStateHandle {
+                states: written.offsets,
+                stream,
+                merged: None,
+            });
+        }
+        Ok(OperatorAcknowledgement {
+            operator,
+            state,
+            files,
+            states,
+            positions: snapshot.positions,
+            pending_transactions: snapshot.pending_transactions,
+            ended: snapshot.ended,
+        })
+    }
+
+    /// Writes the records that were in flight to an operator, one stream per input edge.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be written.
+    pub(crate) fn in_flight(
+        &self,
+        head: &mut OperatorAcknowledgement,
+        in_flight: &InFlight,
+        synced: &mut Duration,
+    ) -> Result<(), FunctionError> {
+        for gate in in_flight.gates() {
+            let write = |out: &mut dyn Write| Ok(in_flight.write(gate, out)?);
+            let kind = format!("in-flight/{gate}");
+            let (place, stream) =
+                self.stream(head.operator, &kind, write, synced, &mut head.files)?;
+            head.state.input_channels.push(ChannelHandle::Single {
+                subtask: self.subtask as i32,
+                channel: (gate as i32, 0),
+                offsets: place.offsets,
+                size: place.size,
+                stream,
+            });
+        }
+        Ok(())
+    }
+
+    /// Ends the snapshot's part: from here on its files are the job master's.
+    ///
+    /// # Errors
+    ///
+    /// The names of the files cannot be made durable.
+    pub(crate) fn finish(self, synced: &mut Duration) -> Result<(), FunctionError> {
+        let begin = Instant::now();
+        if let Some(fs) = &self.fs
+            && !lock(&self.shared_files).is_empty()
+        {
+            // Those in the directory of the snapshot are made so with its metadata.
+            fs.sync_dir(&self.shared_directory)?;
+            *synced += begin.elapsed();
+        }
+        lock(&self.shared_files).clear();
+        Ok(())
+    }
+
+    /// Writes keyed state as the files that it lies in, or entry by entry.
+    fn keyed_state(
+        &self,
+        operator: OperatorId,
+        keyed: FrozenKeyedState,
+        synced: &mut Duration,
+        files: &mut Vec<FileRecord>,
+    ) -> Result<(Vec<StateRecord>, Option<KeyedHandle>), FunctionError> {
+        let as_files = self.options.incremental || self.options.format == SavepointFormat::Native;
+        let native = match as_files {
+            true => keyed.native_files()?,
+            false => None,
+        };
+        if let Some(native) = native {
+            // Only a set without a table needs a look into it.
+            let has_tables = native.files.iter().any(|f| f.sharing == Sharing::Shared);
+            if !has_tables && keyed.is_empty() {
+                return Ok((Vec::new(), None));
+            }
+            let range = keyed.range();
+            let handle = self.store_files(operator, range, &native, synced, files)?;
+            return Ok((Vec::new(), Some(KeyedHandle::Incremental(handle))));
+        }
+        if keyed.is_empty() {
+            return Ok((Vec::new(), None));
+        }
+        let (states, handle) = self.entries(operator, keyed, synced, files)?;
+        Ok((states, Some(handle)))
+    }
+
+    /// Writes all entries of keyed state.
+    fn entries(
+        &self,
+        operator: OperatorId,
+        keyed: FrozenKeyedState,
+        synced: &mut Duration,
+        files: &mut Vec<FileRecord>,
+    ) -> Result<(Vec<StateRecord>, KeyedHandle), FunctionError> {
+        let (format, kind) = match self.options.format {
+            SavepointFormat::Canonical => (KeyedFormat::Canonical, KeyGroupsKind::Savepoint),
+            SavepointFormat::Native => {
+                let id = self.file_name(operator, "keyed");
+                (KeyedFormat::NativeHeap, KeyGroupsKind::V2 { id })
+            }
+        };
+        let write = |out: &mut dyn Write| Ok(keyed.write_as(format, out)?);
+        let (written, stream) = self.stream(operator, "keyed", write, synced, files)?;
+        let groups = written.groups;
+        let handle = KeyedHandle::KeyGroups {
+            kind,
+            groups,
+            stream,
+        };
+        Ok((written.states, handle))
+    }
+
+    /// Uploads the files of a store: of a checkpoint those that its base has not, else all.
+    fn store_files(
+        &self,
+        operator: OperatorId,
+        range: KeyGroupRange,
+        native: &NativeStoreFiles,
+        synced: &mut Duration,
+        files: &mut Vec<FileRecord>,
+    ) -> Result<IncrementalHandle, FunctionError> {
+        let plan = lock(self.uploaded).plan(operator, self.options.base, &native.files);
+        let write = |out: &mut dyn Write| Ok(out.write_all(&native.header)?);
+        let ((), meta) = self.stream(operator, "keyed", write, synced, files)?;
+        let uploaded = self.upload(operator, native, &plan.new)?;
+        // Several threads wait at the same time.
+        let waited = uploaded.iter().map(|file| file.synced).max();
+        *synced += waited.unwrap_or_default();
+        let bytes = meta.size() + uploaded.iter().map(|file| file.outcome).sum::<u64>();
+        let (mut shared, mut private) = (plan.reused, Vec::new());
+        for (file, written) in plan.new.iter().zip(uploaded) {
+            let Written { stream, record, .. } = written;
+            let name = file.name.clone();
+            match file.sharing {
+                Sharing::Shared => {
+                    shared.insert(name, UploadedFile { stream, record });
+                }
+                Sharing::Private => {
+                    files.extend(record);
+                    private.push(NamedStream { name, stream });
+                }
+            }
+        }
+        files.extend(shared.values().filter_map(|file| file.record.clone()));
+        let named = |(name, file): (&String, &UploadedFile)| NamedStream {
+            name: name.clone(),
+            stream: file.stream.clone(),
+        };
+        let handle = IncrementalHandle {
+            checkpoint_id: self.options.id,
+            backend_id: self.backend_id(operator),
+            range: (range.first().0, range.len() as u32),
+            meta,
+            shared: shared.iter().map(named).collect(),
+            private,
+            v2: Some((bytes as i64, self.file_name(operator, "keyed"))),
+        };
+        if !self.options.is_savepoint {
+            self.remember(operator, shared);
+        }
+        Ok(handle)
+    }
+
+    /// Notes the shared files of a checkpoint for those that will build on it.
+    fn remember(&self, operator: OperatorId, shared: FilesByName) {
+        lock(self.uploaded).add(operator, self.options.id, Arc::new(shared));
+    }
+
+    /// Copies files of a store, several at a time; returns them in the order of `new`.
+    fn upload(
+        &self,
+        operator: OperatorId,
+        native: &NativeStoreFiles,
+        new: &[&StoreFile],
+    ) -> Result<Vec<Written<u64>>, FunctionError> {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let at = next.fetch_add(1, Ordering::Relaxed);
+                let Some(file) = new.get(at) else {
+                    return Ok::<_, FunctionError>(done);
+                };
+                done.push((at, self.upload_one(operator, native, file)?));
+            }
+        };
+        let threads = native.transfer_threads.clamp(1, new.len().max(1));
+        let mut done = std::thread::scope(|scope| {
+            let threads: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+            let mut all = work()?;
+            for thread in threads {
+                let panicked = |_| Err(FunctionError::new("a thread that copied files panicked"));
+                all.extend(thread.join().unwrap_or_else(panicked)?);
+            }
+            Ok::<_, FunctionError>(all)
+        })?;
+        done.sort_unstable_by_key(|(at, _)| *at);
+        Ok(done.into_iter().map(|(_, written)| written).collect())
+    }
+
+    fn upload_one(
+        &self,
+        operator: OperatorId,
+        native: &NativeStoreFiles,
+        file: &StoreFile,
+    ) -> Result<Written<u64>, FunctionError> {
+        let scope = match (file.sharing, self.options.incremental) {
+            (Sharing::Shared, true) => Scope::Shared,
+            (Sharing::Shared, false) | (Sharing::Private, _) => Scope::Exclusive,
+        };
+        let copy = |out: &mut dyn Write| {
+            let mut from = std::fs::File::open(&file.path)?;
+            let (mut part, mut bytes) = (vec![0; COPY_BYTES], 0);
+            loop {
+                if let Some(reason) = native.given_up() {
+                    return Err(FunctionError::new(reason));
+                }
+                match from.read(&mut part)? {
+                    0 => return Ok(bytes),
+                    read => {
+                        out.write_all(&part[..read])?;
+                        bytes += read as u64;
+                    }
+                }
+            }
+        };
+        self.write(operator, &format!("keyed/{}", file.name), scope, copy)
+    }
+
+    /// Writes one state into the directory of the snapshot, inline if it is small.
+    fn stream<W>(
+        &self,
+        operator: OperatorId,
+        kind: &str,
+        write: impl FnOnce(&mut dyn Write) -> Result<W, FunctionError>,
+        synced: &mut Duration,
+        files: &mut Vec<FileRecord>,
+    ) -> Result<(W, StreamHandle), FunctionError> {
+        let written = self.write(operator, kind, Scope::Exclusive, write)?;
+        *synced += written.synced;
+        files.extend(written.record);
+        Ok((written.outcome, written.stream))
+    }
+
+    fn write<W>(
+        &self,
+        operator: OperatorId,
+        kind: &str,
+        scope: Scope,
+        write: impl FnOnce(&mut dyn Write) -> Result<W, FunctionError>,
+    ) -> Result<Written<W>, FunctionError> {
+        let (name, directory) = match scope {
+            Scope::Exclusive => (self.file_name(operator, kind), &self.directory),
+            Scope::Shared => (self.shared_name(operator, kind), &self.shared_directory),
+        };
+        let Some(fs) = &self.fs else {
+            let mut memory = BoundedMemory {
+                bytes: Vec::new(),
+                limit: self.options.metadata_only_bytes.unwrap_or(u64::MAX),
+            };
+            let outcome = write(&mut memory)?;
+            let data = memory.bytes;
+            return Ok(Written {
+                outcome,
+                stream: StreamHandle::Bytes { name, data },
+                record: None,
+                synced: Duration::ZERO,
+            });
+        };
+        let threshold = self.options.inline_threshold_bytes as usize;
+        let stream = StateStream::new(&**fs, directory, &name, threshold);
+        let mut buffered = BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream);
+        let outcome = write(&mut buffered)?;
+        let stream = buffered
+            .into_inner()
+            .map_err(std::io::IntoInnerError::into_error)?;
+        let finished = stream.finish(Durability::Synced)?;
+        let (mut stream, mut record) = (finished.handle, finished.file);
+        if let (Scope::Shared, Some(record)) = (scope, &mut record) {
+            let file = directory.join(&name);
+            record.name = file.to_string();
+            stream = StreamHandle::File {
+                path: file.to_string(),
+                size: record.size as i64,
+            };
+            lock(&self.shared_files).push(file);
+        }
+        Ok(Written {
+            outcome,
+            stream,
+            record,
+            synced: finished.sync,
+        })
+    }
+
+    /// No other attempt, subtask or operator has this name: a stale worker cannot overwrite it.
+    fn file_name(&self, operator: OperatorId, kind: &str) -> String {
+        let seed = format!("{operator}/{}/{}/{kind}", self.attempt, self.subtask);
+        state_file_name(murmur3_128(seed.as_bytes()))
+    }
+
+    /// Also no other checkpoint, and no other start of the job, which counts attempts anew and may
+    /// come to the same number again.
+    fn shared_name(&self, operator: OperatorId, kind: &str) -> String {
+        let (checkpoint, at_ms) = (self.options.id, self.options.triggered_at_ms);
+        self.file_name(operator, &format!("{checkpoint}/{at_ms}/{kind}"))
+    }
+
+    /// Says whose local file names these are: the same in all snapshots of an attempt, and in none
+    /// of another one, as names are given anew by what is restored.
+    fn backend_id(&self, operator: OperatorId) -> String {
+        let since_ms = lock(self.uploaded).since_ms(self.options.triggered_at_ms);
+        let seed = format!("{operator}/{}/{}/{since_ms}", self.attempt, self.subtask);
+        let hex: Vec<String> = murmur3_128(seed.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let part = |range: std::ops::Range<usize>| hex[range].concat();
+        let parts = [
+            part(0..4),
+            part(4..6),
+            part(6..8),
+            part(8..10),
+            part(10..16),
+        ];
+        parts.join("-")
+    }
+}
+
+impl Drop for StateWriter<'_> {
+    fn drop(&mut self) {
+        let Some(fs) = &self.fs else { return };
+        for file in lock(&self.shared_files).drain(..) {
+            // What is left behind has a name that nobody reads; `millpond state gc` finds it.
+            let _ = fs.delete_file(&file);
+        }
+    }
+}
+
+/// Takes the bytes of one state, up to a limit: they will lie in the memory of the job master.
+///
+/// Source of the text: Flink 2.3.0, class `MemCheckpointStreamFactory`.
+struct BoundedMemory {
+    bytes: Vec<u8>,
+    limit: u64,
+}
+
+impl Write for BoundedMemory {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let size = self.bytes.len() as u64 + bytes.len() as u64;
+        if size > self.limit {
+            return Err(std::io::Error::other(format!(
+                "Size of the state is larger than the maximum permitted memory-backed state. \
+                 Size={size}, maxSize={}. Consider using a different checkpoint storage, like the \
+                 FileSystemCheckpointStorage (execution.checkpointing.storage: filesystem).",
+                self.limit
+            )));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

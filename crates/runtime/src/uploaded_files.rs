@@ -1,0 +1,208 @@
+//! What a task has uploaded, and for which checkpoint: the memory of incremental checkpoints.
+//!
+//! An image of an operator's state may consist of files, some of which are part of several images
+//! ([`Sharing::Shared`]): tables of a RocksDB, or what a base and its changes are written to. A
+//! checkpoint refers to those that its *base* has, and uploads the rest. The base is the one
+//! complete checkpoint that the job master has announced with it; files of any other one may be
+//! deleted at any time, so nothing is ever reused from them, however recent.
+//!
+//! ```text
+//!   chk-5 uploads a b      {5: a b}
+//!   chk-6 on 5: a b c      {5: a b, 6: a b c}      reuses a b
+//!   chk-7 on 5: b d        {5: .., 6: .., 7: b d}  reuses b: 6 was not complete yet
+//!   chk-8 on 7             {7: .., 8: ..}          nothing can build on 5 and 6 any more
+//! ```
+//!
+//! Nothing here does I/O. It lives as long as an attempt: what an attempt was restored from it learns
+//! from the store that was opened on those files.
+//!
+//! Rejected: to build on the newest checkpoint whose completion the task has heard of, as Flink 2.3.0
+//! does (class `RocksIncrementalSnapshotStrategy`): the job master does not know then which files it
+//! has to keep.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millpond_snapshot::{FileRecord, StreamHandle};
+use millpond_state::store::{Sharing, StoreFile};
+use millpond_types::{CheckpointId, OperatorId};
+
+/// A file of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UploadedFile {
+    /// Where it lies, in words that hold for every checkpoint: nothing relative.
+    pub(crate) stream: StreamHandle,
+    /// Its checksum, if it is known and the file is one of its own.
+    pub(crate) record: Option<FileRecord>,
+}
+
+/// Files by their local names.
+pub(crate) type FilesByName = BTreeMap<String, UploadedFile>;
+
+/// What becomes of the files of an image.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Upload<'a> {
+    /// Those that the base has.
+    pub(crate) reused: FilesByName,
+    /// Those that are written now.
+    pub(crate) new: Vec<&'a StoreFile>,
+}
+
+/// The shared files of the operators of one task, by checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct UploadedFiles {
+    since_ms: Option<u64>,
+    by_checkpoint: BTreeMap<CheckpointId, BTreeMap<OperatorId, Arc<FilesByName>>>,
+}
+
+impl UploadedFiles {
+    /// Says which files of an image of `operator` a checkpoint on `base` need not upload; forgets
+    /// the checkpoints that no later one can have as its base.
+    pub(crate) fn plan<'a>(
+        &mut self,
+        operator: OperatorId,
+        base: Option<CheckpointId>,
+        files: &'a [StoreFile],
+    ) -> Upload<'a> {
+        let known = base.and_then(|base| {
+            // Complete checkpoints become it in ascending order.
+            self.by_checkpoint = self.by_checkpoint.split_off(&base);
+            self.by_checkpoint.get(&base)?.get(&operator)
+        });
+        let mut upload = Upload::default();
+        for file in files {
+            let uploaded = known.and_then(|known| known.get(&file.name));
+            match (file.sharing, uploaded) {
+                (Sharing::Shared, Some(uploaded)) => {
+                    upload.reused.insert(file.name.clone(), uploaded.clone());
+                }
+                (Sharing::Shared, None) | (Sharing::Private, _) => upload.new.push(file),
+            }
+        }
+        upload
+    }
+
+    /// Notes all shared files of a checkpoint, reused and new ones.
+    pub(crate) fn add(
+        &mut self,
+        operator: OperatorId,
+        checkpoint: CheckpointId,
+        files: Arc<FilesByName>,
+    ) {
+        let of_checkpoint = self.by_checkpoint.entry(checkpoint).or_default();
+        of_checkpoint.insert(operator, files);
+    }
+
+    /// When the first snapshot of the attempt was triggered, `triggered_at_ms` if that is this one:
+    /// what tells attempts of the same number apart.
+    pub(crate) fn since_ms(&mut self, triggered_at_ms: u64) -> u64 {
+        *self.since_ms.get_or_insert(triggered_at_ms)
+    }
+
+    /// A checkpoint will never be complete.
+    pub(crate) fn forget(&mut self, checkpoint: CheckpointId) {
+        self.by_checkpoint.remove(&checkpoint);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPERATOR: OperatorId = OperatorId([7; 16]);
+
+    fn image(names: &str) -> Vec<StoreFile> {
+        let file = |name: &str| StoreFile {
+            name: name.to_owned(),
+            path: name.into(),
+            bytes: 1,
+            sharing: match name {
+                "MANIFEST" => Sharing::Private,
+                _ => Sharing::Shared,
+            },
+        };
+        names.split(' ').map(file).collect()
+    }
+
+    /// Takes a checkpoint; returns which files were reused and which uploaded.
+    fn take(
+        files: &mut UploadedFiles,
+        operator: OperatorId,
+        checkpoint: CheckpointId,
+        base: Option<CheckpointId>,
+        names: &str,
+    ) -> (String, String) {
+        let image = image(names);
+        let Upload { reused, new } = files.plan(operator, base, &image);
+        let mut all = reused.clone();
+        for file in &new {
+            if file.sharing == Sharing::Shared {
+                let path = format!("file:/shared/{checkpoint}-{}", file.name);
+                let stream = StreamHandle::File { path, size: 1 };
+                let record = None;
+                all.insert(file.name.clone(), UploadedFile { stream, record });
+            }
+        }
+        files.add(operator, checkpoint, Arc::new(all));
+        let paths = reused.values().map(|file| match &file.stream {
+            StreamHandle::File { path, .. } => path.trim_start_matches("file:/shared/"),
+            other => panic!("{other:?}"),
+        });
+        let new: Vec<&str> = new.iter().map(|file| file.name.as_str()).collect();
+        (paths.collect::<Vec<_>>().join(" "), new.join(" "))
+    }
+
+    fn words(reused: &str, new: &str) -> (String, String) {
+        (reused.to_owned(), new.to_owned())
+    }
+
+    #[test]
+    fn only_shared_files_of_the_base_are_reused() {
+        let files = &mut UploadedFiles::default();
+        let mut take = |checkpoint, base, names| take(files, OPERATOR, checkpoint, base, names);
+        assert_eq!(take(5, None, "a b MANIFEST"), words("", "a b MANIFEST"));
+        assert_eq!(
+            take(6, Some(5), "a b c MANIFEST"),
+            words("5-a 5-b", "c MANIFEST")
+        );
+        // 6 is not complete, and may never be: its c must not be relied on.
+        assert_eq!(take(7, Some(5), "b c MANIFEST"), words("5-b", "c MANIFEST"));
+        assert_eq!(take(8, Some(7), "b c d"), words("5-b 7-c", "d"));
+        // A full one, for example because the user wants it.
+        assert_eq!(take(9, None, "b c"), words("", "b c"));
+        assert_eq!(take(10, Some(9), "b c"), words("9-b 9-c", ""));
+    }
+
+    #[test]
+    fn a_base_that_is_not_known_is_as_good_as_none() {
+        let files = &mut UploadedFiles::default();
+        take(files, OPERATOR, 5, None, "a");
+        assert_eq!(
+            take(files, OPERATOR, 6, Some(4), "a"),
+            words("", "a"),
+            "4 was another attempt's"
+        );
+        let other = OperatorId([8; 16]);
+        assert_eq!(
+            take(files, other, 6, Some(5), "a"),
+            words("", "a"),
+            "5 is another operator's"
+        );
+    }
+
+    #[test]
+    fn what_can_be_no_base_any_more_is_forgotten() {
+        let files = &mut UploadedFiles::default();
+        for checkpoint in 1..100 {
+            let base = (checkpoint > 1).then_some(checkpoint - 1);
+            take(files, OPERATOR, checkpoint, base, "a b");
+            assert!(files.by_checkpoint.len() <= 2);
+        }
+        // None of these is complete.
+        for checkpoint in 100..200 {
+            take(files, OPERATOR, checkpoint, Some(99), "a b");
+            files.forget(checkpoint);
+            assert_eq!(files.by_checkpoint.len(), 1);
+        }
+    }
+}
