@@ -1,7 +1,7 @@
 //! Every kind of state with every type, for the checks against a real Flink.
 //!
 //! ```text
-//! kinds [--records N] [--keys K] [--savepoint-at-end DIR] [-D key=value]
+//! kinds [--records N] [--keys K] [--savepoint-at-end DIR [--format canonical|native]] [-D key=value]
 //! ```
 //!
 //! The source makes the numbers 0, 1, 2, ... up to N in one subtask, so that every key sees its
@@ -460,6 +460,7 @@ fn run() -> Result<(), String> {
     let debug = |error: millpond::Error| format!("{error:?}");
     let env = Environment::from_args().map_err(debug)?;
     let (mut records, mut keys, mut savepoint_at_end) = (1000, 40, None);
+    let mut is_native = false;
     let mut arguments = env.args().iter();
     while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
         let number = || {
@@ -471,6 +472,7 @@ fn run() -> Result<(), String> {
             "--records" => records = number()?,
             "--keys" => keys = number()?,
             "--savepoint-at-end" => savepoint_at_end = Some(value.clone()),
+            "--format" => is_native = value == "native",
             _ => return Err(format!("unknown option {name}")),
         }
     }
@@ -546,9 +548,11 @@ fn run() -> Result<(), String> {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let path = job
-            .stop_with_savepoint(false, Some(&directory))
-            .map_err(debug)?;
+        let path = match is_native {
+            true => job.stop_with_native_savepoint(Some(&directory)),
+            false => job.stop_with_savepoint(false, Some(&directory)),
+        };
+        let path = path.map_err(debug)?;
         eprintln!("Savepoint completed. Path: {path}");
     }
     job.wait().map_err(debug)?;

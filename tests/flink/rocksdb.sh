@@ -87,6 +87,21 @@ continued() {
   local version=$1 from=$NEW/job-$1 p into
   echo "write-kinds - 700 $KEYS 2 rocksdb NATIVE $from" > "$NEW/job-$version.tasks"
   flink "$version" "$NEW/job-$version.tasks"
+  # A job of Millpond on RocksDB: its native savepoint is what its store has, after incremental checkpoints.
+  into=$from-own
+  check "Millpond stops a job on RocksDB with a native savepoint" \
+    millpond "$into" --format native --records 1600 -D parallelism.default=2 -D state.backend.type=rocksdb \
+    -D execution.checkpointing.incremental=true -D execution.checkpointing.interval=100ms -D execution.checkpointing.dir="$into.checkpoints"
+  echo "check-kinds $into 1600 $KEYS 2 rocksdb" >> "$from-again.tasks"
+  echo "check-kinds $into 1600 $KEYS 3 rocksdb" >> "$from-again.tasks"
+  # And one that goes on from the files of Flink's store, on RocksDB, and whose files are Flink's again.
+  for p in 1 2 3; do
+    into=$from-on-rocksdb-at-$p
+    check "Millpond continues a native savepoint of RocksDB of Flink $version on RocksDB at parallelism $p" \
+      millpond "$into" --format native --records 1600 -D parallelism.default=$p -D state.backend.type=rocksdb \
+      -D execution.state-recovery.path="$from"
+    echo "check-kinds $into 1600 $KEYS 2 rocksdb" >> "$from-again.tasks"
+  done
   for p in 1 2 3; do
     into=$from-at-$p
     check "Millpond continues a native savepoint of RocksDB of Flink $version at parallelism $p" \

@@ -69,7 +69,11 @@ impl JobClient {
     ///
     /// The savepoint failed; the job goes on.
     pub fn savepoint(&self, directory: Option<&str>) -> Result<String> {
-        self.take_savepoint(directory, AfterSavepoint::Continue)
+        self.take_savepoint(
+            directory,
+            SavepointFormat::Canonical,
+            AfterSavepoint::Continue,
+        )
     }
 
     /// Stops the job with a savepoint and returns its path.
@@ -88,15 +92,30 @@ impl JobClient {
             true => AfterSavepoint::Drain,
             false => AfterSavepoint::Stop,
         };
-        self.take_savepoint(directory, then)
+        self.take_savepoint(directory, SavepointFormat::Canonical, then)
     }
 
-    fn take_savepoint(&self, directory: Option<&str>, then: AfterSavepoint) -> Result<String> {
+    /// As [`JobClient::stop_with_savepoint`] without the end of event time, in the format of the
+    /// state backend (`--type native`).
+    ///
+    /// # Errors
+    ///
+    /// The savepoint or the stop failed.
+    pub fn stop_with_native_savepoint(&self, directory: Option<&str>) -> Result<String> {
+        self.take_savepoint(directory, SavepointFormat::Native, AfterSavepoint::Stop)
+    }
+
+    fn take_savepoint(
+        &self,
+        directory: Option<&str>,
+        format: SavepointFormat,
+        then: AfterSavepoint,
+    ) -> Result<String> {
         let trigger = TriggerId(random::bytes());
         let request = SavepointRequest {
             target_directory: directory.map(str::to_owned),
             then,
-            format: SavepointFormat::Canonical,
+            format,
         };
         let failed = |error| Error::caused_by("the savepoint failed", error);
         self.dispatcher

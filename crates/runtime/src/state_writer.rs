@@ -17,7 +17,9 @@ use millpond_snapshot::{
     OperatorStateHandle, StateRecord, StateStream, StreamHandle, SubtaskSnapshot, state_file_name,
 };
 use millpond_state::store::{Sharing, StoreFile};
-use millpond_state::{FrozenKeyedState, KeyedFormat, NativeStoreFiles};
+use millpond_state::{
+    FrozenKeyedState, KeyedFormat, NativeStoreFiles, RestoredFile, RestoredFiles,
+};
 use millpond_types::{KeyGroupRange, OperatorId, murmur3_128};
 
 use crate::in_flight::InFlight;
@@ -258,6 +260,11 @@ impl<'a> StateWriter<'a> {
         synced: &mut Duration,
         files: &mut Vec<FileRecord>,
     ) -> Result<IncrementalHandle, FunctionError> {
+        if let Some(restored) = &native.restored
+            && self.options.base == Some(restored.checkpoint)
+        {
+            self.remember_restored(operator, restored);
+        }
         let plan = lock(self.uploaded).plan(operator, self.options.base, &native.files);
         let write = |out: &mut dyn Write| Ok(out.write_all(&native.header)?);
         let ((), meta) = self.stream(operator, "keyed", write, synced, files)?;
@@ -303,6 +310,17 @@ impl<'a> StateWriter<'a> {
     /// Notes the shared files of a checkpoint for those that will build on it.
     fn remember(&self, operator: OperatorId, shared: FilesByName) {
         lock(self.uploaded).add(operator, self.options.id, Arc::new(shared));
+    }
+
+    /// Notes what the store was opened on, as if this attempt had uploaded it: it has a name of its
+    /// own for each file.
+    fn remember_restored(&self, operator: OperatorId, restored: &RestoredFiles) {
+        let uploaded = |(name, file): (&String, &RestoredFile)| {
+            let RestoredFile { stream, record } = file.clone();
+            (name.clone(), UploadedFile { stream, record })
+        };
+        let files = restored.files.iter().map(uploaded).collect();
+        lock(self.uploaded).add(operator, restored.checkpoint, Arc::new(files));
     }
 
     /// Copies files of a store, several at a time; returns them in the order of `new`.

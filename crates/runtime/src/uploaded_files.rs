@@ -144,9 +144,11 @@ mod tests {
             }
         }
         files.add(operator, checkpoint, Arc::new(all));
-        let paths = reused.values().map(|file| match &file.stream {
-            StreamHandle::File { path, .. } => path.trim_start_matches("file:/shared/"),
-            other => panic!("{other:?}"),
+        let paths = reused.values().map(|file| {
+            let StreamHandle::File { path, .. } = &file.stream else {
+                panic!("{file:?}");
+            };
+            path.trim_start_matches("file:/shared/")
         });
         let new: Vec<&str> = new.iter().map(|file| file.name.as_str()).collect();
         (paths.collect::<Vec<_>>().join(" "), new.join(" "))

@@ -24,7 +24,7 @@ use crate::ttl::Ttl;
 use crate::ttl_codec::WithTtl;
 use crate::{
     AggregateFunction, AggregatingState, Error, ErrorKind, FrozenKeyedState, ListState, MapState,
-    ReducingState, Result, StateTtlConfig, TtlStates, ValueState,
+    ReducingState, RestoredFiles, Result, StateTtlConfig, TtlStates, ValueState,
 };
 use millpond_serializer::{ByteReader, FlinkKey, FlinkType, Namespace, TtlValue, VoidNamespace};
 use millpond_snapshot::{
@@ -70,7 +70,16 @@ enum Slot<K> {
 struct UnclaimedColumn {
     meta: StateMeta,
     column: Column,
-    entries: usize,
+    entries: Entries,
+}
+
+/// How many entries a column holds.
+#[derive(Clone, Copy)]
+enum Entries {
+    /// So many were written.
+    Counted(usize),
+    /// Some: the column came with a store.
+    Some,
 }
 
 /// The entries of one key group, by their state in the header.
@@ -80,6 +89,31 @@ struct Staged {
 }
 
 impl UnclaimedColumn {
+    fn is_empty(&self) -> bool {
+        matches!(self.entries, Entries::Counted(0))
+    }
+
+    fn add(&mut self, entries: usize) {
+        if let Entries::Counted(counted) = &mut self.entries {
+            *counted += entries;
+        }
+    }
+
+    /// How many entries it holds; reads it if need be.
+    fn count(&self) -> usize {
+        match self.entries {
+            Entries::Counted(entries) => entries,
+            Entries::Some => {
+                let mut entries = 0;
+                self.column.scan(&[], |_, _| {
+                    entries += 1;
+                    Ok(())
+                });
+                entries
+            }
+        }
+    }
+
     fn freeze(&self, stored: Option<&Stored>) -> Box<dyn FrozenState> {
         let image = stored.and_then(Stored::image);
         Box::new(StoredState::new(image, &self.column, None))
@@ -107,7 +141,10 @@ impl<K: 'static> Slot<K> {
         match self {
             Slot::Registered(state) => state.entries(),
             Slot::Raw(state) => state.entries(),
-            Slot::Unclaimed(state) => state.entries,
+            Slot::Unclaimed(state) => match state.entries {
+                Entries::Counted(entries) => entries,
+                Entries::Some => 1,
+            },
         }
     }
 
@@ -652,7 +689,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
                     self.decode_group(&entries, &*state, group)?;
                 }
             }
-            Slot::Unclaimed(unclaimed) if unclaimed.entries > 0 => {
+            Slot::Unclaimed(unclaimed) if !unclaimed.is_empty() => {
                 state.accept(&unclaimed.meta)?;
                 if state.meta().kind == StateKind::KeyValue && !state.reads_as_is() {
                     self.rewrite(unclaimed, &*state)?;
@@ -745,7 +782,8 @@ impl<K: FlinkKey> KeyedBackend<K> {
             Slot::Unclaimed(unclaimed) => unclaimed.freeze(self.stored.as_deref()),
         };
         let columns = || states.iter().filter_map(Slot::column).map(Column::id);
-        let stored = pending.map(|image| StoredImage::new(image, columns().collect()));
+        let restored = self.stored.as_ref().and_then(|stored| stored.restored());
+        let stored = pending.map(|image| StoredImage::new(image, columns().collect(), restored));
         let frozen: Vec<_> = states.iter().map(image).collect();
         if let Some(stored) = &self.stored {
             stored.end_image();
@@ -765,6 +803,63 @@ impl<K: FlinkKey> KeyedBackend<K> {
             metas: states.iter().map(meta).collect(),
             image: Arc::new(Image::new(frozen, self.context.changed().clone())),
         }
+    }
+
+    /// Takes over the states that the store came with, of which it was opened on `restored`.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt, if keys lie where they do not belong; storage.
+    pub(crate) fn take_over(&self, restored: Arc<RestoredFiles>) -> Result<()> {
+        let Some(stored) = &self.stored else {
+            return Ok(());
+        };
+        let mut states = self.states.borrow_mut();
+        for meta in stored.take_over(restored) {
+            let column = stored.open(&meta, None)?;
+            let entries = match self.has_entries(&meta, &column)? {
+                true => Entries::Some,
+                false => Entries::Counted(0),
+            };
+            states.push(Slot::Unclaimed(UnclaimedColumn {
+                meta,
+                column,
+                entries,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Whether a column holds anything; checks the first key, which must be of this subtask.
+    fn has_entries(&self, meta: &StateMeta, column: &Column) -> Result<bool> {
+        let mut first = None;
+        // Stops at the first one.
+        let stopped = column.try_scan(&[], |key, _| {
+            first = Some(key.to_vec());
+            Err(())
+        })?;
+        let (Err(()), Some(key)) = (stopped, first) else {
+            return Ok(false);
+        };
+        let (group, key) = key.split_at(column.prefix().bytes().min(key.len()));
+        let group = KeyGroup(
+            group
+                .iter()
+                .fold(0, |all, byte| all << 8 | u16::from(*byte)),
+        );
+        let checked = if !self.range.contains(group) {
+            let found = format!("one of key group {}", group.0);
+            let expected = format!("keys of {} only", self.range);
+            Err(millpond_snapshot::Error::corrupt(0, expected, found))
+        } else if meta.kind == StateKind::KeyValue {
+            K::read(&mut ByteReader::new(key))
+                .map_err(Into::into)
+                .and_then(|key| self.check_group(&key, group))
+        } else {
+            Ok(())
+        };
+        checked.map_err(|error| Error::reading_state(&meta.name, group, error))?;
+        Ok(true)
     }
 
     /// Takes over the key groups of this subtask that a handle of a snapshot holds.
@@ -841,13 +936,10 @@ impl<K: FlinkKey> KeyedBackend<K> {
                     }
                     _ => self.decode_group(entries, &**state, staged.group)?,
                 },
-                Slot::Unclaimed(UnclaimedColumn {
-                    meta,
-                    column,
-                    entries: all,
-                }) => {
+                Slot::Unclaimed(unclaimed) => {
+                    let UnclaimedColumn { meta, column, .. } = unclaimed;
                     self.store_group(entries, meta, column, staged.group)?;
-                    *all += entries.entries();
+                    unclaimed.add(entries.entries());
                 }
                 Slot::Raw(_) => continue,
             }
@@ -935,7 +1027,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
                 Some(stored) => Slot::Unclaimed(UnclaimedColumn {
                     meta: meta.clone(),
                     column: stored.open(meta, None)?,
-                    entries: 0,
+                    entries: Entries::Counted(0),
                 }),
             });
             return Ok(states.len() - 1);
@@ -978,10 +1070,10 @@ impl<K: FlinkKey> KeyedBackend<K> {
                         entries: raw.entries(),
                     });
                 }
-                Slot::Unclaimed(unclaimed) if unclaimed.entries > 0 => {
+                Slot::Unclaimed(unclaimed) if !unclaimed.is_empty() => {
                     description.unclaimed.push(UnclaimedState {
                         meta: unclaimed.meta.clone(),
-                        entries: unclaimed.entries,
+                        entries: unclaimed.count(),
                     });
                 }
                 Slot::Raw(_) | Slot::Unclaimed(_) => {}

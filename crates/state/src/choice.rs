@@ -1,8 +1,10 @@
 //! What the keyed state of a job stands on.
 
+use crate::restored_files::BroughtFiles;
 use crate::store::{StateBackend, StoreContext};
 use crate::{KeyedBackend, Result};
 use millpond_serializer::FlinkKey;
+use millpond_snapshot::{KeyedHandle, LoadedSnapshot};
 use millpond_types::{KeyGroupRange, OperatorId};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,26 +57,76 @@ impl BackendChoice {
     /// Whatever the state backend returns when a store is made.
     pub fn keyed_backend<K: FlinkKey>(&self, owner: &BackendOwner) -> Result<KeyedBackend<K>> {
         let (max_parallelism, range) = (owner.max_parallelism, owner.range);
-        let StoreChoice {
-            backend,
-            cache_bytes,
-            directory,
-            configuration,
-        } = match self {
-            BackendChoice::Heap => return Ok(KeyedBackend::new(max_parallelism, range)),
-            BackendChoice::Store(choice) => choice,
+        match self {
+            BackendChoice::Heap => Ok(KeyedBackend::new(max_parallelism, range)),
+            BackendChoice::Store(choice) => {
+                let store = choice.backend.open(&choice.context(owner), None, &[])?;
+                KeyedBackend::above(max_parallelism, range, store, choice.cache_bytes)
+            }
+        }
+    }
+
+    /// Returns a backend with the key groups of a subtask out of handles of a snapshot.
+    ///
+    /// If the state backend knows the files of a handle, it is opened on them.
+    ///
+    /// # Errors
+    ///
+    /// As [`keyed_backend`](Self::keyed_backend), and as [`KeyedBackend::restore`].
+    pub fn restored_backend<K: FlinkKey>(
+        &self,
+        owner: &BackendOwner,
+        snapshot: &LoadedSnapshot,
+        handles: &[KeyedHandle],
+    ) -> Result<KeyedBackend<K>> {
+        let opened = match self {
+            BackendChoice::Heap => None,
+            BackendChoice::Store(choice) => choice.opened(owner, snapshot, handles)?,
         };
-        let context = StoreContext {
+        let (backend, opened) = match opened {
+            Some((backend, handle)) => (backend, Some(handle)),
+            None => (self.keyed_backend(owner)?, None),
+        };
+        for (index, handle) in handles.iter().enumerate() {
+            if opened != Some(index) {
+                backend.restore(snapshot, handle)?;
+            }
+        }
+        Ok(backend)
+    }
+}
+
+impl StoreChoice {
+    fn context(&self, owner: &BackendOwner) -> StoreContext {
+        StoreContext {
             operator: owner.operator,
             operator_name: owner.operator_name.clone(),
             subtask: owner.subtask,
-            range,
-            max_parallelism,
-            directory: directory.clone(),
-            configuration: Arc::clone(configuration),
+            range: owner.range,
+            max_parallelism: owner.max_parallelism,
+            directory: self.directory.clone(),
+            configuration: Arc::clone(&self.configuration),
+        }
+    }
+
+    /// Opens a store on the files of one of the handles, if it can; says on which.
+    fn opened<K: FlinkKey>(
+        &self,
+        owner: &BackendOwner,
+        snapshot: &LoadedSnapshot,
+        handles: &[KeyedHandle],
+    ) -> Result<Option<(KeyedBackend<K>, usize)>> {
+        let (backend, parent) = (&*self.backend, &self.directory);
+        let brought = BroughtFiles::of::<K>(backend, owner, parent, snapshot, handles)?;
+        let Some(brought) = brought else {
+            return Ok(None);
         };
-        let store = backend.open(&context, None, &[])?;
-        KeyedBackend::above(max_parallelism, range, store, *cache_bytes)
+        let files = Some(brought.directory.path());
+        let store = backend.open(&self.context(owner), files, &brought.states)?;
+        let (max_parallelism, range) = (owner.max_parallelism, owner.range);
+        let backend = KeyedBackend::above(max_parallelism, range, store, self.cache_bytes)?;
+        backend.take_over(Arc::new(brought.restored))?;
+        Ok(Some((backend, brought.handle)))
     }
 }
 

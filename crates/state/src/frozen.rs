@@ -3,7 +3,7 @@
 use crate::image::{FrozenChanges, Image, ImageHandle};
 use crate::store::{StoreFile, StoreImage};
 use crate::stored::StoredImage;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, RestoredFiles, Result};
 use millpond_serializer::SerializerSnapshot;
 use millpond_snapshot::{
     CanonicalWriter, ChangesBlock, ChangesWriter, KeyGroupOffsets, KeyGroupRecord, KeyedHeader,
@@ -187,6 +187,8 @@ pub struct NativeStoreFiles {
     pub files: Vec<StoreFile>,
     /// How many of them are to be uploaded at the same time.
     pub transfer_threads: usize,
+    /// What the store was opened on: files that are in both are the same.
+    pub restored: Option<Arc<RestoredFiles>>,
     frozen: Arc<Image>,
     _image: Arc<dyn StoreImage>,
 }
@@ -265,6 +267,7 @@ impl FrozenKeyedState {
             header: bytes,
             files,
             transfer_threads: image.transfer_threads(),
+            restored: stored.restored().cloned(),
             frozen: Arc::clone(&self.image),
             _image: image,
         }))

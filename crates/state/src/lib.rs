@@ -36,6 +36,7 @@ mod operator_state;
 mod raw;
 mod reducing_state;
 mod registered;
+mod restored_files;
 mod restored_key;
 mod segmented;
 pub mod store;
@@ -68,6 +69,7 @@ pub use operator_state::{
     OperatorListState, OperatorStateBackend, OperatorStateImage, WrittenOperatorState,
 };
 pub use reducing_state::ReducingState;
+pub use restored_files::{RestoredFile, RestoredFiles};
 pub use timers::{Timer, TimerHandle, TimerService};
 pub use ttl::{StateTtlConfig, TtlTimeCharacteristic, TtlUpdateType, TtlVisibility};
 pub use ttl_states::TtlStates;

@@ -78,6 +78,11 @@ impl<K: FlinkKey> KeyConverter<K> {
         })
     }
 
+    /// Whether keys lie in the snapshot as the job writes them.
+    pub(crate) fn is_as_is(&self) -> bool {
+        self.reader.is_as_is()
+    }
+
     /// The descriptions of the states once their keys have been converted.
     pub(crate) fn metas(&self, states: &[StateMeta]) -> Vec<StateMeta> {
         let mut states = states.to_vec();

@@ -5,7 +5,7 @@ use crate::frozen::StateWriter;
 use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::Attention;
 use crate::store::{ColumnId, Filtered, KeyValueStore, StoreImage, StoredFilter, prefix_end};
-use crate::{Error, Result};
+use crate::{Error, RestoredFiles, Result};
 use millpond_snapshot::StateMeta;
 use millpond_types::KeyGroupRange;
 use std::cell::RefCell;
@@ -22,6 +22,8 @@ pub(crate) struct Stored {
     groups: usize,
     /// The image that states are being frozen for.
     image: RefCell<Option<Arc<PendingImage>>>,
+    /// What the store was opened on.
+    restored: RefCell<Option<Arc<RestoredFiles>>>,
 }
 
 impl Stored {
@@ -44,7 +46,19 @@ impl Stored {
             prefix: GroupPrefix::new(range, max_parallelism),
             groups: range.len(),
             image: RefCell::new(None),
+            restored: RefCell::new(None),
         })
+    }
+
+    /// Notes what the store was opened on; returns the states that came with it.
+    pub(crate) fn take_over(&self, restored: Arc<RestoredFiles>) -> Vec<StateMeta> {
+        *self.restored.borrow_mut() = Some(restored);
+        self.store.columns()
+    }
+
+    /// What the store was opened on, if on anything.
+    pub(crate) fn restored(&self) -> Option<Arc<RestoredFiles>> {
+        self.restored.borrow().clone()
     }
 
     pub(crate) fn write_back(&self) -> &WriteBack {
@@ -93,11 +107,25 @@ impl Stored {
 pub(crate) struct StoredImage {
     image: Arc<PendingImage>,
     columns: Vec<ColumnId>,
+    restored: Option<Arc<RestoredFiles>>,
 }
 
 impl StoredImage {
-    pub(crate) fn new(image: Arc<PendingImage>, columns: Vec<ColumnId>) -> Self {
-        StoredImage { image, columns }
+    pub(crate) fn new(
+        image: Arc<PendingImage>,
+        columns: Vec<ColumnId>,
+        restored: Option<Arc<RestoredFiles>>,
+    ) -> Self {
+        StoredImage {
+            image,
+            columns,
+            restored,
+        }
+    }
+
+    /// What the store was opened on, if on anything.
+    pub(crate) fn restored(&self) -> Option<&Arc<RestoredFiles>> {
+        self.restored.as_ref()
     }
 
     /// The image itself; waits for it.

@@ -16,7 +16,7 @@ use crate::element::NO_TIMESTAMP;
 use crate::error::Result;
 use crate::functions::keyed::KeyedOpenContext;
 use crate::functions::open::FunctionOpenContext;
-use crate::functions::restore::{restore_keyed, restore_operator};
+use crate::functions::restore::restore_operator;
 use crate::functions::rows::Rows;
 use crate::operator::OperatorSnapshot;
 use crate::output::{Collector, Output};
@@ -72,18 +72,21 @@ impl<K: FlinkKey, N: Namespace> KeyedCore<K, N> {
         open: impl FnOnce(&mut KeyedOpenContext<'_, K>) -> Result<F>,
     ) -> Result<(Self, F)> {
         let info = &context.info;
-        let keyed: KeyedBackend<K> = context.backend.keyed_backend(&BackendOwner {
+        let owner = BackendOwner {
             operator: info.operator,
             operator_name: info.name.clone(),
             subtask: info.subtask,
             range: info.key_groups(),
             max_parallelism: info.max_parallelism,
-        })?;
-        let operator = OperatorStateBackend::new();
-        if let Some(restored) = &context.restored {
-            restore_keyed(&keyed, restored)?;
-            restore_operator(&operator, restored)?;
-        }
+        };
+        let (backend, operator) = (&context.backend, OperatorStateBackend::new());
+        let keyed: KeyedBackend<K> = match &context.restored {
+            None => backend.keyed_backend(&owner)?,
+            Some(restored) => {
+                restore_operator(&operator, restored)?;
+                backend.restored_backend(&owner, &restored.snapshot, &restored.keyed)?
+            }
+        };
         let function = open(&mut KeyedOpenContext::new(
             FunctionOpenContext::new(context, &operator),
             &keyed,

@@ -54,6 +54,11 @@ impl StateBackend for RocksDbBackend {
         "rocksdb"
     }
 
+    fn opens(&self, names: &[&str]) -> bool {
+        let has_manifest = names.iter().any(|name| name.starts_with("MANIFEST-"));
+        has_manifest && names.contains(&"CURRENT")
+    }
+
     fn open(
         &self,
         context: &StoreContext,
@@ -161,10 +166,12 @@ fn bring(from: &Path, to: &Path, threads: usize) -> io::Result<()> {
             continue;
         }
         let target = to.join(&name);
-        if text.ends_with(".sst") && fs::hard_link(entry.path(), &target).is_ok() {
+        // A link to a symbolic link would dangle as soon as nobody else needs the file.
+        let from = fs::canonicalize(entry.path())?;
+        if text.ends_with(".sst") && fs::hard_link(&from, &target).is_ok() {
             continue;
         }
-        copied.push((entry.path(), target));
+        copied.push((from, target));
     }
     let part = copied.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
@@ -193,6 +200,16 @@ fn clip(database: &Database, families: &[String], context: &StoreContext) -> Res
     write_options.disable_wal(true);
     for name in families {
         let family = database.family(name);
+        // Whole tables first: they go without being read, and leave no mark.
+        let behind_all = [0xff];
+        let cut = |from: &[u8], to: &[u8]| {
+            let cut = database.db.delete_file_in_range_cf(&family, from, to);
+            cut.map_err(|error| super::failed("clipping", name, error))
+        };
+        cut(&[], &first)?;
+        if let Some(behind) = &behind {
+            cut(behind, &behind_all)?;
+        }
         let mut batch = WriteBatch::default();
         // Only where there is something: a deleted range costs every read behind it.
         let is_there = |from: &[u8], to: Option<&[u8]>| {
@@ -210,7 +227,7 @@ fn clip(database: &Database, families: &[String], context: &StoreContext) -> Res
             && is_there(behind, None)?
         {
             // Behind every key: prefixes end at 0x80.
-            batch.delete_range_cf(&family, behind.as_slice(), [0xff].as_slice());
+            batch.delete_range_cf(&family, behind.as_slice(), behind_all.as_slice());
         }
         if !batch.is_empty() {
             let clipped = database.db.write_opt(batch, &write_options);

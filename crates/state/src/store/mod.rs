@@ -210,9 +210,16 @@ pub trait StateBackend: Send + Sync {
     /// The name, as it stands behind `state.backend.type`.
     fn name(&self) -> &str;
 
+    /// Whether [`open`](Self::open) makes a store of files with these names.
+    fn opens(&self, _names: &[&str]) -> bool {
+        false
+    }
+
     /// Returns an empty store, or the one whose files lie in `files`, under their names.
     ///
-    /// The files are the store's to keep or to link; their directory goes when this returns.
+    /// The files may be symbolic links, and snapshots need what they lead to: the store copies it, or
+    /// links it if it never writes into such a file. Their directory goes when this returns. What they
+    /// hold of other key groups than those of the subtask is not to be seen in the store.
     /// `states` are those of the files in the order of their ids, empty without files.
     ///
     /// # Errors
