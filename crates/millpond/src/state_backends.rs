@@ -42,6 +42,9 @@ impl StateBackends {
         configuration: &Configuration,
     ) -> Result<BackendChoice, ConfigError> {
         let name = match configuration.get(&options::STATE_BACKEND)? {
+            StateBackendType::HashMap if configuration.get(&options::INCREMENTAL)? => {
+                return Ok(BackendChoice::IncrementalHeap);
+            }
             StateBackendType::HashMap => return Ok(BackendChoice::Heap),
             StateBackendType::Named(name) => name,
         };
@@ -96,6 +99,10 @@ mod tests {
         assert!(matches!(
             choose(&[("state.backend", "filesystem")]),
             Ok(BackendChoice::Heap)
+        ));
+        assert!(matches!(
+            choose(&[("execution.checkpointing.incremental", "true")]),
+            Ok(BackendChoice::IncrementalHeap)
         ));
         let chosen = choose(&[
             ("state.backend.type", "Memory"),

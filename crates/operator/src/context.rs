@@ -164,4 +164,8 @@ pub struct SnapshotContext {
     pub id: CheckpointId,
     /// Whether the user asked for it.
     pub is_savepoint: bool,
+    /// Whether it may consist of what has changed, and later ones build on it.
+    pub incremental: bool,
+    /// The complete checkpoint that it may build on.
+    pub base: Option<CheckpointId>,
 }

@@ -13,8 +13,9 @@ use millpond_job::dispatcher::SavepointFormat;
 use millpond_job::gateway::Attempt;
 use millpond_operator::{FunctionError, OperatorSnapshot};
 use millpond_snapshot::{
-    ChannelHandle, FileRecord, IncrementalHandle, KeyGroupsKind, KeyedHandle, NamedStream,
-    OperatorStateHandle, StateRecord, StateStream, StreamHandle, SubtaskSnapshot, state_file_name,
+    ChannelHandle, FileRecord, HeapIncrement, IncrementalHandle, KeyGroupsKind, KeyedHandle,
+    NamedStream, OperatorStateHandle, StateRecord, StateStream, StreamHandle, SubtaskSnapshot,
+    state_file_name,
 };
 use millpond_state::store::{Sharing, StoreFile};
 use millpond_state::{
@@ -23,7 +24,7 @@ use millpond_state::{
 use millpond_types::{KeyGroupRange, OperatorId, murmur3_128};
 
 use crate::in_flight::InFlight;
-use crate::uploaded_files::{FilesByName, UploadedFile, UploadedFiles};
+use crate::uploaded_files::{FilesByName, UploadedFile, UploadedFiles, UploadedIncrements};
 
 /// Bytes gathered before they go to the file.
 const WRITE_BUFFER_BYTES: usize = 1 << 20;
@@ -221,8 +222,76 @@ impl<'a> StateWriter<'a> {
         if keyed.is_empty() {
             return Ok((Vec::new(), None));
         }
+        if self.options.incremental && keyed.is_tracked() {
+            let handle = self.increments(operator, keyed, synced, files)?;
+            // Who writes changes does not know how many entries there are in all, and what some
+            // subtasks know is no sum.
+            return Ok((Vec::new(), Some(handle)));
+        }
         let (states, handle) = self.entries(operator, keyed, synced, files)?;
         Ok((states, Some(handle)))
+    }
+
+    /// Writes what has changed since the base on top of its files, or a new base.
+    fn increments(
+        &self,
+        operator: OperatorId,
+        keyed: FrozenKeyedState,
+        synced: &mut Duration,
+        files: &mut Vec<FileRecord>,
+    ) -> Result<KeyedHandle, FunctionError> {
+        let range = keyed.range();
+        let base = self.options.base.and_then(|base| {
+            let known = lock(self.uploaded).increments(operator, base)?;
+            let is_worth_it = !known.increments.are_many() && keyed.changed_little_since(base);
+            is_worth_it.then_some((base, known))
+        });
+        let since = base.as_ref().map(|(base, _)| *base);
+        let write = |out: &mut dyn Write| {
+            Ok(match since {
+                Some(since) => keyed.write_changes_since(since, out)?,
+                None => keyed.write(out)?,
+            })
+        };
+        let written = self.write(operator, "keyed/increment", Scope::Shared, write)?;
+        *synced += written.synced;
+        let (groups, stream) = (written.outcome.groups, written.stream);
+        let is_inline = matches!(stream, StreamHandle::Bytes { .. });
+        if base.is_none() && is_inline {
+            // So little that every checkpoint may have all of it, as one that is not incremental.
+            return Ok(KeyedHandle::KeyGroups {
+                kind: KeyGroupsKind::Savepoint,
+                groups,
+                stream,
+            });
+        }
+        let mut bytes = stream.size();
+        let file = HeapIncrement {
+            checkpoint: self.options.id,
+            groups,
+            stream,
+        };
+        let uploaded = match base {
+            Some((_, known)) => known.with(file, written.record),
+            None => UploadedIncrements::of_base(file, written.record),
+        };
+        let mut list = Vec::new();
+        uploaded.increments.write_list(&mut list);
+        let write = |out: &mut dyn Write| Ok(out.write_all(&list)?);
+        let ((), meta) = self.stream(operator, "keyed", write, synced, files)?;
+        bytes += meta.size();
+        files.extend(uploaded.records.iter().cloned());
+        let handle = IncrementalHandle {
+            checkpoint_id: self.options.id,
+            backend_id: self.backend_id(operator),
+            range: (range.first().0, range.len() as u32),
+            meta,
+            shared: uploaded.increments.shared(),
+            private: Vec::new(),
+            v2: Some((bytes as i64, self.file_name(operator, "keyed"))),
+        };
+        lock(self.uploaded).add_increments(operator, self.options.id, Arc::new(uploaded));
+        Ok(KeyedHandle::Incremental(handle))
     }
 
     /// Writes all entries of keyed state.

@@ -653,6 +653,8 @@ impl Task {
         let context = SnapshotContext {
             id: options.id,
             is_savepoint: options.is_savepoint,
+            incremental: options.incremental,
+            base: options.base,
         };
         let mut operators = self.chain.snapshot(context)?;
         for (_, snapshot) in &mut operators {

@@ -13,6 +13,9 @@
 //!   chk-8 on 7             {7: .., 8: ..}          nothing can build on 5 and 6 any more
 //! ```
 //!
+//! Of the heap it remembers the base and the changes on it, in order, and where their key groups begin
+//! ([`UploadedIncrements`]): a checkpoint refers to all of them, or writes a new base.
+//!
 //! Nothing here does I/O. It lives as long as an attempt: what an attempt was restored from it learns
 //! from the store that was opened on those files.
 //!
@@ -23,7 +26,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millpond_snapshot::{FileRecord, StreamHandle};
+use millpond_snapshot::{FileRecord, HeapIncrement, HeapIncrements, StreamHandle};
 use millpond_state::store::{Sharing, StoreFile};
 use millpond_types::{CheckpointId, OperatorId};
 
@@ -34,6 +37,31 @@ pub(crate) struct UploadedFile {
     pub(crate) stream: StreamHandle,
     /// Its checksum, if it is known and the file is one of its own.
     pub(crate) record: Option<FileRecord>,
+}
+
+/// The files of an image of heap state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UploadedIncrements {
+    pub(crate) increments: HeapIncrements,
+    /// The checksums of those that are files.
+    pub(crate) records: Vec<FileRecord>,
+}
+
+impl UploadedIncrements {
+    pub(crate) fn of_base(base: HeapIncrement, record: Option<FileRecord>) -> Self {
+        UploadedIncrements {
+            increments: HeapIncrements::of_base(base),
+            records: record.into_iter().collect(),
+        }
+    }
+
+    /// These files with one more.
+    pub(crate) fn with(&self, changes: HeapIncrement, record: Option<FileRecord>) -> Self {
+        UploadedIncrements {
+            increments: self.increments.with(changes),
+            records: self.records.iter().cloned().chain(record).collect(),
+        }
+    }
 }
 
 /// Files by their local names.
@@ -53,6 +81,7 @@ pub(crate) struct Upload<'a> {
 pub(crate) struct UploadedFiles {
     since_ms: Option<u64>,
     by_checkpoint: BTreeMap<CheckpointId, BTreeMap<OperatorId, Arc<FilesByName>>>,
+    increments: BTreeMap<CheckpointId, BTreeMap<OperatorId, Arc<UploadedIncrements>>>,
 }
 
 impl UploadedFiles {
@@ -93,6 +122,28 @@ impl UploadedFiles {
         of_checkpoint.insert(operator, files);
     }
 
+    /// The files of heap state of `operator` that a checkpoint on `base` may refer to; forgets the
+    /// checkpoints that no later one can have as its base.
+    pub(crate) fn increments(
+        &mut self,
+        operator: OperatorId,
+        base: CheckpointId,
+    ) -> Option<Arc<UploadedIncrements>> {
+        self.increments = self.increments.split_off(&base);
+        self.increments.get(&base)?.get(&operator).cloned()
+    }
+
+    /// Notes the files of heap state of a checkpoint.
+    pub(crate) fn add_increments(
+        &mut self,
+        operator: OperatorId,
+        checkpoint: CheckpointId,
+        files: Arc<UploadedIncrements>,
+    ) {
+        let of_checkpoint = self.increments.entry(checkpoint).or_default();
+        of_checkpoint.insert(operator, files);
+    }
+
     /// When the first snapshot of the attempt was triggered, `triggered_at_ms` if that is this one:
     /// what tells attempts of the same number apart.
     pub(crate) fn since_ms(&mut self, triggered_at_ms: u64) -> u64 {
@@ -102,12 +153,14 @@ impl UploadedFiles {
     /// A checkpoint will never be complete.
     pub(crate) fn forget(&mut self, checkpoint: CheckpointId) {
         self.by_checkpoint.remove(&checkpoint);
+        self.increments.remove(&checkpoint);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millpond_snapshot::KeyGroupOffsets;
 
     const OPERATOR: OperatorId = OperatorId([7; 16]);
 
@@ -189,6 +242,31 @@ mod tests {
             take(files, other, 6, Some(5), "a"),
             words("", "a"),
             "5 is another operator's"
+        );
+    }
+
+    #[test]
+    fn increments_of_the_base_alone_are_known() {
+        let files = &mut UploadedFiles::default();
+        let file = |checkpoint| HeapIncrement {
+            checkpoint,
+            groups: KeyGroupOffsets {
+                first: 0,
+                offsets: Vec::new(),
+            },
+            stream: StreamHandle::EmptySegment,
+        };
+        let base = UploadedIncrements::of_base(file(5), None);
+        files.add_increments(OPERATOR, 5, Arc::new(base.clone()));
+        files.add_increments(OPERATOR, 6, Arc::new(base.with(file(6), None)));
+        let known = files.increments(OPERATOR, 5).expect("it was noted");
+        assert_eq!(known.increments.files().len(), 1);
+        files.forget(6);
+        assert_eq!(files.increments(OPERATOR, 6), None, "it was aborted");
+        assert_eq!(
+            files.increments(OPERATOR, 5),
+            None,
+            "no later one has it as its base"
         );
     }
 

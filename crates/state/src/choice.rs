@@ -17,6 +17,8 @@ pub enum BackendChoice {
     /// Tables in memory.
     #[default]
     Heap,
+    /// Tables in memory, and what has changed in them: for incremental checkpoints.
+    IncrementalHeap,
     /// A store for each operator subtask, below a cache.
     Store(StoreChoice),
 }
@@ -59,6 +61,9 @@ impl BackendChoice {
         let (max_parallelism, range) = (owner.max_parallelism, owner.range);
         match self {
             BackendChoice::Heap => Ok(KeyedBackend::new(max_parallelism, range)),
+            BackendChoice::IncrementalHeap => {
+                Ok(KeyedBackend::tracking_changes(max_parallelism, range))
+            }
             BackendChoice::Store(choice) => {
                 let store = choice.backend.open(&choice.context(owner), None, &[])?;
                 KeyedBackend::above(max_parallelism, range, store, choice.cache_bytes)
@@ -80,7 +85,7 @@ impl BackendChoice {
         handles: &[KeyedHandle],
     ) -> Result<KeyedBackend<K>> {
         let opened = match self {
-            BackendChoice::Heap => None,
+            BackendChoice::Heap | BackendChoice::IncrementalHeap => None,
             BackendChoice::Store(choice) => choice.opened(owner, snapshot, handles)?,
         };
         let (backend, opened) = match opened {

@@ -11,7 +11,7 @@ use millpond_state::{
 use millpond_types::{Clock, KeyGroup};
 
 use crate::batch::Data;
-use crate::context::OpenContext;
+use crate::context::{OpenContext, SnapshotContext};
 use crate::element::NO_TIMESTAMP;
 use crate::error::Result;
 use crate::functions::keyed::KeyedOpenContext;
@@ -218,9 +218,13 @@ impl<K: FlinkKey, N: Namespace> KeyedCore<K, N> {
     }
 
     /// Freezes all state.
-    pub(crate) fn snapshot(&self) -> OperatorSnapshot {
+    pub(crate) fn snapshot(&self, context: SnapshotContext) -> OperatorSnapshot {
+        let keyed = match context.incremental {
+            true => self.keyed.freeze_at(context.id, context.base),
+            false => self.keyed.freeze(),
+        };
         OperatorSnapshot {
-            keyed: Some(self.keyed.freeze()),
+            keyed: Some(keyed),
             operator: Some(self.operator.freeze()),
             ..OperatorSnapshot::default()
         }

@@ -311,6 +311,8 @@ impl<Out: Data> Driver<Out> {
         for operator in &mut self.operators {
             let snapshot = operator
                 .snapshot(SnapshotContext {
+                    incremental: false,
+                    base: None,
                     id: self.checkpoint,
                     is_savepoint: true,
                 })

@@ -315,7 +315,7 @@ where
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {
         let opened = self.opened();
         opened.function.snapshot_state(context.id)?;
-        Ok(opened.core.snapshot())
+        Ok(opened.core.snapshot(context))
     }
 
     fn notify_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {

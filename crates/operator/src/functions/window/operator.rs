@@ -527,7 +527,7 @@ where
     fn snapshot(&mut self, context: SnapshotContext) -> Result<OperatorSnapshot> {
         let Opened { core, windows } = self.opened();
         windows.function.snapshot_state(context.id)?;
-        Ok(core.snapshot())
+        Ok(core.snapshot(context))
     }
 
     fn notify_complete(&mut self, checkpoint: CheckpointId) -> Result<()> {
