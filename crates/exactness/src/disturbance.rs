@@ -20,6 +20,8 @@ pub struct Scenario {
     unaligned_after_ms: Option<u64>,
     /// State goes into files of its own.
     state_in_files: bool,
+    /// Checkpoints hold what has changed.
+    incremental: bool,
     workload: Workload,
     /// Records per second; `None` is full speed.
     rate: Option<u64>,
@@ -57,6 +59,7 @@ impl Scenario {
             max_concurrent: if unaligned { 1 } else { random.between(1, 2) },
             unaligned_after_ms: unaligned.then(|| *random.one_of(&[0, 0, 5, 50])),
             state_in_files: random.chance(40),
+            incremental: random.chance(50),
             workload,
             rate: (timeout_ms.is_some() || random.chance(80)).then_some(rate),
             rebalance: random.chance(50),
@@ -119,6 +122,9 @@ impl Scenario {
                 "execution.checkpointing.timeout",
                 format!("{timeout_ms} ms"),
             );
+        }
+        if self.incremental {
+            bench = bench.option("execution.checkpointing.incremental", true);
         }
         if self.state_in_files {
             bench = bench.option("execution.checkpointing.data-inline-threshold", "0 b");

@@ -1,0 +1,207 @@
+//! Checkpoints of the heap that hold what has changed: a job goes on from them exactly, at any
+//! parallelism, and all tools read them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use millpond_exactness::job_process::{Bench, JobProcess, Snapshot, kill_process, wait_for};
+use millpond_exactness::lines::difference;
+use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::random::{Random, fresh_seed};
+use millpond_fs::{LocalFileSystem, Location};
+use millpond_snapshot::{HeapIncrements, KeyedHandle};
+use millpond_state_processor::{
+    ConvertOptions, OpenSnapshot, PathMap, Progress, Threads, convert, diff, verify,
+};
+
+const WORKLOAD: Workload = Workload {
+    records_a: 20_000,
+    records_b: 20_000,
+    keys: 3_000,
+};
+
+fn bench() -> Bench {
+    Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--records-a", WORKLOAD.records_a)
+        .argument("--records-b", WORKLOAD.records_b)
+        .argument("--keys", WORKLOAD.keys)
+        .argument("--rate", 2_500)
+        .option("pipeline.max-parallelism", 128)
+        .option("execution.checkpointing.interval", "40 ms")
+        .option("execution.checkpointing.incremental", true)
+        .option("execution.checkpointing.max-concurrent-checkpoints", 2)
+        .option("execution.checkpointing.tolerable-failed-checkpoints", 1000)
+        .option("execution.checkpointing.num-retained", 2)
+        .option("execution.checkpointing.data-inline-threshold", "0 b")
+        .option(
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "RETAIN_ON_CANCELLATION",
+        )
+}
+
+fn assert_exact(bench: &Bench) {
+    let wrong = difference(&expected(&WORKLOAD), &bench.published());
+    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+}
+
+fn open(directory: &Path) -> OpenSnapshot {
+    let pointer = directory.to_str().expect("a text");
+    OpenSnapshot::open(pointer, &PathMap::default()).expect("a snapshot")
+}
+
+/// Of each part of heap state with changes: how many bytes its base holds, and each file of changes.
+fn chains(directory: &Path) -> Vec<(u64, Vec<u64>)> {
+    let snapshot = open(directory);
+    let loaded = snapshot.loaded();
+    let subtasks = loaded.metadata.operators.iter().flat_map(|o| &o.subtasks);
+    let mut chains = Vec::new();
+    for (_, subtask) in subtasks {
+        if let Some(KeyedHandle::Incremental(handle)) = &subtask.managed_keyed {
+            assert!(HeapIncrements::are_in(handle));
+            let increments = loaded.heap_increments(handle).expect("a list of files");
+            let mut bytes = increments.files().iter().map(|file| file.stream.size());
+            let base = bytes.next().expect("a base");
+            let changes: Vec<u64> = bytes.collect();
+            if !changes.is_empty() {
+                chains.push((base, changes));
+            }
+        }
+    }
+    chains
+}
+
+/// Waits until a retained checkpoint of a job consists of a base and changes.
+fn wait_for_changes(bench: &Bench, job: &mut JobProcess) {
+    wait_for("a checkpoint of changes", || {
+        assert!(job.has_ended().is_none(), "it has ended:\n{}", job.log());
+        // It may be deleted while it is looked at.
+        let newest = bench.newest_snapshot()?;
+        let found = std::panic::catch_unwind(|| chains(&newest.directory)).unwrap_or_default();
+        (!found.is_empty()).then_some(())
+    });
+}
+
+fn restored<'a>(
+    newest: &'a Option<String>,
+    options: &[(&'a str, &'a str)],
+) -> Vec<(&'a str, &'a str)> {
+    let path = newest.as_deref();
+    let path = path.map(|path| ("execution.state-recovery.path", path));
+    options.iter().copied().chain(path).collect()
+}
+
+#[test]
+fn a_job_that_is_killed_at_random_goes_on_from_base_and_changes() {
+    let seed = fresh_seed();
+    eprintln!("seed: {seed}");
+    let mut random = Random::new(seed);
+    let bench = bench();
+    let mut newest: Option<String> = None;
+    for (parallelism, processes) in [("3", "2"), ("2", "1"), ("4", "2"), ("1", "1")] {
+        let options = restored(
+            &newest,
+            &[
+                ("parallelism.default", parallelism),
+                ("cluster.processes", processes),
+            ],
+        );
+        let mut job = bench.start(&options);
+        if parallelism == "1" {
+            job.finish();
+            break;
+        }
+        job.wait_for_checkpoints(random.between(1, 4));
+        if let Some(worker) = job.workers().first() {
+            // The next attempt goes on from the same checkpoints.
+            kill_process(*worker);
+            let before = job.completed_checkpoints().unwrap_or(0);
+            job.wait_for_checkpoints(before + 1);
+        }
+        wait_for_changes(&bench, &mut job);
+        std::thread::sleep(std::time::Duration::from_millis(random.below(60)));
+        job.kill_master();
+        newest = bench.newest_snapshot().map(|snapshot| snapshot.path());
+    }
+    assert_exact(&bench);
+}
+
+/// Runs a job until it has retained a checkpoint of changes, and ends it.
+fn retained(bench: &Bench) -> Snapshot {
+    let mut job = bench.start(&[("parallelism.default", "2")]);
+    // All keys have come: the base holds them.
+    wait_for_changes(bench, &mut job);
+    job.kill_master();
+    bench.newest_snapshot().expect("there is one")
+}
+
+#[test]
+fn tools_read_a_retained_checkpoint_and_what_is_converted_is_the_same() {
+    let bench = bench();
+    let snapshot = retained(&bench);
+    let incremental = open(&snapshot.directory);
+    let threads = Threads::default();
+    let found = verify(&incremental, threads, &Progress::default()).expect("readable");
+    assert!(found.sound, "{:?}", found.problems);
+    assert!(found.checked.files_by_checksum > 0);
+
+    let converted = bench.directory().join("converted");
+    let location = Location::of_path(&converted).expect("a text");
+    let options = ConvertOptions {
+        format: Some(millpond_snapshot::KeyedFormat::Canonical),
+        parallelism: Some(3),
+        ..ConvertOptions::default()
+    };
+    let fs = Arc::new(LocalFileSystem);
+    convert(incremental.loaded(), fs, &location, &options).expect("convertible");
+    let canonical = open(&converted);
+    let handles = canonical.metadata().operators.iter();
+    let handles = handles.flat_map(|operator| &operator.subtasks);
+    for (_, subtask) in handles {
+        let keyed = subtask.managed_keyed.as_ref();
+        assert!(keyed.is_none_or(|keyed| matches!(keyed, KeyedHandle::KeyGroups { .. })));
+    }
+    let sound = verify(&canonical, threads, &Progress::default()).expect("readable");
+    assert!(sound.sound, "{:?}", sound.problems);
+    let found = diff(
+        &incremental,
+        &canonical,
+        None,
+        threads,
+        &Progress::default(),
+    );
+    let found = found.expect("readable");
+    assert!(found.equal, "{found:#?}");
+
+    // A job goes on from it, and a savepoint that it takes is canonical.
+    let path = Some(converted.display().to_string());
+    let mut job = bench.start(&restored(&path, &[("parallelism.default", "3")]));
+    job.wait_for_checkpoints(2);
+    let savepoint = job.stop(false);
+    let savepoint = savepoint.trim_start_matches("file:");
+    assert!(
+        chains(Path::new(savepoint)).is_empty(),
+        "a savepoint stands alone"
+    );
+    let path = Some(savepoint.to_owned());
+    bench
+        .start(&restored(&path, &[("parallelism.default", "1")]))
+        .finish();
+    assert_exact(&bench);
+}
+
+#[test]
+fn a_claimed_checkpoint_of_changes_goes_when_nobody_needs_it() {
+    let bench = bench();
+    let snapshot = retained(&bench);
+    let shared = snapshot.directory.parent().expect("a job").join("shared");
+    assert!(shared.read_dir().expect("a directory").count() > 0);
+    let path = Some(snapshot.path());
+    let claim = ("execution.state-recovery.claim-mode", "CLAIM");
+    let mut job = bench.start(&restored(&path, &[("parallelism.default", "2"), claim]));
+    wait_for("the end of the claimed checkpoint", || {
+        assert!(job.has_ended().is_none(), "it has ended:\n{}", job.log());
+        (!snapshot.directory.exists()).then_some(())
+    });
+    job.finish();
+    assert_exact(&bench);
+}
