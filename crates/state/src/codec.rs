@@ -82,6 +82,9 @@ pub(crate) trait OneEntry: Codec {
     /// Appends the bytes of a value.
     fn put(value: &Self::Value, out: &mut Vec<u8>);
 
+    /// Whether it is a list.
+    const HAS_ELEMENTS: bool = false;
+
     /// How many elements a list has; 0 for all else.
     fn length(_value: &Self::Value) -> usize {
         0
@@ -247,6 +250,8 @@ impl<T: FlinkType> OneEntry for ListCodec<T> {
     fn put(value: &ListValue<T>, out: &mut Vec<u8>) {
         Self::put_behind(value, 0, out);
     }
+
+    const HAS_ELEMENTS: bool = true;
 
     fn length(value: &ListValue<T>) -> usize {
         value.len()

@@ -98,10 +98,11 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         self.groups.borrow()[group].len()
     }
 
-    /// Removes what has expired of the next entries, and shows `observe` what changes in which group.
+    /// Removes what has expired of the next entries, and shows `observe` what changes, and in which
+    /// group: its position, and how many keys it had.
     pub(crate) fn clean_some(
         &self,
-        mut observe: impl FnMut(usize, hash::Probe<'_, K, N>, &C::Value, Option<&C::Value>),
+        mut observe: impl FnMut((usize, usize), hash::Probe<'_, K, N>, &C::Value, Option<&C::Value>),
     ) {
         let Some(ttl) = &self.ttl else { return };
         let mut left = ttl.entries_per_access();
@@ -115,9 +116,10 @@ impl<K: FlinkKey, N: Namespace, C: Codec> KeyedTable<K, N, C> {
         let (mut at, mut place) = self.cleaned.get();
         while left > 0 && steps > 0 {
             steps -= 1;
+            let group = (at, groups[at].len());
             let sweep = |value: &C::Value| C::sweep(value, expiry);
             let observe = |probe: hash::Probe<'_, K, N>, before: &_, left: Option<&_>| {
-                observe(at, probe, before, left);
+                observe(group, probe, before, left);
             };
             match groups[at].sweep(&mut place, sweep, observe) {
                 Looked::Entry => left -= 1,

@@ -143,6 +143,8 @@ impl<C: Timed + OneEntry> OneEntry for WithTtl<C> {
         C::put(value, out);
     }
 
+    const HAS_ELEMENTS: bool = C::HAS_ELEMENTS;
+
     fn length(value: &Self::Value) -> usize {
         C::length(value)
     }

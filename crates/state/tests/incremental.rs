@@ -391,6 +391,7 @@ fn of_a_large_map_and_a_long_list_what_has_changed_is_written() {
     job.map.remove(&78);
     job.list.add(1);
     let frozen = job.backend.freeze_at(3, Some(2));
+    assert!(frozen.changed_little_since(2));
     let expected = full(job.backend.freeze());
     let changed = Files::write(3, frozen, Some((2, &files)));
     assert_eq!(content(changed.open(all())), expected);

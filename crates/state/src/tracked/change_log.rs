@@ -14,12 +14,16 @@ use std::sync::Arc;
 const SEGMENT_LOAD: usize = 5_000;
 /// So many keys of a group are noted, however few it has: those that come and go.
 const MIN_KEYS: usize = 256;
-/// Of a larger group this share is noted; if more have changed, all of it is written.
-const MAX_SHARE: usize = 4;
+/// So many parts of values of a group are noted: user keys of maps.
+const MAX_PARTS: usize = 100_000;
 
 /// The keys of one key group that have changed in one interval, each with its mark.
 pub(crate) enum ChangedKeys<K, N, M> {
-    Some(Segmented<Entry<K, N, M>, SEGMENT_LOAD>),
+    Some {
+        keys: Segmented<Entry<K, N, M>, SEGMENT_LOAD>,
+        /// How many parts their marks have noted.
+        parts: usize,
+    },
     /// Too many to be noted; how many keys there were then.
     All(usize),
 }
@@ -51,13 +55,16 @@ where
     N: Hash + Eq + Clone,
 {
     fn new() -> Self {
-        ChangedKeys::Some(Segmented::new())
+        ChangedKeys::Some {
+            keys: Segmented::new(),
+            parts: 0,
+        }
     }
 
     /// How many keys have changed.
     pub(crate) fn len(&self) -> usize {
         match self {
-            ChangedKeys::Some(keys) => keys.len(),
+            ChangedKeys::Some { keys, .. } => keys.len(),
             ChangedKeys::All(len) => *len,
         }
     }
@@ -70,14 +77,14 @@ where
     /// The keys, none if there were too many.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry<K, N, M>> {
         let keys = match self {
-            ChangedKeys::Some(keys) => Some(keys),
+            ChangedKeys::Some { keys, .. } => Some(keys),
             ChangedKeys::All(_) => None,
         };
         keys.into_iter().flat_map(Segmented::iter)
     }
 
     pub(crate) fn get(&self, probe: Probe<'_, K, N>) -> Option<&M> {
-        let ChangedKeys::Some(keys) = self else {
+        let ChangedKeys::Some { keys, .. } = self else {
             return None;
         };
         let found = keys
@@ -88,7 +95,7 @@ where
 
     fn allocated_bytes(&self) -> usize {
         match self {
-            ChangedKeys::Some(keys) => keys.allocated_bytes(),
+            ChangedKeys::Some { keys, .. } => keys.allocated_bytes(),
             ChangedKeys::All(_) => 0,
         }
     }
@@ -138,36 +145,42 @@ where
 
     /// Notes that a key of a group changes, unless too many do; `mark` says what is known of it.
     ///
-    /// `keys` says how many keys the group has.
+    /// `mark` returns how many parts of the value it has noted. `keys` says how many keys the group
+    /// has; of many, one in `share` is noted.
     #[inline]
     pub(crate) fn note(
         &self,
         group: usize,
         probe: Probe<'_, K, N>,
+        share: usize,
         keys: impl FnOnce() -> usize,
-        mark: impl FnOnce(&mut M),
+        mark: impl FnOnce(&mut M) -> usize,
     ) {
         let mut current = self.current.borrow_mut();
         let Some(interval) = &mut *current else {
             return;
         };
         let changed = &mut interval.groups[group];
-        let ChangedKeys::Some(noted) = changed else {
+        let ChangedKeys::Some { keys: noted, parts } = changed else {
             return;
         };
         let segment = noted.segment_mut(probe.hash);
         let found = segment.find_mut(probe.hash, |e| probe.matches(&e.key, &e.namespace));
         if let Some(entry) = found {
-            return mark(&mut entry.value);
+            *parts += mark(&mut entry.value);
+            if *parts > MAX_PARTS {
+                *changed = ChangedKeys::All(keys());
+            }
+            return;
         }
         let mut entry = probe.entry(M::default());
-        mark(&mut entry.value);
+        *parts += mark(&mut entry.value);
         segment.insert_unique(probe.hash, entry, hash_entry);
         noted.inserted(hash_entry);
         let len = noted.len();
-        if len > MIN_KEYS {
+        if len > MIN_KEYS || *parts > MAX_PARTS {
             let keys = keys();
-            if len > keys / MAX_SHARE {
+            if len > keys / share || *parts > MAX_PARTS {
                 *changed = ChangedKeys::All(keys.max(len));
             }
         }

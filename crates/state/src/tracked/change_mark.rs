@@ -10,8 +10,12 @@ use std::marker::PhantomData;
 
 /// A mark of a key, for a kind of state.
 pub(crate) trait ChangeMark<C: Codec>: Default + Send + Sync + 'static {
-    /// A clean-up takes expired parts out of a value; `left` is what it leaves.
-    fn sweep(&mut self, before: &C::Value, left: Option<&C::Value>);
+    /// Whether a changed value may be written in part, so that changed keys do not tell how much.
+    const IN_PARTS: bool;
+
+    /// A clean-up takes expired parts out of a value; `left` is what it leaves. Returns how many parts
+    /// were noted.
+    fn sweep(&mut self, before: &C::Value, left: Option<&C::Value>) -> usize;
 
     /// Writes what has become of a key that has these marks, one per interval and oldest first.
     ///
@@ -47,15 +51,16 @@ enum Begins {
 impl ChangedValue {
     /// The value is another one, or gone; it `existed` before.
     #[inline]
-    pub(crate) fn replace(&mut self, existed: bool) {
+    pub(crate) fn replace(&mut self, existed: bool) -> usize {
         if self.begins == Begins::AsItWas {
             self.is_new = !existed;
         }
         self.begins = Begins::Anew;
+        0
     }
 
     /// Elements come behind the `before` that a list has.
-    pub(crate) fn append(&mut self, before: usize) {
+    pub(crate) fn append(&mut self, before: usize) -> usize {
         if self.begins == Begins::AsItWas {
             self.begins = match u32::try_from(before) {
                 Ok(before @ 1..) => Begins::With(before),
@@ -66,12 +71,15 @@ impl ChangedValue {
                 Err(_) => Begins::Anew,
             };
         }
+        0
     }
 }
 
 impl<C: OneEntry> ChangeMark<C> for ChangedValue {
-    fn sweep(&mut self, _before: &C::Value, _left: Option<&C::Value>) {
-        self.replace(true);
+    const IN_PARTS: bool = C::HAS_ELEMENTS;
+
+    fn sweep(&mut self, _before: &C::Value, _left: Option<&C::Value>) -> usize {
+        self.replace(true)
     }
 
     fn write(
@@ -112,8 +120,10 @@ impl<UK: Ord, UV> Default for ChangedUserKeys<UK, UV> {
 
 impl<UK: Ord, UV> ChangedUserKeys<UK, UV> {
     /// A user key gets another value, or loses it; it `existed` before.
-    pub(crate) fn change(&mut self, key: UK, existed: bool) {
+    pub(crate) fn change(&mut self, key: UK, existed: bool) -> usize {
+        let before = self.0.len();
         self.0.entry(key).or_insert(existed);
+        self.0.len() - before
     }
 }
 
@@ -123,12 +133,16 @@ where
     UV: FlinkType,
     C: EntryPerUserKey<UK, UV>,
 {
-    fn sweep(&mut self, before: &MapValue<UK, UV>, left: Option<&MapValue<UK, UV>>) {
+    const IN_PARTS: bool = true;
+
+    fn sweep(&mut self, before: &MapValue<UK, UV>, left: Option<&MapValue<UK, UV>>) -> usize {
+        let mut noted = 0;
         before.for_each(|key, _| {
             if left.is_none_or(|left| left.get(key).is_none()) {
-                self.change(key.clone(), true);
+                noted += self.change(key.clone(), true);
             }
         });
+        noted
     }
 
     fn write(

@@ -1,6 +1,6 @@
 //! A heap table that notes what changes.
 
-use super::change_log::{ChangeLog, History, since};
+use super::change_log::{ChangeLog, ChangedKeys, History, since};
 use super::change_mark::{ChangeMark, ChangedUserKeys, ChangedValue};
 use crate::codec::{Codec, EntryPerUserKey, OneEntry};
 use crate::composite_key::put_head;
@@ -16,6 +16,9 @@ use millpond_serializer::{ByteReader, FlinkKey, FlinkType, Incompatibility, Name
 use millpond_snapshot::StateMeta;
 use millpond_types::CheckpointId;
 use std::any::Any;
+
+/// Of a large key group one key in so many is noted; if more change, all of it is written.
+const SHARE: usize = 4;
 
 /// The table of a state, and what has changed in it.
 pub(crate) struct TrackedTable<K, N, C: Codec, M> {
@@ -41,23 +44,24 @@ where
         &self.table
     }
 
+    /// What is written in part takes little even if all keys change.
+    const SHARE: usize = if M::IN_PARTS { 1 } else { SHARE };
+
     /// Notes a change of the current key.
     #[inline]
-    fn note(&self, namespace: &N, mark: impl FnOnce(&mut M)) {
+    fn note(&self, namespace: &N, mark: impl FnOnce(&mut M) -> usize) {
         if self.log.is_open() {
             self.table.context().with(namespace, |group, probe| {
                 let keys = || self.table.entries_of(group);
-                self.log.note(group, probe, keys, mark);
+                self.log.note(group, probe, Self::SHARE, keys, mark);
             });
         }
     }
 
     fn clean_some(&self) {
-        self.table.clean_some(|group, probe, before, left| {
-            // The tables are being changed: who asks how many keys there are would wait for ever.
-            let keys = || usize::MAX;
-            self.log
-                .note(group, probe, keys, |mark| mark.sweep(before, left));
+        self.table.clean_some(|(group, keys), probe, before, left| {
+            let mark = |mark: &mut M| mark.sweep(before, left);
+            self.log.note(group, probe, Self::SHARE, || keys, mark);
         });
     }
 }
@@ -196,7 +200,7 @@ where
         self.table.apply(namespace, edits);
         if !keys.is_empty() {
             self.note(namespace, |mark| {
-                keys.into_iter().for_each(|key| mark.change(key, true));
+                keys.into_iter().map(|key| mark.change(key, true)).sum()
             });
         }
     }
@@ -216,7 +220,7 @@ where
         MapCells::clear(&self.table, namespace);
         if !keys.is_empty() {
             self.note(namespace, |mark| {
-                keys.into_iter().for_each(|key| mark.change(key, true));
+                keys.into_iter().map(|key| mark.change(key, true)).sum()
             });
         }
     }
@@ -359,7 +363,9 @@ where
     fn changed_since(&self, base: CheckpointId) -> usize {
         let history = since(&self.history, base).unwrap_or_default();
         let groups = history.iter().flat_map(|interval| &interval.groups);
-        groups.map(|changed| changed.len()).sum()
+        // How much of a map or list has changed is seen once it is written.
+        let counted = groups.filter(|changed| changed.is_all() || !M::IN_PARTS);
+        counted.map(ChangedKeys::len).sum()
     }
 }
 
