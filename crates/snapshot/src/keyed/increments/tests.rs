@@ -15,7 +15,10 @@ fn header(names: &[(&str, KeyedStateType)]) -> KeyedHeader {
     let value = |kind: &KeyedStateType| match kind {
         KeyedStateType::Map => SerializerSnapshot::map(long(), long()),
         KeyedStateType::List => SerializerSnapshot::list(long()),
-        _ => long(),
+        KeyedStateType::Value
+        | KeyedStateType::Reducing
+        | KeyedStateType::Folding
+        | KeyedStateType::Aggregating => long(),
     };
     let meta = |(name, kind): &(&str, KeyedStateType)| {
         StateMeta::key_value(
@@ -35,6 +38,9 @@ fn header(names: &[(&str, KeyedStateType)]) -> KeyedHeader {
 /// Group, state, key, value.
 type Change = (u16, usize, ChangesBlock, Vec<(u8, Vec<u8>, Vec<u8>)>);
 type Content = BTreeMap<(u16, usize, Vec<u8>), Vec<u8>>;
+
+/// Key group, state and key of each entry, as they came.
+type Order = Vec<(u16, usize, Vec<u8>)>;
 
 fn key(key: i64, user_key: Option<i64>) -> Vec<u8> {
     let mut out = Vec::new();
@@ -102,7 +108,7 @@ fn changes(header: &KeyedHeader, changes: &[Change]) -> (HeapIncrement, StateSou
 fn read(
     files: Vec<(HeapIncrement, StateSource)>,
     wanted: KeyGroupRange,
-) -> Result<(Content, Vec<(u16, usize, Vec<u8>)>), Error> {
+) -> Result<(Content, Order), Error> {
     let (increments, sources): (Vec<_>, Vec<_>) = files.into_iter().unzip();
     let mut increments = increments.into_iter();
     let base = HeapIncrements::of_base(increments.next().expect("a base"));
