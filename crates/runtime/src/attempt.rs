@@ -248,7 +248,7 @@ fn run(
                 Box::new(guard),
             )
         };
-    let pool = SnapshotPool::start(workers.min(2))
+    let (pool, snapshot_threads) = SnapshotPool::start(workers.min(2))
         .map_err(|error| format!("cannot start threads: {error}"))?;
     let starting = AtomicU32::new(options.workers);
     let (control_of_workers, to_master_of_workers) = (Arc::clone(control), to_master.clone());
@@ -291,6 +291,7 @@ fn run(
         },
     )?;
     let panicked = contain(|| guards.join().into_iter().filter(Result::is_err).count());
+    snapshot_threads.wait();
     match panicked {
         Ok(0) => Ok(()),
         Ok(_) => Err(BROKEN_CONNECTION.to_owned()),

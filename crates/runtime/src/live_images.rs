@@ -1,8 +1,8 @@
 //! The snapshots of a task that are still being written, and when they are given up.
 //!
 //! What changes meanwhile stands in memory beside what is being written. So a snapshot that was
-//! aborted is let go at once, wherever its writer is, and one during which too much changes is
-//! given up, which declines it.
+//! aborted is let go at once, wherever its writer is, as are all when the task ends, and one during
+//! which too much changes is given up, which declines it.
 
 use millpond_job::SnapshotOptions;
 use millpond_state::ImageHandle;
@@ -66,6 +66,14 @@ impl LiveImages {
 
     fn forget_written(&mut self) {
         self.images.retain(|live| live.image.is_live());
+    }
+}
+
+impl Drop for LiveImages {
+    fn drop(&mut self) {
+        for live in &self.images {
+            live.image.give_up("the attempt has ended");
+        }
     }
 }
 

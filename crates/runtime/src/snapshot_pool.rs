@@ -1,5 +1,6 @@
 //! The background of a snapshot: frozen state is written and acknowledged off the worker threads.
 
+use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -35,22 +36,40 @@ pub(crate) struct SnapshotWork {
     pub(crate) to_master: Sender<FromWorker>,
 }
 
+/// How long an attempt that ends waits for what is being written. Storage may stand still.
+const PATIENCE_AT_END: Duration = Duration::from_secs(2);
+
 /// Threads that write frozen state. They end when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct SnapshotPool {
     queue: Sender<SnapshotWork>,
 }
 
+/// Tells when the threads of a pool have ended.
+pub(crate) struct SnapshotThreads(Receiver<Infallible>);
+
+impl SnapshotThreads {
+    /// Waits until they have, but not for long. What they had to say has been said then, so that the
+    /// master knows of every file that was written for a checkpoint which will never complete.
+    pub(crate) fn wait(self) {
+        // Nothing is ever sent: this ends when the last thread does, or after the time.
+        let _ = self.0.recv_timeout(PATIENCE_AT_END);
+    }
+}
+
 impl SnapshotPool {
     /// Starts `threads` threads.
-    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
+    pub(crate) fn start(threads: usize) -> std::io::Result<(Self, SnapshotThreads)> {
         let (queue, work) = channel();
         let work = Arc::new(Mutex::new(work));
+        let (alive, ended) = channel::<Infallible>();
         for index in 0..threads {
             let work: Arc<Mutex<Receiver<SnapshotWork>>> = Arc::clone(&work);
+            let alive = alive.clone();
             std::thread::Builder::new()
                 .name(format!("snapshot-{index}"))
                 .spawn(move || {
+                    let _alive = alive;
                     loop {
                         let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         match next {
@@ -60,7 +79,7 @@ impl SnapshotPool {
                     }
                 })?;
         }
-        Ok(SnapshotPool { queue })
+        Ok((SnapshotPool { queue }, SnapshotThreads(ended)))
     }
 
     /// Has a part of a snapshot written and acknowledged, or declined.
