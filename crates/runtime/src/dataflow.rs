@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millpond_job::{JobEdge, JobGraph, JobVertex, Partitioner, VertexIndex};
-use millpond_operator::partition::Partition;
+use millpond_operator::partition::{Partition, ToSubtask};
 use millpond_operator::{FunctionError, OpenContext, Port, Wake};
 use millpond_snapshot::ChannelStateReader;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
@@ -302,7 +302,14 @@ impl<'scope> Builder<'_, 'scope> {
             .iter()
             .map(|edge| {
                 let partition = &self.program.edges[*edge].partition;
-                move |sender| partition(sender, vertex.parallelism, vertex.max_parallelism)
+                let is_pointwise = self.graph().edges[*edge].edge.partitioner.is_pointwise();
+                move |sender: u32| -> Box<dyn Partition> {
+                    match is_pointwise {
+                        // It redistributed before, as the parallelism was another: any will do.
+                        true => Box::new(ToSubtask(sender % vertex.parallelism)),
+                        false => partition(sender, vertex.parallelism, vertex.max_parallelism),
+                    }
+                }
             })
             .collect();
         let edges: Vec<RestoredEdge<'_>> = inputs
@@ -312,9 +319,13 @@ impl<'scope> Builder<'_, 'scope> {
             .map(|((edge, input), partition)| RestoredEdge {
                 name: &input.name,
                 codec: input.codec,
-                partition: self
-                    .may_overtake(*edge)
-                    .then_some(partition as &dyn Fn(u32) -> Box<dyn Partition>),
+                partition: match self.graph().edges[*edge].edge.partitioner {
+                    Partitioner::Broadcast => None,
+                    Partitioner::Forward
+                    | Partitioner::Hash
+                    | Partitioner::Rebalance
+                    | Partitioner::Global => Some(partition),
+                },
             })
             .collect();
         let mut all = Vec::new();

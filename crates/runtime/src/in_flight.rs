@@ -122,8 +122,8 @@ impl InFlight {
 pub(crate) struct RestoredEdge<'a> {
     pub(crate) name: &'a EdgeName,
     pub(crate) codec: BatchCodec,
-    /// Makes the partition that subtask n of the sender would have; `None` for an edge whose records
-    /// are never overtaken.
+    /// Makes the partition that subtask n of the sender would have; `None` for a broadcast, whose
+    /// records would go to all.
     pub(crate) partition: Option<&'a dyn Fn(u32) -> Box<dyn Partition>>,
 }
 
@@ -172,8 +172,8 @@ pub(crate) fn restore(
         let Some(partition) = edge.partition else {
             return Err(FunctionError::refused_state(format!(
                 "Cannot recover from unaligned checkpoint when topology changes: records from \
-                 operator {} were redistributed and are not any more; restore it with the program \
-                 that took it, take a savepoint, and start from that",
+                 operator {} went to one subtask each, and are a broadcast now; restore it with the \
+                 program that took it, take a savepoint, and start from that",
                 name.sender
             )));
         };

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millpond_checkpoint::{
     Action, CompletedSnapshot, Completion, Coordinator, CoordinatorConfig, DiscardReason, Event,
-    Outcome, RecoveryChoice, Retention, Scope, StartedFrom, Verification, choose_recovery,
+    Outcome, RecoveryChoice, Released, Retention, Scope, StartedFrom, Verification,
+    choose_recovery,
 };
 use millpond_job::dispatcher::{AfterSavepoint, CheckpointKind, CheckpointStatus};
 use millpond_job::gateway::{
@@ -943,9 +944,12 @@ impl World {
                     self.shared.discard(&directory, scope, &released);
                 }
                 Action::Release(released) => {
-                    assert!(!released.files.is_empty());
-                    let seen = &mut self.laws.seen;
-                    seen.insert("a file that a checkpoint in progress held");
+                    // Of a claim, the last file may be one that others need.
+                    assert_ne!(released, Released::default());
+                    if !released.files.is_empty() {
+                        let seen = &mut self.laws.seen;
+                        seen.insert("a file that a checkpoint in progress held");
+                    }
                     self.shared.release(&released);
                 }
                 Action::EndClaim { directory } => self.shared.end_claim(&directory),
