@@ -532,18 +532,14 @@ fn run() -> Result<(), String> {
 
     let job = env.execute_async("kinds").map_err(debug)?;
     if let Some(directory) = savepoint_at_end {
-        while job
-            .details()
-            .vertices
-            .iter()
-            .any(|vertex| vertex.pending_records.is_some_and(|left| left > 0))
-            || !job
-                .details()
-                .vertices
-                .iter()
-                .any(|vertex| vertex.pending_records == Some(0))
-        {
-            if job.details().overview.status.is_globally_terminal() {
+        loop {
+            let details = job.details();
+            let mut left = details.vertices.iter().filter_map(|v| v.pending_records);
+            // One task tells what it has read while others may still be restored.
+            let is_running = details.overview.status.to_string() == "RUNNING";
+            let is_read = details.vertices.iter().any(|v| v.pending_records.is_some())
+                && left.all(|left| left == 0);
+            if is_running && is_read || details.overview.status.is_globally_terminal() {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
