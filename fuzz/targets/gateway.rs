@@ -83,10 +83,15 @@ fn of_master() -> Vec<ToWorker> {
         id: 3,
         is_savepoint: true,
         format: SavepointFormat::Canonical,
+        incremental: true,
         directory: "file:/sp".to_owned(),
+        shared_directory: "file:/shared".to_owned(),
+        base: Some(2),
+        metadata_only_bytes: Some(5 << 20),
         inline_threshold_bytes: 20_480,
         changes_limit_bytes: 1 << 30,
         triggered_at_ms: 5,
+        aligned_timeout_ms: Some(0),
         stop: Some(StopMode::Drain),
     };
     vec![
