@@ -20,10 +20,10 @@ const PHASE_PATIENCE: Duration = Duration::from_secs(4);
 
 /// State backends that a run may take, each with whether its checkpoints may be incremental.
 #[cfg(not(feature = "rocksdb"))]
-const BACKENDS: &[(&str, bool)] = &[("hashmap", false)];
+const BACKENDS: &[(&str, bool)] = &[("hashmap", true)];
 /// State backends that a run may take, each with whether its checkpoints may be incremental.
 #[cfg(feature = "rocksdb")]
-const BACKENDS: &[(&str, bool)] = &[("hashmap", false), ("rocksdb", true)];
+const BACKENDS: &[(&str, bool)] = &[("hashmap", true), ("rocksdb", true)];
 
 /// What is fixed for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

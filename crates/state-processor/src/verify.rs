@@ -628,10 +628,16 @@ fn verify_counts(
             .flat_map(|counts| counts.keys())
             .map(|(name, _)| name.as_str())
             .collect();
-        let recorded = subtask
+        let recorded: Vec<_> = subtask
             .states
             .iter()
-            .filter(|state| names.contains(state.name.as_str()));
+            .filter(|state| names.contains(state.name.as_str()))
+            .collect();
+        if recorded.is_empty() {
+            // What fits into the metadata of an incremental checkpoint is whole, and not counted
+            // either: a sum over some of the subtasks would be none.
+            continue;
+        }
         let mut expected = Counts::new();
         for state in recorded {
             for group in &state.key_groups {
