@@ -25,4 +25,5 @@ pub mod oracle;
 pub mod phase;
 pub mod random;
 pub mod remains;
+pub mod seeds;
 pub mod workload;

@@ -6,23 +6,15 @@
 //! again; `MILLPOND_KILL_SECONDS` (60) or `MILLPOND_KILL_RUNS` say how much is tried.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millpond_exactness::crash::{Tally, run};
 use millpond_exactness::job_process::Bench;
 use millpond_exactness::phase::PHASES;
-use millpond_exactness::random::{Random, fresh_seed};
+use millpond_exactness::seeds::for_each_seed;
 
 /// Runs behind which every phase must have been met.
 const ENOUGH_RUNS: u64 = 60;
-
-fn variable(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(
-        text.parse()
-            .unwrap_or_else(|_| panic!("{name} is \"{text}\", expected a number")),
-    )
-}
 
 #[test]
 fn a_kill_in_any_phase_loses_nothing_and_leaves_nothing_for_ever() {
@@ -40,22 +32,7 @@ fn a_kill_in_any_phase_loses_nothing_and_leaves_nothing_for_ever() {
         eprintln!("{failure}");
         failures.push(failure);
     };
-    if let Some(seed) = variable("MILLPOND_SEED") {
-        one(seed);
-    } else {
-        let seed = fresh_seed();
-        eprintln!("seed of all runs: {seed}");
-        let mut seeds = Random::new(seed);
-        let runs = variable("MILLPOND_KILL_RUNS");
-        let budget = variable("MILLPOND_KILL_SECONDS").map_or(60, |seconds| seconds.min(60));
-        let budget = Duration::from_secs(budget);
-        let begin = Instant::now();
-        let mut done = 0;
-        while runs.map_or(done == 0 || begin.elapsed() < budget, |runs| done < runs) {
-            one(seeds.bits());
-            done += 1;
-        }
-    }
+    for_each_seed(Duration::from_secs(60), &mut one);
     eprintln!("{tally:#?}");
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
     if tally.runs >= ENOUGH_RUNS {
