@@ -403,7 +403,9 @@ impl Task {
     /// When to come back if nothing arrives.
     fn rest(&self, now_ms: u64) -> Again {
         let timer = self.chain.next_processing_time();
-        match timer.into_iter().chain(self.overtakes_at_ms()).min() {
+        // If that time has come, the barrier waits for an input that is never overtaken.
+        let overtakes = self.overtakes_at_ms().filter(|at| *at > now_ms);
+        match timer.into_iter().chain(overtakes).min() {
             Some(at) => Again::After(Duration::from_millis(at.saturating_sub(now_ms).max(1))),
             None => Again::WhenWoken,
         }
