@@ -27,7 +27,7 @@ pub struct SavepointScheduleConfig {
 pub struct TakenSavepoint {
     /// Where it lies, as a URI.
     pub directory: String,
-    /// When it was complete, in milliseconds since 1970.
+    /// When it was complete, in milliseconds since 1970; when it began, if an earlier process took it.
     pub at_ms: u64,
 }
 

@@ -205,7 +205,7 @@ struct Master {
     /// What the schedule has taken, as the next process of this job will read it.
     savepoint_history: Option<SavepointHistory>,
     /// The savepoint of the schedule that is under way.
-    scheduled: Option<TriggerId>,
+    scheduled: Option<scheduled::Scheduled>,
 }
 
 impl Master {
@@ -526,16 +526,9 @@ impl Master {
         if self.coordinator.savepoint_status(trigger).is_some() {
             return;
         }
-        let target = request
-            .target_directory
-            .or_else(|| self.options.savepoint_directory.clone());
-        let target = target.as_deref().map(millpond_fs::Location::parse);
-        let directory = match target {
-            Some(Ok(target)) => {
-                savepoint_directory(&target, self.options.job, crate::random::bytes()).to_string()
-            }
-            Some(Err(error)) => return self.refuse_savepoint(trigger, error.to_string()),
-            None => return self.refuse_savepoint(trigger, "no target directory".to_owned()),
+        let directory = match self.directory_of_savepoint(request.target_directory) {
+            Ok(directory) => directory,
+            Err(why) => return self.refuse_savepoint(trigger, why),
         };
         self.tell(Event::TriggerSavepoint {
             trigger,
@@ -543,6 +536,16 @@ impl Master {
             then: request.then,
             format: request.format,
         });
+    }
+
+    /// A new directory for a savepoint, in `target` or where the job's savepoints go.
+    fn directory_of_savepoint(&self, target: Option<String>) -> Result<String, String> {
+        let target = target
+            .or_else(|| self.options.savepoint_directory.clone())
+            .ok_or("no target directory")?;
+        let target = millpond_fs::Location::parse(&target).map_err(|error| error.to_string())?;
+        let directory = savepoint_directory(&target, self.options.job, crate::random::bytes());
+        Ok(directory.to_string())
     }
 
     fn refuse_savepoint(&mut self, trigger: TriggerId, message: String) {
@@ -711,7 +714,7 @@ impl Master {
             Action::Finish { trigger, outcome } => {
                 let mut view = self.view.lock();
                 match outcome {
-                    Outcome::Savepoint(result) if self.scheduled == Some(trigger) => {
+                    Outcome::Savepoint(result) if self.is_scheduled(trigger) => {
                         drop(view);
                         self.scheduled_ended(result);
                     }

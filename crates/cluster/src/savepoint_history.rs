@@ -5,8 +5,9 @@
 //! <savepoint directory>/.scheduled-<job id>      [{"directory":"file:/...","at_ms":1700000000000}, ...]
 //! ```
 //!
-//! A savepoint stands in it from its completion until it is deleted: a kill between the two loses
-//! nothing. One that its owner has removed is left out when the file is read.
+//! A savepoint stands in it from its begin, before its metadata can be there, until it is deleted: a kill
+//! at any point loses none that is complete. One that was never completed, or that its owner has
+//! removed, is left out when the file is read.
 
 use millpond_checkpoint::TakenSavepoint;
 use millpond_fs::{ErrorKind, Location};
@@ -46,13 +47,13 @@ impl SavepointHistory {
         self.taken.clone()
     }
 
-    /// Notes one; returns what is to be written where.
+    /// Notes one that begins; returns what is to be written where.
     pub(crate) fn add(&mut self, taken: TakenSavepoint) -> (Location, Vec<u8>) {
         self.taken.push(taken);
         self.content()
     }
 
-    /// One is deleted; returns what is to be written where, nothing if it was none of these.
+    /// One is deleted, or has failed; returns what is to be written where, nothing if it was none of these.
     pub(crate) fn remove(&mut self, directory: &str) -> Option<(Location, Vec<u8>)> {
         let before = self.taken.len();
         self.taken.retain(|taken| taken.directory != directory);

@@ -92,6 +92,39 @@ fn what_the_job_has_taken_before_it_was_killed_goes_in_its_time() {
     assert!(kept.len() <= 4 && kept.contains(&wanted), "{kept:?}");
 }
 
+/// It was noted when it was complete: one that was just complete at a kill stayed for ever.
+#[test]
+fn what_was_just_complete_when_the_job_was_killed_goes_in_its_time() {
+    let bench = bench()
+        .option("execution.savepoint.history.max-count", 2)
+        .with_storage_control();
+    let id = "5d".repeat(16);
+    bench
+        .storage_control()
+        .set("complete write_atomic /savepoint- 2 1 pause-after 60000");
+    let mut job = bench.start(&[("$internal.pipeline.job-id", &id)]);
+    job.running();
+    wait_for("the third to be complete", || {
+        bench.storage_control().met("complete")
+    });
+    job.kill_master();
+    bench.storage_control().clear();
+    let before = savepoints(&bench);
+    let newest = bench.newest_snapshot().expect("a savepoint").path();
+    let start = [
+        ("$internal.pipeline.job-id", id.as_str()),
+        ("execution.state-recovery.path", newest.as_str()),
+    ];
+    let mut job = bench.start(&start);
+    job.running();
+    wait_for("those of before to be gone", || {
+        let now = savepoints(&bench);
+        before.iter().all(|path| !now.contains(path)).then_some(())
+    });
+    job.cancel();
+    job.wait();
+}
+
 #[test]
 fn a_schedule_without_a_directory_is_refused() {
     let bench = bench().without_savepoint_directory();
