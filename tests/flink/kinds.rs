@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+use millpond::SavepointFormat;
 use millpond::operator::Data;
 use millpond::prelude::*;
 
@@ -544,10 +545,11 @@ fn run() -> Result<(), String> {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let path = match is_native {
-            true => job.stop_with_native_savepoint(Some(&directory)),
-            false => job.stop_with_savepoint(false, Some(&directory)),
+        let format = match is_native {
+            true => SavepointFormat::Native,
+            false => SavepointFormat::Canonical,
         };
+        let path = job.stop_with_savepoint_as(format, false, Some(&directory));
         let path = path.map_err(debug)?;
         eprintln!("Savepoint completed. Path: {path}");
     }

@@ -69,11 +69,16 @@ impl JobClient {
     ///
     /// The savepoint failed; the job goes on.
     pub fn savepoint(&self, directory: Option<&str>) -> Result<String> {
-        self.take_savepoint(
-            directory,
-            SavepointFormat::Canonical,
-            AfterSavepoint::Continue,
-        )
+        self.savepoint_as(SavepointFormat::Canonical, directory)
+    }
+
+    /// As [`JobClient::savepoint`], in a format.
+    ///
+    /// # Errors
+    ///
+    /// The savepoint failed; the job goes on.
+    pub fn savepoint_as(&self, format: SavepointFormat, directory: Option<&str>) -> Result<String> {
+        self.take_savepoint(directory, format, AfterSavepoint::Continue)
     }
 
     /// Stops the job with a savepoint and returns its path.
@@ -88,21 +93,26 @@ impl JobClient {
         advance_to_end_of_event_time: bool,
         directory: Option<&str>,
     ) -> Result<String> {
-        let then = match advance_to_end_of_event_time {
-            true => AfterSavepoint::Drain,
-            false => AfterSavepoint::Stop,
-        };
-        self.take_savepoint(directory, SavepointFormat::Canonical, then)
+        let format = SavepointFormat::Canonical;
+        self.stop_with_savepoint_as(format, advance_to_end_of_event_time, directory)
     }
 
-    /// As [`JobClient::stop_with_savepoint`] without the end of event time, in the format of the
-    /// state backend (`--type native`).
+    /// As [`JobClient::stop_with_savepoint`], in a format.
     ///
     /// # Errors
     ///
     /// The savepoint or the stop failed.
-    pub fn stop_with_native_savepoint(&self, directory: Option<&str>) -> Result<String> {
-        self.take_savepoint(directory, SavepointFormat::Native, AfterSavepoint::Stop)
+    pub fn stop_with_savepoint_as(
+        &self,
+        format: SavepointFormat,
+        advance_to_end_of_event_time: bool,
+        directory: Option<&str>,
+    ) -> Result<String> {
+        let then = match advance_to_end_of_event_time {
+            true => AfterSavepoint::Drain,
+            false => AfterSavepoint::Stop,
+        };
+        self.take_savepoint(directory, format, then)
     }
 
     fn take_savepoint(

@@ -72,6 +72,7 @@ pub use stream::{DataStream, DataStreamSink, KeyedStream};
 pub use windowed::{EvictingWindowedStream, WindowedStream};
 
 pub use millpond_connectors as connectors;
+pub use millpond_job::dispatcher::SavepointFormat;
 pub use millpond_operator as operator;
 pub use millpond_serializer as serializer;
 pub use millpond_state as state;
