@@ -1,9 +1,13 @@
 #!/usr/bin/env bash
 # Real Flink and Millpond side by side: the same job, the same keys, one after the other on an idle machine.
-#   bench.sh [PART...]    i64 string savepoint (all three)
-#     i64, string   records per CPU-second of the process that works, checkpoints every second
+#   bench.sh [PART...]    (i64 string savepoint)
+#     i64, string   heap state: records per CPU-second of the process that works, checkpoints every second
+#     rocksdb       the same with long keys and RocksDB, incremental checkpoints
+#     zipf          as rocksdb, keys by Zipf's law with the exponent 1
 #     savepoint     canonical savepoint: seconds; restore at parallelism 1: seconds to the first record
+#     native        native savepoint of RocksDB: the same, restored at parallelism 2
 #   KEYS (1000000)  SP_KEYS (10000000)  CELL_S (15, measured seconds of a cell)  WARM_S (8)  SP_REPS (3)
+#   ZIPF_KEYS (10000000)  MEMORY_MB (512, RocksDB's memory: all that Flink manages; of Millpond the caches and RocksDB)
 #   FLINK_HEAP_MB (5120, heap of Flink's task manager)   FLINK_VERSION (2.3.0)   NO_BUILD (set: as it was built)
 # Prints a table; every figure as JSON lines in $FLINK_WORK/bench.jsonl. Flink's task manager is one process with two
 # slots, as Millpond's is one process with two workers. Disk: snapshots go under $FLINK_WORK.
@@ -12,7 +16,9 @@ FLINK_KEEP=1
 . "$(dirname "$0")/flink.sh"
 version=${FLINK_VERSION:-2.3.0}
 flink_need "$version"
-[ -n "${NO_BUILD:-}" ] || (cd "$ROOT" && cargo build --release -p millpond-bench) || exit 1
+features=()
+case " $* " in *" rocksdb "* | *" zipf "* | *" native "*) features=(--features rocksdb) ;; esac
+[ -n "${NO_BUILD:-}" ] || (cd "$ROOT" && cargo build --release -p millpond-bench "${features[@]}") || exit 1
 classes=$FLINK_WORK/classes-bench
 flink_compile "$version" "$HERE/bench" "$classes" || exit 1
 jar=$FLINK_WORK/bench.jar
@@ -47,7 +53,7 @@ taskmanager.memory.framework.off-heap.size: 128m
 taskmanager.memory.task.off-heap.size: 128m
 taskmanager.memory.network.min: 128m
 taskmanager.memory.network.max: 128m
-taskmanager.memory.managed.size: 64m
+taskmanager.memory.managed.size: ${MEMORY_MB:-512}m
 taskmanager.memory.jvm-metaspace.size: 256m
 taskmanager.memory.jvm-overhead.min: 256m
 taskmanager.memory.jvm-overhead.max: 256m

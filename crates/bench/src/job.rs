@@ -1,4 +1,7 @@
 //! The job that is measured: numbers -> key -> count -> discard.
+//!
+//! The first records visit every key once, all later ones are random. A record's key follows from
+//! its number alone, so every run, also of the job for Flink in `tests/flink/bench`, has the same.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -10,6 +13,8 @@ use clap::ValueEnum;
 use millpond::operator::Data;
 use millpond::prelude::*;
 
+use crate::zipf::Zipf;
+
 /// What the keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum KeyType {
@@ -18,6 +23,18 @@ pub(crate) enum KeyType {
     /// 16 bytes of text.
     String,
 }
+
+/// How often a key comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Distribution {
+    /// All keys equally often.
+    Uniform,
+    /// The k-th key in proportion to 1 / k.
+    Zipf,
+}
+
+/// Up to which number there are records at the moment.
+pub(crate) static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// Records counted in this process, brought up to date every [`NOTE_EVERY`] records.
 pub(crate) static COUNTED: AtomicU64 = AtomicU64::new(0);
@@ -46,25 +63,45 @@ pub(crate) fn mixed(mut z: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// The first `keys` records visit every key once, all later ones are uniformly random.
-#[inline]
-fn key_number(record: u64, keys: u64) -> u64 {
-    if record < keys {
-        record
-    } else {
-        ((u128::from(mixed(!record)) * u128::from(keys)) >> 64) as u64
+/// Which key a record has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyNumbers {
+    keys: u64,
+    zipf: Option<Zipf>,
+}
+
+impl KeyNumbers {
+    pub(crate) fn new(keys: u64, distribution: Distribution) -> Self {
+        let zipf = match distribution {
+            Distribution::Uniform => None,
+            Distribution::Zipf => Some(Zipf::new(keys)),
+        };
+        KeyNumbers { keys, zipf }
+    }
+
+    /// The number of the key of a record, below the number of keys.
+    #[inline]
+    pub(crate) fn of(&self, record: u64) -> u64 {
+        if record < self.keys {
+            return record;
+        }
+        let random = mixed(!record);
+        match &self.zipf {
+            Some(zipf) => zipf.rank(random) - 1,
+            None => ((u128::from(random) * u128::from(self.keys)) >> 64) as u64,
+        }
     }
 }
 
 #[inline]
-pub(crate) fn long_key(record: u64, keys: u64) -> i64 {
-    mixed(key_number(record, keys)) as i64
+pub(crate) fn long_key(number: u64) -> i64 {
+    mixed(number) as i64
 }
 
 #[inline]
-pub(crate) fn string_key(record: u64, keys: u64) -> String {
+pub(crate) fn string_key(mut number: u64) -> String {
     let mut text = *b"user-00000000000";
-    let (mut number, mut place) = (key_number(record, keys), text.len() - 1);
+    let mut place = text.len() - 1;
     while number > 0 {
         text[place] = b'0' + (number % 10) as u8;
         number /= 10;
@@ -73,21 +110,25 @@ pub(crate) fn string_key(record: u64, keys: u64) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Makes record numbers at full speed, for ever.
+/// Makes records at full speed, up to [`LIMIT`].
 struct Numbers<T> {
     offset: OperatorListState<i64>,
     next: u64,
     step: u64,
-    keys: u64,
-    record: fn(u64, u64) -> T,
+    keys: KeyNumbers,
+    record: fn(u64) -> T,
 }
 
 impl<T: Data> SourceFunction for Numbers<T> {
     type Out = T;
 
     fn poll_next(&mut self, limit: usize, out: &mut Collector<T>) -> FunctionResult<InputStatus> {
+        let end = LIMIT.load(Ordering::Relaxed);
         for _ in 0..limit {
-            out.collect((self.record)(self.next, self.keys));
+            if self.next >= end {
+                return Ok(InputStatus::NothingAvailable(None));
+            }
+            out.collect((self.record)(self.keys.of(self.next)));
             self.next += self.step;
         }
         Ok(InputStatus::MoreAvailable)
@@ -147,7 +188,7 @@ impl<K: FlinkKey + Data> KeyedProcessFunction for Counter<K> {
     }
 }
 
-fn build_of<K: FlinkKey + Data>(env: &Environment, keys: u64, record: fn(u64, u64) -> K) {
+fn build_of<K: FlinkKey + Data>(env: &Environment, keys: KeyNumbers, record: fn(u64) -> K) {
     env.add_source("numbers", move |context| {
         let offset = context.operator_list_state::<i64>("offsets")?;
         let info = context.info();
@@ -184,7 +225,7 @@ fn build_of<K: FlinkKey + Data>(env: &Environment, keys: u64, record: fn(u64, u6
 }
 
 /// Builds the job into an environment.
-pub(crate) fn build(env: &Environment, keys: u64, key_type: KeyType) {
+pub(crate) fn build(env: &Environment, keys: KeyNumbers, key_type: KeyType) {
     match key_type {
         KeyType::I64 => build_of(env, keys, long_key),
         KeyType::String => build_of(env, keys, string_key),

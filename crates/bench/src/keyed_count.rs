@@ -10,7 +10,8 @@ use millpond::types::config::Configuration;
 use millpond::{Environment, JobClient};
 use serde_json::{Value, json};
 
-use crate::job::{self, KeyType};
+use crate::backend::Backend;
+use crate::job::{self, Distribution, KeyNumbers, KeyType};
 use crate::measure::{cpu_s, quantile, rss_bytes};
 use crate::{Failure, failure};
 
@@ -31,12 +32,14 @@ pub(crate) struct Arguments {
     /// A duration such as 1s, or off
     #[arg(long, default_value = "1s")]
     checkpoint_interval: String,
-    /// State backend: hashmap, memory, or rocksdb if built with it
-    #[arg(long, default_value = "hashmap")]
-    backend: String,
-    /// Decoded state of a subtask above another backend than hashmap, such as 64mb
-    #[arg(long, default_value = "64mb")]
-    cache: String,
+    /// How often each key comes
+    #[arg(long, value_enum, default_value_t = Distribution::Uniform)]
+    distribution: Distribution,
+    #[command(flatten)]
+    backend: Backend,
+    /// For how long the job runs, after each key was seen, before it is measured
+    #[arg(long, default_value_t = 1.0)]
+    warm_seconds: f64,
     /// For how long to measure
     #[arg(long, default_value_t = 20)]
     seconds: u64,
@@ -61,12 +64,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         ),
         ("web.checkpoints.history", "100000".to_owned()),
         ("rest.linger", "0 s".to_owned()),
-        ("state.backend.type", arguments.backend.clone()),
-        (
-            "state.backend.write-back-cache.size",
-            arguments.cache.clone(),
-        ),
     ]);
+    let backend = &arguments.backend;
+    backend.configure(&mut configuration, arguments.parallelism)?;
     if arguments.checkpoint_interval != "off" {
         configuration.set(
             "execution.checkpointing.interval",
@@ -75,7 +75,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     }
     let env = Environment::from_configuration(configuration).map_err(failure)?;
     env.add_state_backend(MemoryBackend);
-    job::build(&env, arguments.keys, arguments.key_type);
+    let numbers = KeyNumbers::new(arguments.keys, arguments.distribution);
+    job::build(&env, numbers, arguments.key_type);
     let job = env.execute_async("keyed-count").map_err(failure)?;
     while counted(&job) < arguments.keys + arguments.keys / 10 {
         if job.details().overview.status.is_globally_terminal() {
@@ -85,7 +86,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs_f64(arguments.warm_seconds));
     let before = job.checkpoints();
     let (records_before, cpu_before, begin) = (counted(&job), cpu_s(), Instant::now());
     std::thread::sleep(Duration::from_secs(arguments.seconds));
@@ -103,12 +104,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         .map(|checkpoint| checkpoint.end_to_end_duration_ms)
         .collect();
     durations.sort_unstable();
+    let mut written: Vec<u64> = after
+        .history
+        .iter()
+        .take(taken)
+        .map(|checkpoint| checkpoint.checkpointed_bytes)
+        .collect();
+    written.sort_unstable();
     let bytes = after
         .latest_completed
         .as_ref()
         .map_or(0, |checkpoint| checkpoint.state_bytes);
     Ok(json!({
-        "backend": arguments.backend,
+        "backend": backend.backend,
+        "distribution": format!("{:?}", arguments.distribution).to_lowercase(),
+        "keys": arguments.keys,
         "records": records,
         "records_per_s": (records as f64 / seconds) as u64,
         "records_per_cpu_s": (records as f64 / cpu) as u64,
@@ -117,35 +127,38 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         "checkpoint_ms_median": quantile(&durations, 0.5),
         "checkpoint_ms_max": durations.last().copied().unwrap_or(0),
         "checkpoint_bytes": bytes,
+        "checkpointed_bytes_median": quantile(&written, 0.5),
         "rss_bytes": rss,
-        "plain_loop_records_per_cpu_s": plain_loop(arguments.keys, arguments.key_type),
+        "plain_loop_records_per_cpu_s": plain_loop(numbers, arguments),
     }))
 }
 
 /// One thread, no engine: the heap backend's table and hash function, the same keys.
-fn plain_loop(keys: u64, key_type: KeyType) -> u64 {
-    match key_type {
-        KeyType::I64 => plain_loop_of(keys, job::long_key),
-        KeyType::String => plain_loop_of(keys, job::string_key),
+fn plain_loop(numbers: KeyNumbers, arguments: &Arguments) -> u64 {
+    match arguments.key_type {
+        KeyType::I64 => plain_loop_of(numbers, arguments.keys, job::long_key),
+        KeyType::String => plain_loop_of(numbers, arguments.keys, job::string_key),
     }
 }
 
-fn plain_loop_of<K: std::hash::Hash + Eq>(keys: u64, record: fn(u64, u64) -> K) -> u64 {
+fn plain_loop_of<K: std::hash::Hash + Eq>(
+    numbers: KeyNumbers,
+    keys: u64,
+    record: fn(u64) -> K,
+) -> u64 {
     use std::hash::BuildHasher;
     let hasher = foldhash::fast::FixedState::with_seed(0x6d69_6c6c_706f_6e64);
     let mut table: hashbrown::HashTable<(K, i64)> = hashbrown::HashTable::new();
     let mut count = |number: u64| {
-        let key = record(number, keys);
+        let number = numbers.of(number);
+        let key = record(number);
         let hash = hasher.hash_one(&key);
         let entry = table.entry(
             hash,
             |(other, _)| *other == key,
             |(other, _)| hasher.hash_one(other),
         );
-        entry
-            .or_insert_with(|| (record(number, keys), 0))
-            .get_mut()
-            .1 += 1;
+        entry.or_insert_with(|| (record(number), 0)).get_mut().1 += 1;
     };
     (0..keys).for_each(&mut count);
     let (cpu, begin) = (cpu_s(), Instant::now());

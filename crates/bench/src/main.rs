@@ -2,6 +2,9 @@
 //!
 //! ```text
 //! millpond-bench keyed-count --keys 1000000 --key-type i64 --parallelism 2 --json
+//! millpond-bench keyed-count --keys 10000000 --backend rocksdb --memory 512mb --distribution zipf --json
+//! millpond-bench incremental --backend rocksdb --keys 10000000 --change 1% --json
+//! millpond-bench bounded --process-memory 256mb --backend rocksdb --memory 96mb --json
 //! millpond-bench savepoint --keys 10000000 --parallelism 2 --restore-parallelism 1 --json
 //! millpond-bench latency --rate 1000 --json
 //! millpond-bench backpressure --json
@@ -11,7 +14,10 @@
 //! millpond-bench state-sql --keys 10000000 --memory-mib 64 --json    (built with --features sql)
 //! ```
 
+mod backend;
 mod backpressure;
+mod bounded;
+mod incremental;
 mod job;
 mod keyed_count;
 mod latency;
@@ -20,6 +26,7 @@ mod savepoint;
 mod state;
 #[cfg(feature = "sql")]
 mod state_sql;
+mod zipf;
 
 use std::process::ExitCode;
 
@@ -39,6 +46,13 @@ struct Arguments {
 enum Command {
     /// Counts per key as fast as it can, with checkpoints, beside a plain loop without any engine.
     KeyedCount(keyed_count::Arguments),
+    /// Takes checkpoints of a large state of which a part changes between two.
+    Incremental(incremental::Arguments),
+    /// Runs, takes checkpoints and restores with state five times as large as the memory given.
+    Bounded(bounded::Arguments),
+    /// Part of `bounded`: a job in a process with bounded memory.
+    #[command(hide = true)]
+    BoundedRun(bounded::RunArguments),
     /// Takes a savepoint of a large state under full load, stops, and restores it.
     Savepoint(savepoint::Arguments),
     /// Part of `savepoint`: restores in a process of its own.
@@ -72,6 +86,9 @@ fn failure(error: impl std::fmt::Debug) -> Failure {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::KeyedCount(arguments) => keyed_count::run(&arguments),
+        Command::Incremental(arguments) => incremental::run(&arguments),
+        Command::Bounded(arguments) => bounded::run(&arguments),
+        Command::BoundedRun(arguments) => bounded::run_job(&arguments),
         Command::Savepoint(arguments) => savepoint::run(&arguments),
         Command::RestoreOnly(arguments) => savepoint::run_restore(&arguments),
         Command::Latency(arguments) => latency::run(&arguments),

@@ -20,6 +20,26 @@ pub(crate) fn rss_bytes() -> u64 {
     processes().iter().filter_map(pages).sum::<u64>() * 4096
 }
 
+/// The most resident memory that this process has had, in bytes.
+pub(crate) fn peak_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    peak.unwrap_or(0) * 1024
+}
+
+/// Memory of a process that is resident and of no file, in bytes; 0 once it is gone.
+pub(crate) fn private_bytes(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("RssAnon:"))
+        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    resident.unwrap_or(0) * 1024
+}
+
 /// Linux fixes the unit of these figures at 100 per second for user space.
 fn ticks_per_s() -> f64 {
     100.0

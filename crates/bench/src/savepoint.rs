@@ -6,11 +6,16 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
+use millpond::state::store::MemoryBackend;
 use millpond::types::config::Configuration;
-use millpond::{Environment, JobClient};
+use millpond::{Environment, JobClient, SavepointFormat};
 use serde_json::{Value, json};
 
-use crate::job::{self, COUNTED, FIRST_RECORD_NS, KeyType, WATCHING, WORST_STALL_NS};
+use crate::backend::Backend;
+use crate::job::{
+    self, COUNTED, Distribution, FIRST_RECORD_NS, KeyNumbers, KeyType, WATCHING, WORST_STALL_NS,
+};
 use crate::measure::rss_bytes;
 use crate::{Failure, failure};
 
@@ -25,9 +30,30 @@ pub(crate) struct Arguments {
     /// Number of subtasks after the restore
     #[arg(long, default_value_t = 1)]
     restore_parallelism: u32,
+    /// Format of the savepoint
+    #[arg(long = "type", value_enum, default_value_t = Type::Canonical)]
+    format: Type,
+    #[command(flatten)]
+    backend: Backend,
     /// Accepted for completeness: the figures are always JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Flink's names of the formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Type {
+    Canonical,
+    Native,
+}
+
+impl From<Type> for SavepointFormat {
+    fn from(format: Type) -> Self {
+        match format {
+            Type::Canonical => SavepointFormat::Canonical,
+            Type::Native => SavepointFormat::Native,
+        }
+    }
 }
 
 #[derive(clap::Args)]
@@ -38,18 +64,28 @@ pub(crate) struct RestoreArguments {
     keys: u64,
     #[arg(long)]
     parallelism: u32,
+    #[command(flatten)]
+    backend: Backend,
 }
 
-fn start_job(keys: u64, parallelism: u32, restore: Option<&str>) -> Result<JobClient, Failure> {
+fn start_job(
+    keys: u64,
+    parallelism: u32,
+    backend: &Backend,
+    restore: Option<&str>,
+) -> Result<JobClient, Failure> {
     let mut configuration = Configuration::from_pairs([
         ("parallelism.default", parallelism.to_string()),
         ("rest.linger", "0 s".to_owned()),
     ]);
+    backend.configure(&mut configuration, parallelism)?;
     if let Some(path) = restore {
         configuration.set("execution.state-recovery.path", path);
     }
     let env = Environment::from_configuration(configuration).map_err(failure)?;
-    job::build(&env, keys, KeyType::I64);
+    env.add_state_backend(MemoryBackend);
+    let numbers = KeyNumbers::new(keys, Distribution::Uniform);
+    job::build(&env, numbers, KeyType::I64);
     env.execute_async("savepoint").map_err(failure)
 }
 
@@ -64,18 +100,18 @@ fn rate_over(duration: Duration) -> f64 {
     (count() - before) as f64 / begin.elapsed().as_secs_f64()
 }
 
-/// Samples the counter until told to stop; returns the lowest rate over any 100 ms.
-fn worst_100ms(samples: &[(Instant, u64)]) -> f64 {
+/// The lowest rate over any window of this length, if the samples are long enough for one.
+fn worst_rate(samples: &[(Instant, u64)], window: Duration) -> Option<f64> {
     let mut worst = f64::INFINITY;
     for (index, (at, records)) in samples.iter().enumerate() {
         let end = samples[index..]
             .iter()
-            .find(|(end, _)| end.duration_since(*at) >= Duration::from_millis(100));
+            .find(|(end, _)| end.duration_since(*at) >= window);
         if let Some((end, after)) = end {
             worst = worst.min((after - records) as f64 / end.duration_since(*at).as_secs_f64());
         }
     }
-    worst
+    worst.is_finite().then_some(worst)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
@@ -83,7 +119,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     let directory = tempfile::tempdir().map_err(failure)?;
     let target = directory.path().display().to_string();
     let rss_empty = rss_bytes();
-    let job = start_job(arguments.keys, arguments.parallelism, None)?;
+    let backend = &arguments.backend;
+    let job = start_job(arguments.keys, arguments.parallelism, backend, None)?;
     while count() < arguments.keys + arguments.keys / 5 {
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -101,9 +138,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         }
         samples
     });
-    let path = job.savepoint(Some(&target)).map_err(failure)?;
+    let format = arguments.format.into();
+    let path = job.savepoint_as(format, Some(&target)).map_err(failure)?;
     let trigger_to_done = begin.elapsed();
     let records_during = count() - records_before;
+    // What the savepoint has slowed down may go on a little.
+    std::thread::sleep(Duration::from_millis(500));
     WATCHING.store(false, Ordering::SeqCst);
     let samples = sampler.join().map_err(|_| "the sampler died".to_owned())?;
     let worst_stall_ns = WORST_STALL_NS.load(Ordering::SeqCst);
@@ -119,7 +159,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         .max();
 
     let begin = Instant::now();
-    job.stop_with_savepoint(false, Some(&target))
+    job.stop_with_savepoint_as(format, false, Some(&target))
         .map_err(failure)?;
     job.wait().map_err(failure)?;
     let stop = begin.elapsed();
@@ -133,6 +173,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
             &arguments.keys.to_string(),
         ])
         .args(["--parallelism", &arguments.restore_parallelism.to_string()])
+        .args(backend.arguments())
         .output()
         .map_err(failure)?;
     if !child.status.success() {
@@ -144,13 +185,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     let text = String::from_utf8_lossy(&child.stdout).into_owned();
     let restored: Value =
         serde_json::from_str(text.lines().last().unwrap_or("")).map_err(failure)?;
+    let worst = |ms| worst_rate(&samples, Duration::from_millis(ms));
     Ok(json!({
+        "keys": arguments.keys,
+        "backend": backend.backend,
         "trigger_to_done_s": trigger_to_done.as_secs_f64(),
         "sync_s": fsync_ms.unwrap_or(0) as f64 / 1000.0,
         "bytes": record.state_bytes,
         "rate_before": rate_before as u64,
         "rate_during": (records_during as f64 / trigger_to_done.as_secs_f64()) as u64,
-        "worst_100ms_rate": if samples.len() > 100 { worst_100ms(&samples) as u64 } else { 0 },
+        "worst_100ms_rate": worst(100).map(|rate| rate as u64),
+        "worst_300ms_rate": worst(300).map(|rate| rate as u64),
+        "worst_300ms_share": worst(300).map(|rate| rate / rate_before),
         "worst_stall_ms": worst_stall_ns as f64 / 1e6,
         "stop_s": stop.as_secs_f64(),
         "restore_first_record_s": restored["restore_first_record_s"],
@@ -161,7 +207,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
 
 pub(crate) fn run_restore(arguments: &RestoreArguments) -> Result<Value, Failure> {
     let begin = job::start();
-    let job = start_job(arguments.keys, arguments.parallelism, Some(&arguments.path))?;
+    let (keys, parallelism) = (arguments.keys, arguments.parallelism);
+    let job = start_job(keys, parallelism, &arguments.backend, Some(&arguments.path))?;
     let mut samples: Vec<(Instant, u64)> = Vec::new();
     let mut after_first = None;
     while after_first.is_none_or(|first: Instant| first.elapsed() < Duration::from_secs(5)) {

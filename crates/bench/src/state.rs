@@ -24,7 +24,7 @@ use millpond_state_processor::{
 use millpond_types::{KeyGroup, KeyGroupRange, OperatorId};
 use serde_json::{Value, json};
 
-use crate::measure::cpu_s;
+use crate::measure::{cpu_s, peak_bytes};
 use crate::{Failure, failure};
 
 const MAX_PARALLELISM: u32 = 128;
@@ -163,19 +163,12 @@ pub(crate) fn measured<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<(T
     let result = run()?;
     let seconds = begin.elapsed().as_secs_f64();
     let cpu_s = cpu_s() - cpu_before;
-    let status = std::fs::read_to_string("/proc/self/status").map_err(failure)?;
-    let peak = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok())
-        .unwrap_or(0);
-    let peak_bytes = peak * 1024;
     Ok((
         result,
         Cost {
             seconds,
             cpu_s,
-            peak_bytes,
+            peak_bytes: peak_bytes(),
         },
     ))
 }

@@ -27,34 +27,50 @@ import org.apache.flink.util.Collector;
 final class Numbers {
     private static final long TOTAL = 1L << 40;
 
-    private static long mixed(long z) {
+    static long mixed(long z) {
         z += 0x9e3779b97f4a7c15L;
         z = (z ^ (z >>> 30)) * 0xbf58476d1ce4e5b9L;
         z = (z ^ (z >>> 27)) * 0x94d049bb133111ebL;
         return z ^ (z >>> 31);
     }
 
-    /** The first {@code keys} records visit every key once, all later ones are uniformly random. */
-    static long keyNumber(long record, long keys) {
-        if (record < keys) return record;
-        long random = mixed(~record);
-        return Math.multiplyHigh(random, keys) + (random >> 63 & keys);
+    /** The first {@code keys} records visit every key once, all later ones are random. */
+    private static final class KeyNumbers implements java.io.Serializable {
+        private final long keys;
+        /** Null if all keys come equally often. */
+        private final Zipf zipf;
+
+        KeyNumbers(long keys, String distribution) {
+            this.keys = keys;
+            zipf = switch (distribution) {
+                case "uniform" -> null;
+                case "zipf" -> new Zipf(keys);
+                default -> throw new IllegalArgumentException("distribution " + distribution);
+            };
+        }
+
+        long of(long record) {
+            if (record < keys) return record;
+            long random = mixed(~record);
+            if (zipf != null) return zipf.rank(random) - 1;
+            return Math.multiplyHigh(random, keys) + (random >> 63 & keys);
+        }
     }
 
-    static long longKey(long record, long keys) {
-        return mixed(keyNumber(record, keys));
+    static long longKey(long number) {
+        return mixed(number);
     }
 
-    static String stringKey(long record, long keys) {
+    static String stringKey(long number) {
         byte[] text = {'u', 's', 'e', 'r', '-', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0', '0'};
         int place = text.length;
-        for (long number = keyNumber(record, keys); number > 0; number /= 10) text[--place] = (byte) ('0' + number % 10);
+        for (; number > 0; number /= 10) text[--place] = (byte) ('0' + number % 10);
         return new String(text, StandardCharsets.ISO_8859_1);
     }
 
-    /** A record's key from its number. */
+    /** A record from the number of its key. */
     interface Record<K> extends java.io.Serializable {
-        K of(long record, long keys);
+        K of(long number);
     }
 
     /** Writes "milliseconds,records" to a file ten times a second, and "first,milliseconds" once. */
@@ -134,16 +150,19 @@ final class Numbers {
         }
     }
 
-    /** Arguments: number of keys, file of the probe, number of source splits (fixed by the first run). */
+    /**
+     * Arguments: number of keys, file of the probe, number of source splits (fixed by the first run), distribution of the
+     * keys: uniform or zipf.
+     */
     static <K> void run(String[] arguments, Record<K> record, TypeInformation<K> type) throws Exception {
-        long keys = Long.parseLong(arguments[0]);
+        KeyNumbers numbers = new KeyNumbers(Long.parseLong(arguments[0]), arguments[3]);
         long splits = Long.parseLong(arguments[2]);
         long chunk = TOTAL / splits;
         StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment();
         env.getConfig().enableObjectReuse();
         env.setMaxParallelism(128);
         // A split is a range of numbers; its n-th number stands for the record n * splits + split.
-        GeneratorFunction<Long, K> generator = number -> record.of(number % chunk * splits + number / chunk, keys);
+        GeneratorFunction<Long, K> generator = number -> record.of(numbers.of(number % chunk * splits + number / chunk));
         DataGeneratorSource<K> source = new DataGeneratorSource<>(generator, new NumberSequenceSource(0, TOTAL - 1), RateLimiterStrategy.noOp(), type);
         env.fromSource(source, WatermarkStrategy.noWatermarks(), "numbers").uid("source")
             .keyBy(key -> key, type)

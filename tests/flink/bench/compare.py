@@ -22,9 +22,35 @@ SP_KEYS = int(float(os.environ.get("SP_KEYS", "1e7")))
 CELL_S = int(os.environ.get("CELL_S", "15"))
 WARM_S = float(os.environ.get("WARM_S", "8"))
 SP_REPS = int(os.environ.get("SP_REPS", "3"))
+ZIPF_KEYS = int(float(os.environ.get("ZIPF_KEYS", "1e7")))
+MEMORY_MB = os.environ.get("MEMORY_MB", "512")
 TICKS = os.sysconf("SC_CLK_TCK")
 PROBE = A.work + "/probe.csv"
 CLASSES = {"i64": "KeyedCount", "string": "KeyedCountString"}
+
+
+class Cell:
+    """A job: the type of its keys, how many there are, how they are distributed, and where the state is."""
+
+    def __init__(self, kind, keys, backend="hashmap", distribution="uniform"):
+        self.kind, self.keys, self.backend, self.distribution = kind, keys, backend, distribution
+
+    def of_millpond(self):
+        memory = ["--memory", MEMORY_MB + "mb"] if self.backend == "rocksdb" else []
+        return ["--keys", str(self.keys), "--backend", self.backend, *memory]
+
+
+THROUGHPUT = {
+    "i64": Cell("i64", KEYS),
+    "string": Cell("string", KEYS),
+    "rocksdb": Cell("i64", KEYS, "rocksdb"),
+    "zipf": Cell("i64", ZIPF_KEYS, "rocksdb", "zipf"),
+}
+SAVEPOINTS = {
+    # the cell, its format, and the parallelism of the restore
+    "savepoint": (Cell("i64", SP_KEYS), "CANONICAL", 1),
+    "native": (Cell("i64", SP_KEYS, "rocksdb"), "NATIVE", 2),
+}
 
 
 def rest(method, path, body=None):
@@ -63,16 +89,18 @@ def upload():
     return os.path.basename(json.loads(answer)["filename"])
 
 
-def submit(kind, keys, parallelism, checkpoints, savepoint=None):
+def submit(cell, parallelism, checkpoints, savepoint=None):
     """Starts the job; returns its id and when it was asked for."""
     if os.path.exists(PROBE):
         os.remove(PROBE)
-    configuration = {"state.backend.type": "hashmap", "execution.checkpointing.dir": f"file://{A.work}/checkpoints"}
+    configuration = {"state.backend.type": cell.backend, "execution.checkpointing.dir": f"file://{A.work}/checkpoints"}
+    if cell.backend == "rocksdb":
+        configuration["execution.checkpointing.incremental"] = "true"
     if checkpoints:
         configuration["execution.checkpointing.interval"] = "1s"
     body = {
-        "entryClass": CLASSES[kind], "parallelism": parallelism,
-        "programArgsList": [str(keys), PROBE, "2"], "flinkConfiguration": configuration,
+        "entryClass": CLASSES[cell.kind], "parallelism": parallelism,
+        "programArgsList": [str(cell.keys), PROBE, "2", cell.distribution], "flinkConfiguration": configuration,
     }
     if savepoint:
         body["savepointPath"] = savepoint
@@ -115,13 +143,13 @@ def cancel(job):
     shutil.rmtree(A.work + "/checkpoints", ignore_errors=True)
 
 
-def savepoint(job, stop):
+def savepoint(job, form, stop):
     directory = f"file://{A.work}/savepoints"
     begin = time.time()
     if stop:
-        request = rest("POST", f"/jobs/{job}/stop", {"targetDirectory": directory, "drain": False, "formatType": "CANONICAL"})
+        request = rest("POST", f"/jobs/{job}/stop", {"targetDirectory": directory, "drain": False, "formatType": form})
     else:
-        request = rest("POST", f"/jobs/{job}/savepoints", {"target-directory": directory, "formatType": "CANONICAL"})
+        request = rest("POST", f"/jobs/{job}/savepoints", {"target-directory": directory, "formatType": form})
     while True:
         answer = rest("GET", f"/jobs/{job}/savepoints/{request['request-id']}")
         if answer["status"]["id"] == "COMPLETED":
@@ -132,9 +160,13 @@ def savepoint(job, stop):
     return time.time() - begin, answer["operation"]["location"]
 
 
-def flink_throughput(kind):
-    job, _ = submit(kind, KEYS, 2, True)
-    wait("every key seen", 300, counted(KEYS * 1.1))
+def rss_bytes():
+    return int(open(f"/proc/{A.task_manager}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def flink_throughput(cell):
+    job, _ = submit(cell, 2, True)
+    wait("every key seen", 900, counted(cell.keys * 1.1))
     time.sleep(WARM_S)
     cpu, begin = cpu_s(), time.time()
     time.sleep(CELL_S)
@@ -143,34 +175,50 @@ def flink_throughput(kind):
     lines, _ = probe()
     records = records_at(lines, end * 1000) - records_at(lines, begin * 1000)
     checkpoints = rest("GET", f"/jobs/{job}/checkpoints")
+    resident = rss_bytes()
     cancel(job)
     return {
         "records_per_s": round(records / (end - begin)), "records_per_cpu_s": round(records / cpu), "cpu_s": cpu,
         "checkpoints": checkpoints["counts"]["completed"],
         "checkpoint_ms": checkpoints["summary"]["end_to_end_duration"]["p50"],
+        "checkpointed_bytes": checkpoints["summary"]["checkpointed_size"]["p50"], "rss_bytes": resident,
     }
 
 
-def flink_savepoint():
-    job, _ = submit("i64", SP_KEYS, 2, False)
-    wait("every key seen", 600, counted(SP_KEYS * 1.1))
+def worst_window(lines, begin_ms, end_ms):
+    """The lowest rate of any 300 ms from begin to end."""
+    starts = range(int(begin_ms), max(int(end_ms) - 300, int(begin_ms)) + 1, 20)
+    return round(min((records_at(lines, ms + 300) - records_at(lines, ms)) / 0.3 for ms in starts))
+
+
+def flink_savepoint(cell, form, restore_parallelism):
+    job, _ = submit(cell, 2, False)
+    wait("every key seen", 900, counted(cell.keys * 1.1))
     time.sleep(WARM_S)
-    seconds = []
+    seconds, worst = [], []
     for _ in range(SP_REPS):
-        time.sleep(2)
-        took, location = savepoint(job, False)
+        time.sleep(4)
+        begin = time.time()
+        took, location = savepoint(job, form, False)
         seconds.append(round(took, 3))
+        time.sleep(0.5)
+        lines, _ = probe()
+        before = (records_at(lines, begin * 1000) - records_at(lines, begin * 1000 - 3000)) / 3
+        worst.append(round(worst_window(lines, begin * 1000, (begin + took) * 1000) / before, 3))
         path = location.replace("file:", "", 1)
         size = sum(os.path.getsize(os.path.join(path, name)) for name in os.listdir(path))
         shutil.rmtree(path)
-    stop_s, location = savepoint(job, True)
+    stop_s, location = savepoint(job, form, True)
     wait("stop", 60, lambda: state(job) == "FINISHED")
-    job, begin = submit("i64", SP_KEYS, 1, False, location)
+    job, begin = submit(cell, restore_parallelism, False, location)
     wait("first record after the restore", 300, lambda: probe()[1])
     first_s = probe()[1] / 1000 - begin
     cancel(job)
     shutil.rmtree(A.work + "/savepoints", ignore_errors=True)
-    return {"savepoint_s": seconds, "bytes": size, "stop_s": round(stop_s, 3), "restore_first_record_s": round(first_s, 3)}
+    return {
+        "savepoint_s": seconds, "worst_300ms_share": worst, "bytes": size, "stop_s": round(stop_s, 3),
+        "restore_first_record_s": round(first_s, 3),
+    }
 
 
 def millpond(*arguments):
@@ -196,21 +244,24 @@ def main():
     wait("Flink's start", 60, lambda: rest("GET", "/overview")["taskmanagers"] == 1)
     print(f"{'':<44} {'Flink':>14} {'Millpond':>14}")
     for part in parts:
-        if part in CLASSES:
-            flink = flink_throughput(part)
-            note(part=part, keys=KEYS, engine="flink", **flink)
-            ours = millpond("keyed-count", "--keys", str(KEYS), "--key-type", part, "--parallelism", "2",
-                            "--checkpoint-interval", "1s", "--seconds", str(CELL_S))
-            note(part=part, keys=KEYS, engine="millpond", **ours)
-            what = f"{part}, {KEYS:,} keys"
+        if part in THROUGHPUT:
+            cell = THROUGHPUT[part]
+            flink = flink_throughput(cell)
+            note(part=part, keys=cell.keys, engine="flink", **flink)
+            ours = millpond("keyed-count", *cell.of_millpond(), "--key-type", cell.kind, "--distribution", cell.distribution,
+                            "--parallelism", "2", "--checkpoint-interval", "1s", "--seconds", str(CELL_S))
+            note(part=part, engine="millpond", **ours)
+            what = f"{part}, {cell.keys:,} keys"
             for name, unit in (("records_per_cpu_s", "/CPU-s"), ("records_per_s", "/s")):
                 line(f"{what}: {name}", flink[name], ours[name], unit, ours[name] / flink[name])
-        elif part == "savepoint":
-            flink = flink_savepoint()
-            note(part=part, keys=SP_KEYS, engine="flink", **flink)
-            ours = millpond("savepoint", "--keys", str(SP_KEYS), "--parallelism", "2", "--restore-parallelism", "1")
-            note(part=part, keys=SP_KEYS, engine="millpond", **ours)
-            what = f"{SP_KEYS:,} keys"
+        elif part in SAVEPOINTS:
+            cell, form, parallelism = SAVEPOINTS[part]
+            flink = flink_savepoint(cell, form, parallelism)
+            note(part=part, keys=cell.keys, engine="flink", **flink)
+            ours = millpond("savepoint", *cell.of_millpond(), "--type", form.lower(), "--parallelism", "2",
+                            "--restore-parallelism", str(parallelism))
+            note(part=part, engine="millpond", **ours)
+            what = f"{part}, {cell.keys:,} keys"
             theirs = statistics.median(flink["savepoint_s"])
             written = round(ours["trigger_to_done_s"] - ours["sync_s"], 3)
             line(f"{what}: savepoint", theirs, round(ours["trigger_to_done_s"], 3), "s", theirs / ours["trigger_to_done_s"])
@@ -218,8 +269,10 @@ def main():
             line(f"{what}: stop with savepoint", flink["stop_s"], round(ours["stop_s"], 3), "s", flink["stop_s"] / ours["stop_s"])
             name = "restore_first_record_s"
             line(f"{what}: restore to first record", flink[name], round(ours[name], 3), "s", flink[name] / ours[name])
+            theirs = statistics.median(flink["worst_300ms_share"])
+            print(f"{what}: worst 300 ms, of the normal rate: Flink {theirs:.2f}, Millpond {ours['worst_300ms_share']:.2f}", flush=True)
         else:
-            sys.exit(f"unknown part {part}; expected i64, string or savepoint")
+            sys.exit(f"unknown part {part}; expected one of {', '.join([*THROUGHPUT, *SAVEPOINTS])}")
 
 
 main()
