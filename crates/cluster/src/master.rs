@@ -83,6 +83,8 @@ enum AfterEnd {
     Fail(String),
     /// The job is cancelled.
     Cancel,
+    /// The job has reached its end.
+    Finish,
 }
 
 /// Runs a job on a thread of its own.
@@ -240,7 +242,8 @@ impl Master {
         let now_ms = self.clock.now_ms();
         let own = match &self.phase {
             Phase::Waiting(until) => Some(*until),
-            Phase::Ending { deadline_ms, .. } => Some(*deadline_ms),
+            // Behind its deadline it waits for metadata, whose outcome is an event.
+            Phase::Ending { deadline_ms, .. } => Some(*deadline_ms).filter(|at| *at > now_ms),
             Phase::Deploying | Phase::Running | Phase::Ended(_) => None,
         };
         let savepoint = self
@@ -298,6 +301,7 @@ impl Master {
             AfterEnd::Restart(at) => self.phase = Phase::Waiting(at.max(now_ms)),
             AfterEnd::Fail(message) => self.end(JobStatus::Failed, Some(message)),
             AfterEnd::Cancel => self.end(JobStatus::Canceled, None),
+            AfterEnd::Finish => self.end(JobStatus::Finished, None),
         }
     }
 
@@ -501,7 +505,12 @@ impl Master {
                 self.ended.insert(process);
                 let all = self.ended.len() as u32 == self.processes.count();
                 if all && matches!(self.phase, Phase::Running | Phase::Deploying) {
-                    self.end(JobStatus::Finished, None);
+                    // Metadata of a slower snapshot may be being written: its outcome is awaited, or it
+                    // would lie there and nobody would know of it.
+                    self.phase = Phase::Ending {
+                        next: AfterEnd::Finish,
+                        deadline_ms: self.clock.now_ms(),
+                    };
                 }
             }
             FromWorker::Running { .. } => {
@@ -567,7 +576,7 @@ impl Master {
                 self.end(JobStatus::Canceled, None);
             }
             Phase::Ending {
-                next: AfterEnd::Fail(_),
+                next: AfterEnd::Fail(_) | AfterEnd::Finish,
                 ..
             } => {}
             Phase::Ending { .. } | Phase::Deploying | Phase::Running => {
