@@ -1,0 +1,60 @@
+//! Bugs that are planted between the world and what is under test, for the tests of the test.
+
+/// A mistake that the laws have to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bug {
+    /// A checkpoint is complete although one subtask has not acknowledged it.
+    SkippedAcknowledgement,
+    /// A sink that is restored commits its transactions under new names.
+    CommitTwice,
+    /// A job master that was thought to be dead wakes up and goes on, beside its successor.
+    StaleMaster,
+    /// Messages of an older attempt are taken for those of the present one.
+    StaleAttempt,
+    /// A file that checkpoints share is deleted with the first checkpoint that refers to it.
+    EarlyDeletion,
+    /// Files that nobody needs any more are forgotten.
+    ForgottenDeletion,
+    /// Sinks commit when all parts are there, before the metadata is durable.
+    EarlyCommit,
+    /// A task does not wait for the barriers of all its inputs.
+    NoAlignment,
+    /// An attempt is restored from the second newest snapshot.
+    OldSnapshot,
+    /// A failed job is restarted whatever its strategy says.
+    EndlessRestarts,
+    /// An attempt begins at once, without the delay of the strategy.
+    ImpatientRestart,
+    /// Checkpoints begin without a pause.
+    NoPause,
+    /// More checkpoints are in progress than allowed.
+    TooManyCheckpoints,
+    /// After rescaling a subtask drops the last of its key groups.
+    LostKeyGroup,
+    /// A worker that is lost is never noticed.
+    DeafMaster,
+    /// A job ends while metadata of an older snapshot is being written.
+    HastyEnd,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 16] = [
+        Bug::SkippedAcknowledgement,
+        Bug::CommitTwice,
+        Bug::StaleMaster,
+        Bug::StaleAttempt,
+        Bug::EarlyDeletion,
+        Bug::ForgottenDeletion,
+        Bug::EarlyCommit,
+        Bug::NoAlignment,
+        Bug::OldSnapshot,
+        Bug::EndlessRestarts,
+        Bug::ImpatientRestart,
+        Bug::NoPause,
+        Bug::TooManyCheckpoints,
+        Bug::LostKeyGroup,
+        Bug::DeafMaster,
+        Bug::HastyEnd,
+    ];
+}
