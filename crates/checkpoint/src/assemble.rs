@@ -1,6 +1,6 @@
 //! A snapshot's metadata from the acknowledgements of its subtasks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millpond_job::{JobGraph, JobVertex, OperatorAcknowledgement, SubtaskAcknowledgement};
 use millpond_snapshot::{
@@ -59,7 +59,12 @@ pub fn assemble(
         .acknowledgements
         .iter()
         .flat_map(|part| &part.operators);
-    let files = files.flat_map(|operator| operator.files.iter().cloned());
+    let files = files.flat_map(|operator| operator.files.iter());
+    // Several subtasks may refer to parts of one file.
+    let mut named = BTreeSet::new();
+    let files = files
+        .filter(|file| named.insert(file.name.as_str()))
+        .cloned();
     metadata.trailer = Some(Trailer {
         millpond_version: facts.millpond_version.to_owned(),
         job_id: facts.job,

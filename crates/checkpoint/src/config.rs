@@ -1,6 +1,7 @@
 //! How a job's checkpoints are taken and kept.
 
 use millpond_job::JobStatus;
+use millpond_job::gateway::FileMerging;
 use millpond_types::JobId;
 
 /// The scheme of what lies in the memory of the job master, and is gone with it.
@@ -45,6 +46,8 @@ pub struct CoordinatorConfig {
     pub incremental: bool,
     /// State of at most this many bytes goes inline into the metadata.
     pub inline_threshold_bytes: u32,
+    /// How small state files of checkpoints are merged; `None`: not at all.
+    pub file_merging: Option<FileMerging>,
     /// All state goes into the metadata, and more than this many bytes of one operator subtask are
     /// refused: checkpoint storage `jobmanager`. `None`: what is larger than the threshold goes into
     /// files.
@@ -81,6 +84,7 @@ impl CoordinatorConfig {
             checkpoints_after_tasks_finish: true,
             incremental: false,
             inline_threshold_bytes: 20 * 1024,
+            file_merging: None,
             metadata_only_bytes: None,
             aligned_timeout_ms: None,
             changes_limit_bytes: 1 << 30,

@@ -72,6 +72,7 @@ impl Statistics {
             discarded: false,
             failure_timestamp_ms: None,
             failure_message: None,
+            created_files: 0,
             records_per_second_before: None,
             records_per_second_during: None,
             vertices: vertices.collect(),
@@ -100,6 +101,7 @@ impl Statistics {
         let checkpointed_bytes = state_bytes.saturating_sub(reused_bytes);
         record.checkpointed_bytes += checkpointed_bytes;
         record.processed_bytes += part.metrics.processed_bytes;
+        record.created_files += part.metrics.created_files;
         if let Some(vertex) = record.vertices.get_mut(part.vertex.0 as usize) {
             let at = vertex
                 .subtasks
@@ -126,6 +128,7 @@ impl Statistics {
             return;
         };
         record.status = CheckpointStatus::Completed;
+        record.created_files += 1;
         record.external_path = Some(external_path(path, record.is_savepoint));
         record.end_to_end_duration_ms = now_ms.saturating_sub(record.trigger_timestamp_ms);
         let record = record.clone();

@@ -23,7 +23,7 @@ use millpond_job::{FromWorker, JobStatus, ToWorker};
 use millpond_operator::source::SourceCoordinator;
 use millpond_runtime::Program;
 use millpond_snapshot::{Claim, OwnerProcess, savepoint_directory};
-use millpond_types::{Clock, OperatorId, TriggerId};
+use millpond_types::{CheckpointId, Clock, OperatorId, TriggerId};
 
 use crate::cleaner::Deletion;
 use crate::deployment::{AssignedSplits, Deployment};
@@ -467,6 +467,7 @@ impl Master {
             }
             MasterEvent::MetadataWritten { checkpoint, result } => {
                 self.tell(Event::MetadataWritten { checkpoint, result });
+                self.log_completed(checkpoint);
             }
             MasterEvent::Savepoint { trigger, request } => self.on_savepoint(trigger, request),
             MasterEvent::Checkpoint { trigger, kind } => {
@@ -778,6 +779,24 @@ impl Master {
             });
             self.log_impact(&impact);
         }
+    }
+
+    /// Tells of a checkpoint that has just become complete; of a savepoint more is told
+    /// [later](Self::log_impact).
+    fn log_completed(&self, checkpoint: CheckpointId) {
+        let completed = &self.coordinator.statistics().latest_completed;
+        let Some(record) = completed.as_ref().filter(|c| c.id == checkpoint) else {
+            return;
+        };
+        tracing::info!(
+            "Completed checkpoint {checkpoint} for job {} ({} bytes, of which {} are new, \
+             {} files made, checkpointDuration={} ms).",
+            self.options.job,
+            record.state_bytes,
+            record.checkpointed_bytes,
+            record.created_files,
+            record.end_to_end_duration_ms
+        );
     }
 
     fn log_impact(&self, impact: &Impact) {

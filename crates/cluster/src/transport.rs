@@ -100,6 +100,7 @@ mod tests {
             base: None,
             metadata_only_bytes: None,
             inline_threshold_bytes: 20_480,
+            file_merging: None,
             changes_limit_bytes: 1 << 30,
             triggered_at_ms: 5,
             aligned_timeout_ms: None,

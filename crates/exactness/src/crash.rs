@@ -35,6 +35,8 @@ pub struct Scenario {
     max_concurrent: u64,
     /// State goes into files of its own.
     state_in_files: bool,
+    /// Small files of a checkpoint are merged: at most so many bytes, of so many subtasks, become one.
+    merging: Option<(u64, u64)>,
     workload: Workload,
     rate: u64,
     /// Percent of the starts that claim what they start from.
@@ -67,6 +69,13 @@ impl Scenario {
             claims: *random.one_of(&[0, 50, 100]),
             retains: random.chance(30),
             kills: random.between(2, 6),
+            merging: match random.chance(50) {
+                true => Some((
+                    *random.one_of(&[4 << 10, 64 << 10, 32 << 20]),
+                    random.between(1, 4),
+                )),
+                false => None,
+            },
         }
     }
 
@@ -98,6 +107,13 @@ impl Scenario {
                     false => "DELETE_ON_CANCELLATION",
                 },
             );
+        if let Some((bytes, subtasks)) = self.merging {
+            let option = |name: &str| format!("execution.checkpointing.file-merging.{name}");
+            bench = bench
+                .option(&option("enabled"), true)
+                .option(&option("max-file-size"), format!("{bytes} b"))
+                .option(&option("max-subtasks-per-file"), subtasks);
+        }
         if self.state_in_files {
             bench = bench.option("execution.checkpointing.data-inline-threshold", "0 b");
         }

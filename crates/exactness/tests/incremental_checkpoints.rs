@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 const PATH: &str = "execution.state-recovery.path";
 const MODE: &str = "execution.state-recovery.claim-mode";
 const NUM_RETAINED: &str = "execution.checkpointing.num-retained";
+const MERGING: &str = "execution.checkpointing.file-merging.enabled";
 const INTERVAL: &str = "execution.checkpointing.interval";
 
 const WORKLOAD: Workload = Workload {
@@ -234,6 +235,7 @@ fn a_job_that_is_killed_at_random_counts_exactly_and_no_reference_dangles() {
             ("cluster.processes", ["1", "2"][random.below(2) as usize]),
             (NUM_RETAINED, &retained),
             (MODE, claim),
+            (MERGING, ["true", "false"][random.below(2) as usize]),
         ];
         options.extend(newest.as_deref().map(|path| (PATH, path)));
         if rounds == 0 {

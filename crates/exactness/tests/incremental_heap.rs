@@ -8,11 +8,15 @@ use millpond_exactness::job_process::{Bench, JobProcess, Snapshot, kill_process,
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
 use millpond_exactness::random::{Random, fresh_seed};
+use millpond_exactness::remains::collect_garbage;
 use millpond_fs::{LocalFileSystem, Location};
 use millpond_snapshot::{HeapIncrements, KeyedHandle};
 use millpond_state_processor::{
     ConvertOptions, OpenSnapshot, PathMap, Progress, Threads, convert, diff, verify,
 };
+
+const MERGING: &str = "execution.checkpointing.file-merging.enabled";
+const MAX_SUBTASKS: &str = "execution.checkpointing.file-merging.max-subtasks-per-file";
 
 const WORKLOAD: Workload = Workload {
     records_a: 20_000,
@@ -98,11 +102,13 @@ fn a_job_that_is_killed_at_random_goes_on_from_base_and_changes() {
     let bench = bench();
     let mut newest: Option<String> = None;
     for (parallelism, processes) in [("3", "2"), ("2", "1"), ("4", "2"), ("1", "1")] {
+        let merging = *random.one_of(&["true", "false"]);
         let options = restored(
             &newest,
             &[
                 ("parallelism.default", parallelism),
                 ("cluster.processes", processes),
+                (MERGING, merging),
             ],
         );
         let mut job = bench.start(&options);
@@ -136,8 +142,13 @@ fn retained(bench: &Bench) -> Snapshot {
 
 #[test]
 fn tools_read_a_retained_checkpoint_and_what_is_converted_is_the_same() {
-    let bench = bench();
-    let snapshot = retained(&bench);
+    for merging in [false, true] {
+        read_and_convert(&bench().option(MERGING, merging));
+    }
+}
+
+fn read_and_convert(bench: &Bench) {
+    let snapshot = retained(bench);
     let incremental = open(&snapshot.directory);
     let threads = Threads::default();
     let found = verify(&incremental, threads, &Progress::default()).expect("readable");
@@ -186,13 +197,18 @@ fn tools_read_a_retained_checkpoint_and_what_is_converted_is_the_same() {
     bench
         .start(&restored(&path, &[("parallelism.default", "1")]))
         .finish();
-    assert_exact(&bench);
+    assert_exact(bench);
 }
 
 #[test]
 fn a_claimed_checkpoint_of_changes_goes_when_nobody_needs_it() {
-    let bench = bench();
-    let snapshot = retained(&bench);
+    for merging in [false, true] {
+        claim_and_finish(&bench().option(MERGING, merging));
+    }
+}
+
+fn claim_and_finish(bench: &Bench) {
+    let snapshot = retained(bench);
     let shared = snapshot.directory.parent().expect("a job").join("shared");
     assert!(shared.read_dir().expect("a directory").count() > 0);
     let path = Some(snapshot.path());
@@ -203,5 +219,95 @@ fn a_claimed_checkpoint_of_changes_goes_when_nobody_needs_it() {
         (!snapshot.directory.exists()).then_some(())
     });
     job.finish();
+    assert_exact(bench);
+}
+
+/// How many files some complete checkpoints of a job made, the newest first, but for the first one.
+fn created_files(job: &mut JobProcess, wanted: u64) -> Vec<u64> {
+    job.wait_for_checkpoints(wanted + 1);
+    let all = job.job("/checkpoints");
+    let history = all["history"].as_array().expect("a list").iter();
+    let complete = history.filter(|checkpoint| checkpoint["status"] == "COMPLETED");
+    let created =
+        complete.map(|checkpoint| checkpoint["created_files"].as_u64().expect("a number"));
+    created.take(wanted as usize).collect()
+}
+
+/// How many tasks a job of this parallelism has in each of two processes.
+fn tasks_per_process(job: &JobProcess) -> u64 {
+    let vertices = job.job("")["vertices"].clone();
+    let tasks = vertices.as_array().expect("a list").iter();
+    tasks
+        .map(|vertex| {
+            vertex["parallelism"]
+                .as_u64()
+                .expect("a number")
+                .div_ceil(2)
+        })
+        .sum()
+}
+
+/// With small files merged, a checkpoint makes few of them, however many subtasks have state:
+///
+/// ```text
+///   files <= processes * groups * 2 + 1      groups = ceil(tasks of a process / max-subtasks-per-file)
+/// ```
+///
+/// one that goes with the checkpoint and one that others may share for each group, and the metadata.
+/// A job goes on from such checkpoints exactly, at another parallelism too, whoever was killed; and
+/// none of their files is lost or kept for ever.
+#[test]
+fn small_files_of_16_subtasks_become_few_and_a_job_goes_on_from_them() {
+    let bench = bench()
+        .option("cluster.processes", 2)
+        .option("execution.checkpointing.interval", "200 ms")
+        .option("web.checkpoints.history", 100);
+    let mut newest: Option<String> = None;
+    let mut alone = Vec::new();
+    for most in [None, Some(4), Some(1000)] {
+        let most_text = most.unwrap_or(4).to_string();
+        let is_merged = most.is_some().to_string();
+        let options = restored(
+            &newest,
+            &[
+                ("parallelism.default", "16"),
+                (MERGING, &is_merged),
+                (MAX_SUBTASKS, &most_text),
+                ("execution.state-recovery.claim-mode", "CLAIM"),
+            ],
+        );
+        let mut job = bench.start(&options);
+        let created = created_files(&mut job, 3);
+        let tasks = tasks_per_process(&job);
+        eprintln!("{tasks} tasks in each of 2 processes, merging {most:?}: {created:?} files");
+        match most {
+            None => alone = created,
+            Some(most) => {
+                let bound = 2 * tasks.div_ceil(most) * 2 + 1;
+                eprintln!("  at most {bound}");
+                assert!(created.iter().all(|files| *files <= bound), "{created:?}");
+                assert!(created.iter().all(|files| *files < alone[0]), "{alone:?}");
+            }
+        }
+        let workers = job.workers();
+        kill_process(workers[workers.len() - 1]);
+        let before = job.completed_checkpoints().unwrap_or(0);
+        job.wait_for_checkpoints(before + 2);
+        job.kill_master();
+        let snapshot = bench.newest_snapshot().expect("retained");
+        let found = verify(
+            &open(&snapshot.directory),
+            Threads::default(),
+            &Progress::default(),
+        );
+        let found = found.expect("readable");
+        assert!(found.sound, "{:?}", found.problems);
+        assert!(found.checked.files_by_checksum > 0 && found.checked.files_by_size == 0);
+        newest = Some(snapshot.path());
+    }
+    let options = restored(&newest, &[("parallelism.default", "3"), (MERGING, "true")]);
+    bench.start(&options).finish();
     assert_exact(&bench);
+    let (wrong, _) = collect_garbage(&bench.checkpoints());
+    assert!(wrong.is_empty(), "{wrong:?}");
 }

@@ -68,4 +68,6 @@ pub struct AcknowledgeMetrics {
     pub async_duration_ms: u64,
     /// Share of the asynchronous part spent in fsync, in ms.
     pub fsync_duration_ms: u64,
+    /// Files made. Those that hold the state of several subtasks are counted by one of them.
+    pub created_files: u64,
 }

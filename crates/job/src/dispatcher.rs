@@ -380,6 +380,8 @@ pub struct CheckpointRecord {
     pub failure_timestamp_ms: Option<u64>,
     /// Why it failed.
     pub failure_message: Option<String>,
+    /// Files made for it so far, with the metadata: what an object store counts as PUT requests.
+    pub created_files: u64,
     /// Records per second that all sources together made in the 10 s before its trigger.
     pub records_per_second_before: Option<f64>,
     /// The same from its trigger to its end; known shortly behind it.

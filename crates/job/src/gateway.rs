@@ -35,6 +35,18 @@ pub enum StopMode {
     EndOfInput,
 }
 
+/// How the small state files of a checkpoint are merged (`execution.checkpointing.file-merging.*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileMerging {
+    /// No file gets larger by merging.
+    pub max_file_bytes: u64,
+    /// How many subtasks of one process have their state in one file, at least 1.
+    pub max_subtasks_per_file: u32,
+    /// How many per cent of what a checkpoint needs of a file that file may have: 200 is two bytes
+    /// for each that is needed. Below 100 there is no limit.
+    pub max_space_percent: u32,
+}
+
 /// What a snapshot is to be written like.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotOptions {
@@ -65,6 +77,9 @@ pub struct SnapshotOptions {
     pub metadata_only_bytes: Option<u64>,
     /// State of at most this many bytes goes inline into the metadata.
     pub inline_threshold_bytes: u32,
+    /// How what is larger than that, and small still, is merged into few files; `None`: each state is
+    /// a file of its own. Never for a savepoint.
+    pub file_merging: Option<FileMerging>,
     /// The snapshot of an operator is given up when more bytes of its state change meanwhile.
     pub changes_limit_bytes: u64,
     /// Milliseconds since 1970 at which the master triggered it.

@@ -9,6 +9,7 @@ use millpond_checkpoint::{
 use millpond_cluster::{Heartbeat, JobOptions, RestoreOptions, random};
 use millpond_fs::Location;
 use millpond_job::dispatcher::CheckpointConfig;
+use millpond_job::gateway::FileMerging;
 use millpond_types::JobId;
 use millpond_types::config::{
     CheckpointStorage, CheckpointingMode, ClaimMode, ConfigError, Configuration,
@@ -264,6 +265,7 @@ fn coordinator(
         .get(&options::DATA_INLINE_THRESHOLD)?
         .bytes()
         .min(1 << 20) as u32;
+    config.file_merging = file_merging(configuration)?;
     config.metadata_only_bytes = match storage {
         CheckpointStorage::JobManager => Some(MAX_STATE_BYTES_IN_MEMORY),
         CheckpointStorage::FileSystem => None,
@@ -273,6 +275,31 @@ fn coordinator(
     config.allow_fallback_past_committed_transactions =
         configuration.get(&options::ALLOW_FALLBACK_PAST_COMMITTED_TRANSACTIONS)?;
     Ok(config)
+}
+
+/// How small state files are merged; `None` if they are not.
+fn file_merging(
+    configuration: &Configuration,
+) -> std::result::Result<Option<FileMerging>, ConfigError> {
+    let most = configuration.get(&options::FILE_MERGING_MAX_SUBTASKS)?;
+    let amplification = configuration.get(&options::FILE_MERGING_MAX_SPACE_AMPLIFICATION)?;
+    let merging = FileMerging {
+        max_file_bytes: configuration
+            .get(&options::FILE_MERGING_MAX_FILE_SIZE)?
+            .bytes(),
+        max_subtasks_per_file: most,
+        // No file is as large as what this cuts off.
+        max_space_percent: (amplification * 100.0) as u32,
+    };
+    if most == 0 {
+        return Err(ConfigError::new(
+            options::FILE_MERGING_MAX_SUBTASKS.key(),
+            most.to_string(),
+            "expected at least 1".to_owned(),
+        ));
+    }
+    let is_enabled = configuration.get(&options::FILE_MERGING_ENABLED)?;
+    Ok(is_enabled.then_some(merging))
 }
 
 /// When checkpoints stop waiting for records in flight; `None` if never.

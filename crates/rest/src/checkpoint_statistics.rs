@@ -113,6 +113,9 @@ struct Checkpoint {
     failure_timestamp: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure_message: Option<String>,
+    /// Millpond's own, as the following ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_files: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     records_per_second_before: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -216,6 +219,7 @@ impl Checkpoint {
                     .unwrap_or(record.trigger_timestamp_ms)
             }),
             failure_message: record.failure_message.clone().filter(|_| failed),
+            created_files: Some(record.created_files).filter(|files| *files > 0),
             records_per_second_before: record.records_per_second_before.map(|r| rounded(r, 10.0)),
             records_per_second_during: record.records_per_second_during.map(|r| rounded(r, 10.0)),
             records_per_second_ratio: ratio(record).map(|ratio| rounded(ratio, 1000.0)),

@@ -686,6 +686,7 @@ fn record(id: i64) -> CheckpointRecord {
         discarded: false,
         failure_timestamp_ms: None,
         failure_message: None,
+        created_files: 0,
         records_per_second_before: None,
         records_per_second_during: None,
         vertices: vec![VertexCheckpoint {
@@ -723,6 +724,7 @@ fn the_statistics_of_checkpoints_are_flinks() {
             "p99": "NaN", "p999": "NaN"})
     );
     let savepoint = CheckpointRecord {
+        created_files: 3,
         records_per_second_before: Some(12_000.04),
         records_per_second_during: Some(9_000.0),
         is_savepoint: true,
@@ -798,6 +800,7 @@ fn the_statistics_of_checkpoints_are_flinks() {
     assert_eq!(savepoint["records_per_second_before"], 12_000.0);
     assert_eq!(savepoint["records_per_second_during"], 9_000.0);
     assert_eq!(savepoint["records_per_second_ratio"], 0.75);
+    assert_eq!(savepoint["created_files"], 3);
     assert_eq!(
         statistics["latest"]["savepoint"]["savepointFormat"],
         "CANONICAL"

@@ -75,6 +75,7 @@ impl Board {
 
     /// Adds a task to those that hear notifications.
     pub(crate) fn add(&self, scheduled: Scheduled) {
+        self.pool.add_task();
         self.tasks.borrow_mut().push(scheduled);
     }
 
@@ -113,6 +114,7 @@ impl Board {
         while let Some(notice) = self.control.next_notice(self.local) {
             if let Notice::Aborted(id) = notice {
                 self.newest_aborted.set(self.newest_aborted.get().max(id));
+                self.pool.give_up(id);
             }
             for scheduled in self.tasks.borrow().iter() {
                 let mut task = scheduled.task.borrow_mut();

@@ -117,6 +117,7 @@ mod tests {
             base: None,
             metadata_only_bytes: None,
             inline_threshold_bytes: 0,
+            file_merging: None,
             changes_limit_bytes,
             triggered_at_ms: 0,
             aligned_timeout_ms: None,

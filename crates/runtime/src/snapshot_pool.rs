@@ -9,10 +9,11 @@ use millpond_job::acknowledgement::{AcknowledgeMetrics, SubtaskAcknowledgement};
 use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
 use millpond_operator::{FunctionError, OperatorSnapshot};
-use millpond_types::OperatorId;
+use millpond_types::{CheckpointId, OperatorId};
 
 use crate::durables::Durables;
 use crate::in_flight::InFlight;
+use crate::merged_files::{Answer, MergedFiles, MergedPart};
 use crate::state_writer::StateWriter;
 use crate::uploaded_files::UploadedFiles;
 
@@ -42,7 +43,14 @@ const PATIENCE_AT_END: Duration = Duration::from_secs(2);
 /// Threads that write frozen state. They end when the last clone is dropped.
 #[derive(Clone)]
 pub(crate) struct SnapshotPool {
-    queue: Sender<SnapshotWork>,
+    queue: Sender<Work>,
+    merged: Arc<MergedFiles>,
+}
+
+enum Work {
+    Write(Box<SnapshotWork>),
+    /// The checkpoint will not be complete.
+    GiveUp(CheckpointId),
 }
 
 /// Tells when the threads of a pool have ended.
@@ -63,34 +71,51 @@ impl SnapshotPool {
         let (queue, work) = channel();
         let work = Arc::new(Mutex::new(work));
         let (alive, ended) = channel::<Infallible>();
+        let all_merged = Arc::new(MergedFiles::default());
         for index in 0..threads {
-            let work: Arc<Mutex<Receiver<SnapshotWork>>> = Arc::clone(&work);
-            let alive = alive.clone();
+            let work: Arc<Mutex<Receiver<Work>>> = Arc::clone(&work);
+            let (alive, merged) = (alive.clone(), Arc::clone(&all_merged));
             std::thread::Builder::new()
                 .name(format!("snapshot-{index}"))
                 .spawn(move || {
+                    // Dropped behind the other, which has answers to give then.
                     let _alive = alive;
+                    let merged = merged;
                     loop {
                         let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         match next {
-                            Ok(work) => work.run(),
+                            Ok(Work::Write(work)) => work.run(&merged),
+                            Ok(Work::GiveUp(checkpoint)) => merged.give_up(checkpoint),
                             Err(_) => return,
                         }
                     }
                 })?;
         }
-        Ok((SnapshotPool { queue }, SnapshotThreads(ended)))
+        let merged = all_merged;
+        Ok((SnapshotPool { queue, merged }, SnapshotThreads(ended)))
     }
 
     /// Has a part of a snapshot written and acknowledged, or declined.
     pub(crate) fn submit(&self, work: SnapshotWork) {
         // The threads live as long as this sender.
-        let _ = self.queue.send(work);
+        let _ = self.queue.send(Work::Write(Box::new(work)));
+    }
+
+    /// The process has one task more, which has its part of every checkpoint written.
+    pub(crate) fn add_task(&self) {
+        self.merged.add_task();
+    }
+
+    /// Nobody is to wait in a checkpoint any more: it will not be complete.
+    pub(crate) fn give_up(&self, checkpoint: CheckpointId) {
+        // The threads live as long as this sender.
+        let _ = self.queue.send(Work::GiveUp(checkpoint));
     }
 }
 
 impl SnapshotWork {
-    fn run(self) {
+    fn run(self, merged: &Arc<MergedFiles>) {
+        let began = Instant::now();
         let (attempt, checkpoint) = (self.attempt, self.options.id);
         let (vertex, subtask) = (self.vertex, self.subtask);
         let to_master = self.to_master.clone();
@@ -109,36 +134,42 @@ impl SnapshotWork {
                 return;
             }
         };
-        let written = crate::panic::contain(|| self.write(synced));
-        let message = match written {
-            Ok(Ok(acknowledgement)) => FromWorker::Acknowledge {
+        let part = merged.begin(&self.options, attempt, self.process);
+        let written = crate::panic::contain(|| self.write(synced, part.as_ref()));
+        let answer = match written.map(|written| written.map_err(|error| error.chain())) {
+            Ok(Ok(acknowledgement)) => Some(Answer {
                 attempt,
                 checkpoint,
                 acknowledgement,
-            },
-            Ok(Err(error)) => FromWorker::Decline {
-                attempt,
-                checkpoint,
-                vertex,
-                subtask,
-                reason: error.chain(),
-            },
-            Err(reason) => FromWorker::Decline {
-                attempt,
-                checkpoint,
-                vertex,
-                subtask,
-                reason,
-            },
+                began,
+                to_master,
+            }),
+            Ok(Err(reason)) | Err(reason) => {
+                // The master is gone: nobody is left to be told.
+                let _ = to_master.send(FromWorker::Decline {
+                    attempt,
+                    checkpoint,
+                    vertex,
+                    subtask,
+                    reason,
+                });
+                None
+            }
         };
-        // The master is gone: nobody is left to be told.
-        let _ = to_master.send(message);
+        match part {
+            Some(part) => part.end(answer),
+            None => answer.into_iter().for_each(Answer::at_once),
+        }
     }
 
     /// Writes the part; `synced` is the time that went into fsyncs before.
-    fn write(self, mut synced: Duration) -> Result<SubtaskAcknowledgement, FunctionError> {
-        let (begin, settled) = (Instant::now(), synced);
-        let writer = StateWriter::new(&self.options, self.attempt, self.subtask, &self.uploaded)?;
+    fn write(
+        self,
+        mut synced: Duration,
+        part: Option<&MergedPart>,
+    ) -> Result<SubtaskAcknowledgement, FunctionError> {
+        let (options, uploaded) = (&self.options, &self.uploaded);
+        let writer = StateWriter::new(options, self.attempt, self.subtask, uploaded, part)?;
         let mut operators = Vec::new();
         for (operator, snapshot) in self.operators {
             operators.push(writer.operator(operator, snapshot, &mut synced)?);
@@ -146,9 +177,8 @@ impl SnapshotWork {
         if let Some(head) = operators.first_mut() {
             writer.in_flight(head, &self.in_flight, &mut synced)?;
         }
-        writer.finish(&mut synced)?;
         let mut metrics = self.metrics;
-        metrics.async_duration_ms = (settled + begin.elapsed()).as_millis() as u64;
+        metrics.created_files = writer.finish(&mut synced)?;
         metrics.fsync_duration_ms = synced.as_millis() as u64;
         Ok(SubtaskAcknowledgement {
             vertex: self.vertex,

@@ -2,7 +2,7 @@
 //! checkpoints may share into the one beside it.
 
 use std::io::{BufWriter, Read, Write};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,9 @@ use millpond_state::{
 use millpond_types::{KeyGroupRange, OperatorId, murmur3_128};
 
 use crate::in_flight::InFlight;
+use crate::merge_group::Scope;
+use crate::merged_file::Record;
+use crate::merged_files::{AppendPlace, MergedPart};
 use crate::uploaded_files::{FilesByName, UploadedFile, UploadedFiles, UploadedIncrements};
 
 /// Bytes gathered before they go to the file.
@@ -44,24 +47,19 @@ pub(crate) struct StateWriter<'a> {
     directory: Location,
     shared_directory: Location,
     uploaded: &'a Mutex<UploadedFiles>,
+    /// Small states go into files of several.
+    merged: Option<&'a MergedPart>,
     /// What was written into the shared directory.
     shared_files: Mutex<Vec<Location>>,
-}
-
-/// Where a file goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    /// Into the directory of the snapshot, and away with it.
-    Exclusive,
-    /// Into the one that checkpoints share; its handle holds for all of them.
-    Shared,
+    /// Files made, but for those of several.
+    created: AtomicU64,
 }
 
 /// A state that was written.
 struct Written<W> {
     outcome: W,
     stream: StreamHandle,
-    record: Option<FileRecord>,
+    record: Option<Record>,
     synced: Duration,
 }
 
@@ -81,6 +79,7 @@ impl<'a> StateWriter<'a> {
         attempt: Attempt,
         subtask: u32,
         uploaded: &'a Mutex<UploadedFiles>,
+        merged: Option<&'a MergedPart>,
     ) -> Result<Self, FunctionError> {
         let directory = Location::parse(&options.directory)?;
         let fs = match options.metadata_only_bytes {
@@ -96,7 +95,9 @@ impl<'a> StateWriter<'a> {
             directory,
             shared_directory: Location::parse(&options.shared_directory)?,
             uploaded,
+            merged,
             shared_files: Mutex::default(),
+            created: AtomicU64::new(0),
         })
     }
 
@@ -178,12 +179,13 @@ impl<'a> StateWriter<'a> {
         Ok(())
     }
 
-    /// Ends the snapshot's part: from here on its files are the job master's.
+    /// Ends the snapshot's part: from here on its files are the job master's. Returns how many it has
+    /// made, but for those of several subtasks.
     ///
     /// # Errors
     ///
     /// The names of the files cannot be made durable.
-    pub(crate) fn finish(self, synced: &mut Duration) -> Result<(), FunctionError> {
+    pub(crate) fn finish(self, synced: &mut Duration) -> Result<u64, FunctionError> {
         let begin = Instant::now();
         if let Some(fs) = &self.fs
             && !lock(&self.shared_files).is_empty()
@@ -193,7 +195,7 @@ impl<'a> StateWriter<'a> {
             *synced += begin.elapsed();
         }
         lock(&self.shared_files).clear();
-        Ok(())
+        Ok(self.created.load(Ordering::Relaxed))
     }
 
     /// Writes keyed state as the files that it lies in, or entry by entry.
@@ -243,7 +245,9 @@ impl<'a> StateWriter<'a> {
         let range = keyed.range();
         let base = self.options.base.and_then(|base| {
             let known = lock(self.uploaded).increments(operator, base)?;
-            let is_worth_it = !known.increments.are_many() && keyed.changed_little_since(base);
+            let is_worth_it = !known.increments.are_many()
+                && !known.are_mostly_garbage(base, self.options.file_merging)
+                && keyed.changed_little_since(base);
             is_worth_it.then_some((base, known))
         });
         let since = base.as_ref().map(|(base, _)| *base);
@@ -280,7 +284,12 @@ impl<'a> StateWriter<'a> {
         let write = |out: &mut dyn Write| Ok(out.write_all(&list)?);
         let ((), meta) = self.stream(operator, "keyed", write, synced, files)?;
         bytes += meta.size();
-        files.extend(uploaded.records.iter().cloned());
+        files.extend(
+            uploaded
+                .records
+                .iter()
+                .filter_map(|(_, record)| record.get()),
+        );
         let handle = IncrementalHandle {
             checkpoint_id: self.options.id,
             backend_id: self.backend_id(operator),
@@ -334,7 +343,8 @@ impl<'a> StateWriter<'a> {
         {
             self.remember_restored(operator, restored);
         }
-        let plan = lock(self.uploaded).plan(operator, self.options.base, &native.files);
+        let merging = self.options.file_merging;
+        let plan = lock(self.uploaded).plan(operator, self.options.base, &native.files, merging);
         let write = |out: &mut dyn Write| Ok(out.write_all(&native.header)?);
         let ((), meta) = self.stream(operator, "keyed", write, synced, files)?;
         let uploaded = self.upload(operator, native, &plan.new)?;
@@ -351,12 +361,16 @@ impl<'a> StateWriter<'a> {
                     shared.insert(name, UploadedFile { stream, record });
                 }
                 Sharing::Private => {
-                    files.extend(record);
+                    files.extend(record.and_then(|record| record.get()));
                     private.push(NamedStream { name, stream });
                 }
             }
         }
-        files.extend(shared.values().filter_map(|file| file.record.clone()));
+        files.extend(
+            shared
+                .values()
+                .filter_map(|file| file.record.as_ref()?.get()),
+        );
         let named = |(name, file): (&String, &UploadedFile)| NamedStream {
             name: name.clone(),
             stream: file.stream.clone(),
@@ -386,6 +400,12 @@ impl<'a> StateWriter<'a> {
     fn remember_restored(&self, operator: OperatorId, restored: &RestoredFiles) {
         let uploaded = |(name, file): (&String, &RestoredFile)| {
             let RestoredFile { stream, record } = file.clone();
+            let record = match (&stream, self.merged) {
+                (StreamHandle::Segment { path, .. }, Some(merged)) => Some(Record::Merged(
+                    merged.restored(path, record, restored.checkpoint),
+                )),
+                _ => record.map(Record::Own),
+            };
             (name.clone(), UploadedFile { stream, record })
         };
         let files = restored.files.iter().map(uploaded).collect();
@@ -464,7 +484,7 @@ impl<'a> StateWriter<'a> {
     ) -> Result<(W, StreamHandle), FunctionError> {
         let written = self.write(operator, kind, Scope::Exclusive, write)?;
         *synced += written.synced;
-        files.extend(written.record);
+        files.extend(written.record.and_then(|record| record.get()));
         Ok((written.outcome, written.stream))
     }
 
@@ -495,6 +515,10 @@ impl<'a> StateWriter<'a> {
         };
         let threshold = self.options.inline_threshold_bytes as usize;
         let stream = StateStream::new(&**fs, directory, &name, threshold);
+        let stream = match self.merged {
+            Some(merged) => stream.held_up_to(merged.limit_bytes()),
+            None => stream,
+        };
         let mut buffered = BufWriter::with_capacity(WRITE_BUFFER_BYTES, stream);
         let outcome = write(&mut buffered)?;
         let stream = buffered
@@ -502,6 +526,25 @@ impl<'a> StateWriter<'a> {
             .map_err(std::io::IntoInnerError::into_error)?;
         let finished = stream.finish(Durability::Synced)?;
         let (mut stream, mut record) = (finished.handle, finished.file);
+        if let (StreamHandle::Bytes { data, .. }, Some(merged)) = (&stream, self.merged)
+            && data.len() > threshold
+        {
+            let place = AppendPlace {
+                fs,
+                directory: &self.directory,
+                shared_directory: &self.shared_directory,
+                scope,
+            };
+            let (stream, file) = merged.append(place, &name, data)?;
+            return Ok(Written {
+                outcome,
+                stream,
+                record: Some(Record::Merged(file)),
+                synced: finished.sync,
+            });
+        }
+        self.created
+            .fetch_add(u64::from(record.is_some()), Ordering::Relaxed);
         if let (Scope::Shared, Some(record)) = (scope, &mut record) {
             let file = directory.join(&name);
             record.name = file.to_string();
@@ -514,7 +557,7 @@ impl<'a> StateWriter<'a> {
         Ok(Written {
             outcome,
             stream,
-            record,
+            record: record.map(Record::Own),
             synced: finished.sync,
         })
     }

@@ -26,29 +26,33 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millpond_snapshot::{FileRecord, HeapIncrement, HeapIncrements, StreamHandle};
+use millpond_job::gateway::FileMerging;
+use millpond_snapshot::{HeapIncrement, HeapIncrements, StreamHandle};
 use millpond_state::store::{Sharing, StoreFile};
 use millpond_types::{CheckpointId, OperatorId};
 
+use crate::merged_file::Record;
+
 /// A file of a checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct UploadedFile {
     /// Where it lies, in words that hold for every checkpoint: nothing relative.
     pub(crate) stream: StreamHandle,
-    /// Its checksum, if it is known and the file is one of its own.
-    pub(crate) record: Option<FileRecord>,
+    /// The checksum of the file that it lies in, if it is not inline.
+    pub(crate) record: Option<Record>,
 }
 
 /// The files of an image of heap state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct UploadedIncrements {
     pub(crate) increments: HeapIncrements,
-    /// The checksums of those that are files.
-    pub(crate) records: Vec<FileRecord>,
+    /// The checksums of the files that they lie in, with the parts of them that they are.
+    pub(crate) records: Vec<(StreamHandle, Record)>,
 }
 
 impl UploadedIncrements {
-    pub(crate) fn of_base(base: HeapIncrement, record: Option<FileRecord>) -> Self {
+    pub(crate) fn of_base(base: HeapIncrement, record: Option<Record>) -> Self {
+        let record = record.map(|record| (base.stream.clone(), record));
         UploadedIncrements {
             increments: HeapIncrements::of_base(base),
             records: record.into_iter().collect(),
@@ -56,11 +60,22 @@ impl UploadedIncrements {
     }
 
     /// These files with one more.
-    pub(crate) fn with(&self, changes: HeapIncrement, record: Option<FileRecord>) -> Self {
+    pub(crate) fn with(&self, changes: HeapIncrement, record: Option<Record>) -> Self {
+        let record = record.map(|record| (changes.stream.clone(), record));
         UploadedIncrements {
             increments: self.increments.with(changes),
             records: self.records.iter().cloned().chain(record).collect(),
         }
+    }
+
+    /// Whether one of the files is not worth it any more to be referred to by a checkpoint on `base`.
+    pub(crate) fn are_mostly_garbage(
+        &self,
+        base: CheckpointId,
+        merging: Option<FileMerging>,
+    ) -> bool {
+        let mut records = self.records.iter();
+        records.any(|(_, record)| record.is_mostly_garbage(base, merging))
     }
 }
 
@@ -68,9 +83,9 @@ impl UploadedIncrements {
 pub(crate) type FilesByName = BTreeMap<String, UploadedFile>;
 
 /// What becomes of the files of an image.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Upload<'a> {
-    /// Those that the base has.
+    /// Those that the base has, and that lie in no merged file of which little else is needed.
     pub(crate) reused: FilesByName,
     /// Those that are written now.
     pub(crate) new: Vec<&'a StoreFile>,
@@ -85,13 +100,14 @@ pub(crate) struct UploadedFiles {
 }
 
 impl UploadedFiles {
-    /// Says which files of an image of `operator` a checkpoint on `base` need not upload; forgets
-    /// the checkpoints that no later one can have as its base.
+    /// Says which files of an image of `operator` a checkpoint on `base`, whose small files are merged
+    /// like this, need not upload; forgets the checkpoints that no later one can have as its base.
     pub(crate) fn plan<'a>(
         &mut self,
         operator: OperatorId,
         base: Option<CheckpointId>,
         files: &'a [StoreFile],
+        merging: Option<FileMerging>,
     ) -> Upload<'a> {
         let known = base.and_then(|base| {
             // Complete checkpoints become it in ascending order.
@@ -100,8 +116,12 @@ impl UploadedFiles {
         });
         let mut upload = Upload::default();
         for file in files {
+            let is_worth_it = |uploaded: &&UploadedFile| {
+                let mut record = uploaded.record.iter().zip(base);
+                !record.any(|(record, base)| record.is_mostly_garbage(base, merging))
+            };
             let uploaded = known.and_then(|known| known.get(&file.name));
-            match (file.sharing, uploaded) {
+            match (file.sharing, uploaded.filter(is_worth_it)) {
                 (Sharing::Shared, Some(uploaded)) => {
                     upload.reused.insert(file.name.clone(), uploaded.clone());
                 }
@@ -118,6 +138,10 @@ impl UploadedFiles {
         checkpoint: CheckpointId,
         files: Arc<FilesByName>,
     ) {
+        for file in files.values() {
+            let record = file.record.iter();
+            record.for_each(|record| record.needs(checkpoint, &file.stream));
+        }
         let of_checkpoint = self.by_checkpoint.entry(checkpoint).or_default();
         of_checkpoint.insert(operator, files);
     }
@@ -140,6 +164,9 @@ impl UploadedFiles {
         checkpoint: CheckpointId,
         files: Arc<UploadedIncrements>,
     ) {
+        for (stream, record) in &files.records {
+            record.needs(checkpoint, stream);
+        }
         let of_checkpoint = self.increments.entry(checkpoint).or_default();
         of_checkpoint.insert(operator, files);
     }
@@ -186,7 +213,7 @@ mod tests {
         names: &str,
     ) -> (String, String) {
         let image = image(names);
-        let Upload { reused, new } = files.plan(operator, base, &image);
+        let Upload { reused, new } = files.plan(operator, base, &image, None);
         let mut all = reused.clone();
         for file in &new {
             if file.sharing == Sharing::Shared {
@@ -229,6 +256,44 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_in_a_file_that_is_mostly_garbage_is_uploaded_again() {
+        use crate::merged_file::MergedFile;
+        use millpond_snapshot::FileRecord;
+
+        let merging = Some(FileMerging {
+            max_file_bytes: 1000,
+            max_subtasks_per_file: 4,
+            max_space_percent: 200,
+        });
+        let merged = Arc::new(MergedFile::default());
+        let mut files = UploadedFiles::default();
+        let of = |names: &str| -> Arc<FilesByName> {
+            let file = |name: &str| {
+                let stream = StreamHandle::File {
+                    path: "file:/shared/m".to_owned(),
+                    size: 10,
+                };
+                let record = Some(Record::Merged(Arc::clone(&merged)));
+                (name.to_owned(), UploadedFile { stream, record })
+            };
+            Arc::new(names.split(' ').map(file).collect())
+        };
+        files.add(OPERATOR, 5, of("a b c"));
+        merged.close(FileRecord {
+            name: "file:/shared/m".to_owned(),
+            size: 30,
+            checksum: 0,
+        });
+        let image = image("a b d");
+        let plan = files.plan(OPERATOR, Some(5), &image, merging);
+        assert_eq!(plan.reused.into_keys().collect::<Vec<_>>(), ["a", "b"]);
+        files.add(OPERATOR, 6, of("a"));
+        let plan = files.plan(OPERATOR, Some(6), &image, merging);
+        assert!(plan.reused.is_empty(), "one of three parts is needed");
+        assert_eq!(plan.new.len(), 3);
+    }
+
+    #[test]
     fn a_base_that_is_not_known_is_as_good_as_none() {
         let files = &mut UploadedFiles::default();
         take(files, OPERATOR, 5, None, "a");
@@ -262,10 +327,9 @@ mod tests {
         let known = files.increments(OPERATOR, 5).expect("it was noted");
         assert_eq!(known.increments.files().len(), 1);
         files.forget(6);
-        assert_eq!(files.increments(OPERATOR, 6), None, "it was aborted");
-        assert_eq!(
-            files.increments(OPERATOR, 5),
-            None,
+        assert!(files.increments(OPERATOR, 6).is_none(), "it was aborted");
+        assert!(
+            files.increments(OPERATOR, 5).is_none(),
             "no later one has it as its base"
         );
     }

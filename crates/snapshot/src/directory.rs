@@ -237,6 +237,16 @@ impl LoadedSnapshot {
         }
     }
 
+    /// What the trailer knows of the file that a stream lies in, whole or as a part of it.
+    pub fn record_of(&self, stream: &StreamHandle) -> Option<&FileRecord> {
+        let trailer = self.metadata.trailer.as_ref()?;
+        let file = self.file_of(stream).ok()??;
+        // The records of files beside the metadata are relative.
+        let is_beside = file.parent().is_some_and(|parent| parent == self.directory);
+        let beside = is_beside.then(|| trailer.file(file.file_name()));
+        beside.flatten().or_else(|| trailer.file(&file.to_string()))
+    }
+
     /// Opens a stream.
     ///
     /// # Errors
@@ -420,6 +430,16 @@ impl LoadedSnapshot {
                 StreamHandle::Relative { name: file, .. }
                 | StreamHandle::File { path: file, .. }
                     if seen.contains(file.as_str()) => {}
+                StreamHandle::Segment { start, size, .. } if self.record_of(stream).is_some() => {
+                    // The file was checked as a whole: once, however many parts it has.
+                    let len = self.record_of(stream).map_or(0, |record| record.size);
+                    let end = u64::try_from(start.saturating_add(*size)).unwrap_or(u64::MAX);
+                    if end > len {
+                        let expected = format!("{size} bytes from offset {start} on");
+                        let error = Error::corrupt(len, expected, format!("{len} bytes"));
+                        damages.push(self.damage(stream, &error));
+                    }
+                }
                 StreamHandle::Relative { name, .. } => {
                     seen.insert(name);
                     damages.extend(self.check_unrecorded(stream));
@@ -452,8 +472,15 @@ impl LoadedSnapshot {
             .open(stream)
             .err()
             .map(|error| self.damage(stream, &error));
-        let relative = matches!(stream, StreamHandle::Relative { .. });
-        if damage.is_some() || self.metadata.trailer.is_none() || !relative {
+        let is_own = match stream {
+            StreamHandle::Relative { .. } => true,
+            StreamHandle::Segment { scope, .. } => *scope == StreamHandle::EXCLUSIVE,
+            StreamHandle::Bytes { .. }
+            | StreamHandle::File { .. }
+            | StreamHandle::KeyGroups { .. }
+            | StreamHandle::EmptySegment => false,
+        };
+        if damage.is_some() || self.metadata.trailer.is_none() || !is_own {
             return damage;
         }
         let error = Error::corrupt(0, "a checksum of this file in the trailer", "none");

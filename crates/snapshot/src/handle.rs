@@ -74,7 +74,7 @@ pub enum StreamHandle {
         start: i64,
         /// Bytes from there.
         size: i64,
-        /// 0 exclusive, 1 shared.
+        /// [`EXCLUSIVE`](Self::EXCLUSIVE) or [`SHARED`](Self::SHARED).
         scope: i32,
         /// The absolute path of the file.
         path: String,
@@ -336,6 +336,11 @@ impl KeyedHandle {
 }
 
 impl StreamHandle {
+    /// The scope of a segment that one snapshot has.
+    pub const EXCLUSIVE: i32 = 0;
+    /// The scope of a segment that several checkpoints may have.
+    pub const SHARED: i32 = 1;
+
     /// Bytes of the stream.
     pub fn size(&self) -> u64 {
         match self {
@@ -948,6 +953,43 @@ pub(crate) fn write_channel(
             write_stream(Some(stream), out)?;
             out.put_bytes(channels);
             Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Written down by hand from the layout that Flink 2.3.0's class
+    /// `MetadataV2V3SerializerBase.serializeStreamStateHandle` has for a `SegmentFileStateHandle`.
+    #[test]
+    fn a_segment_of_a_merged_file_has_the_bytes_of_flink() {
+        let segment = StreamHandle::Segment {
+            start: 300,
+            size: 20,
+            scope: StreamHandle::SHARED,
+            path: "file:/c/shared/m".to_owned(),
+            logical_id: "id".to_owned(),
+        };
+        let golden = [
+            &[15][..],
+            &[0, 0, 0, 0, 0, 0, 1, 44],
+            &[0, 0, 0, 0, 0, 0, 0, 20],
+            &[0, 0, 0, 1],
+            &[0, 16],
+            b"file:/c/shared/m",
+            &[0, 2],
+            b"id",
+        ]
+        .concat();
+        for (handle, bytes) in [(segment, golden), (StreamHandle::EmptySegment, vec![16])] {
+            let mut written = Vec::new();
+            write_stream(Some(&handle), &mut written).expect("memory");
+            assert_eq!(written, bytes);
+            let mut input = ByteReader::new(&bytes);
+            let read = read_some_stream(&mut input).expect("a handle");
+            assert_eq!((read, input.is_empty()), (handle, true));
         }
     }
 }

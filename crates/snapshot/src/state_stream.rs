@@ -56,6 +56,14 @@ impl<'a> StateStream<'a> {
         }
     }
 
+    /// The same stream, which makes no file either of a state of up to `bytes`, but for whoever writes
+    /// that himself: its handle is an inline one.
+    #[must_use]
+    pub fn held_up_to(mut self, bytes: usize) -> Self {
+        self.threshold_bytes = self.threshold_bytes.max(bytes);
+        self
+    }
+
     /// Ends the state.
     ///
     /// # Errors

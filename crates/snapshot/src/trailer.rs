@@ -30,7 +30,7 @@
 //! end like one are damage. A file cut exactly between metadata and trailer looks like one that
 //! Flink wrote, but for the names of its handles: Millpond names the streams that belong to one
 //! snapshot `millpond-...` ([`STATE_FILE_PREFIX`]; inside a handle with its bytes inline, Flink
-//! does not use the name at all), and metadata with such names must have a trailer. Only a
+//! does not use the name at all; of a segment it is the logical id), and metadata with such names must have a trailer. Only a
 //! snapshot without any state could lose its trailer unseen, and loses nothing with it.
 //!
 //! Rejected: a file of its own (an extra file in a savepoint directory breaks Flink's dispose), a
@@ -451,6 +451,11 @@ pub(crate) fn check_rest(metadata: &Metadata, rest: &ByteReader<'_>) -> Result<(
             if name.starts_with(STATE_FILE_PREFIX) =>
         {
             marked = Some(name);
+        }
+        StreamHandle::Segment {
+            logical_id, scope, ..
+        } if *scope == StreamHandle::EXCLUSIVE && logical_id.starts_with(STATE_FILE_PREFIX) => {
+            marked = Some(logical_id);
         }
         StreamHandle::Bytes { .. }
         | StreamHandle::Relative { .. }

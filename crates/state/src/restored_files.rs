@@ -138,33 +138,39 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.len() <= 128 && !name.starts_with('.') && name.chars().all(allowed)
 }
 
-/// How a file is called by every checkpoint, wherever that lies; `None` if it is none of its own.
+/// How a file, or its part of one, is called by every checkpoint, wherever that lies; `None` if it is
+/// in the metadata.
 fn restored_file(snapshot: &LoadedSnapshot, stream: &StreamHandle) -> Result<Option<RestoredFile>> {
     let location = snapshot.file_of(stream).map_err(Error::restoring)?;
-    let (name, size) = match (stream, location) {
-        (StreamHandle::File { path, size }, Some(_)) => (path.clone(), *size),
-        (StreamHandle::Relative { size, .. }, Some(location)) => (location.to_string(), *size),
+    let (stream, name) = match (stream, location) {
+        (StreamHandle::File { path, .. }, Some(_)) => (stream.clone(), path.clone()),
+        (StreamHandle::Relative { size, .. }, Some(location)) => {
+            let (path, size) = (location.to_string(), *size);
+            (StreamHandle::File { path, size }, location.to_string())
+        }
+        (StreamHandle::Segment { .. }, Some(location)) => (
+            shared_segment(stream, location.to_string()),
+            location.to_string(),
+        ),
         _ => return Ok(None),
     };
-    let trailer = snapshot.metadata.trailer.as_ref();
-    let record = trailer.and_then(|trailer| {
-        let own = match stream {
-            StreamHandle::Relative { name, .. } => trailer.file(name),
-            StreamHandle::Bytes { .. }
-            | StreamHandle::File { .. }
-            | StreamHandle::KeyGroups { .. }
-            | StreamHandle::Segment { .. }
-            | StreamHandle::EmptySegment => None,
-        };
-        own.or_else(|| trailer.file(&name))
-    });
+    let record = snapshot.record_of(&stream);
     Ok(Some(RestoredFile {
         record: record.map(|record| FileRecord {
-            name: name.clone(),
+            name,
             ..record.clone()
         }),
-        stream: StreamHandle::File { path: name, size },
+        stream,
     }))
+}
+
+/// The same part of the file at `location`, for several checkpoints to refer to.
+fn shared_segment(stream: &StreamHandle, location: String) -> StreamHandle {
+    let mut shared = stream.clone();
+    if let StreamHandle::Segment { scope, path, .. } = &mut shared {
+        (*scope, *path) = (StreamHandle::SHARED, location);
+    }
+    shared
 }
 
 /// Brings a file under its local name into `directory`.

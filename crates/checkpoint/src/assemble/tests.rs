@@ -92,6 +92,7 @@ fn completion(acknowledgements: Vec<SubtaskAcknowledgement>) -> Completion {
             base: None,
             metadata_only_bytes: None,
             inline_threshold_bytes: 0,
+            file_merging: None,
             changes_limit_bytes: u64::MAX,
             format: millpond_job::dispatcher::SavepointFormat::Canonical,
             incremental: false,

@@ -161,6 +161,10 @@ impl Coordinator {
             base: place.base,
             metadata_only_bytes,
             inline_threshold_bytes: self.config.inline_threshold_bytes,
+            file_merging: self
+                .config
+                .file_merging
+                .filter(|_| !is_savepoint && metadata_only_bytes.is_none()),
             changes_limit_bytes: self.config.changes_limit_bytes,
             triggered_at_ms: self.now_ms,
             aligned_timeout_ms: self.config.aligned_timeout_ms,

@@ -148,6 +148,7 @@ impl Cluster {
             base: None,
             metadata_only_bytes: None,
             inline_threshold_bytes: 1 << 20,
+            file_merging: None,
             changes_limit_bytes: u64::MAX,
             triggered_at_ms: 0,
             aligned_timeout_ms,

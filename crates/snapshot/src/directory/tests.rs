@@ -166,3 +166,80 @@ fn state_in_files_of_a_rocksdb_is_refused_with_advice() {
     };
     assert!(snapshot.open_keyed(&handle, all, 128).is_err(), "no header");
 }
+
+/// Two states in one file: a handle each, and one checksum.
+#[test]
+fn parts_of_a_file_are_read_and_the_file_is_checked_as_a_whole() {
+    let fs = MemoryFileSystem::new();
+    let directory = place("/c/chk-3");
+    let file = directory.join("millpond-merged");
+    fs.write_atomic(&file, b"onetwo").expect("room");
+    let part = |start, size| StreamHandle::Segment {
+        start,
+        size,
+        scope: StreamHandle::EXCLUSIVE,
+        path: file.to_string(),
+        logical_id: format!("millpond-{start}"),
+    };
+    let write = |parts: &[StreamHandle], files: Vec<FileRecord>| {
+        let mut operator = OperatorSnapshot::new(OperatorId::of_uid("a"), 2, 128);
+        for (stream, subtask) in parts.iter().zip(0..) {
+            let managed = OperatorStateHandle {
+                states: Vec::new(),
+                stream: stream.clone(),
+                merged: None,
+            };
+            let state = SubtaskSnapshot {
+                managed_operator: Some(managed),
+                ..SubtaskSnapshot::default()
+            };
+            operator.subtasks.push((subtask, state));
+        }
+        let mut metadata = Metadata::new(3);
+        metadata.operators.push(operator);
+        metadata.trailer = Some(Trailer {
+            millpond_version: "0.1.0".to_owned(),
+            job_id: job(),
+            job_name: "job".to_owned(),
+            savepoint: false,
+            parent: None,
+            files,
+            operators: Vec::new(),
+        });
+        write_metadata(&fs, &directory, &metadata).expect("room");
+        load(Arc::new(fs.clone()), &directory).expect("whole")
+    };
+    let record = FileRecord {
+        name: file.file_name().to_owned(),
+        size: 6,
+        checksum: crate::checksum(b"onetwo"),
+    };
+    let parts = [part(0, 3), part(3, 3)];
+    let snapshot = write(&parts, vec![record.clone()]);
+    assert!(snapshot.verify().is_empty(), "{:?}", snapshot.verify());
+    let second = snapshot.open(&parts[1]).expect("there");
+    assert_eq!(second.read_all().expect("there"), b"two");
+    assert_eq!(snapshot.record_of(&parts[1]), Some(&record));
+    assert_eq!(snapshot.files().expect("paths").len(), 1);
+
+    let beyond = write(&[part(4, 3)], vec![record.clone()]);
+    let found = beyond.verify();
+    assert!(found.len() == 1 && found[0].permanent, "{found:?}");
+    assert!(found[0].expected.contains("from offset 4"), "{found:?}");
+    let unrecorded = write(&parts, Vec::new());
+    let found = unrecorded.verify();
+    assert!(
+        !found.is_empty() && found[0].expected.contains("checksum"),
+        "{found:?}"
+    );
+
+    fs.damage(&file, |bytes| bytes[4] ^= 1);
+    let found = write(&parts, vec![record]).verify();
+    assert!(found.len() == 1, "once, for all parts: {found:?}");
+
+    // Without its trailer the metadata is one of Flink but for the names in it.
+    let whole = fs.read(&directory.join(METADATA_FILE)).expect("there");
+    let head = whole.windows(8).position(|bytes| bytes == b"\x89MPTRL\r\n");
+    let cut = &whole[..head.expect("a trailer")];
+    Metadata::read(cut).expect_err("its trailer is lost");
+}

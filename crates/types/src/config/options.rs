@@ -84,6 +84,27 @@ options! {
     /// State of at most this size goes into `_metadata` itself; at most 1 mb.
     DATA_INLINE_THRESHOLD: MemorySize = "execution.checkpointing.data-inline-threshold",
         ["state.storage.fs.memory-threshold", "state.backend.fs.memory-threshold"], "20 kb";
+    /// Whether small state files of a checkpoint are merged into few files.
+    FILE_MERGING_ENABLED: bool = "execution.checkpointing.file-merging.enabled", [], "false";
+    /// Whether a merged file may hold states of several checkpoints. Of no effect: each is closed with
+    /// its checkpoint.
+    FILE_MERGING_ACROSS_BOUNDARY: bool =
+        "execution.checkpointing.file-merging.across-checkpoint-boundary", [], "false";
+    /// The size that no merged file exceeds. A state of more than a quarter of it, or of 8 mb, stays a
+    /// file of its own.
+    FILE_MERGING_MAX_FILE_SIZE: MemorySize =
+        "execution.checkpointing.file-merging.max-file-size", [], "32 mb";
+    /// Whether a subtask waits for a file that another one writes to. Of no effect: it always does, and
+    /// no longer than appending takes.
+    FILE_MERGING_POOL_BLOCKING: bool =
+        "execution.checkpointing.file-merging.pool-blocking", [], "false";
+    /// How many subtasks of one process have their state in one merged file, at least 1.
+    FILE_MERGING_MAX_SUBTASKS: u32 =
+        "execution.checkpointing.file-merging.max-subtasks-per-file", [], "4";
+    /// How many bytes a merged file that checkpoints share may have for each byte of it that the newest
+    /// one needs; with more, the next checkpoint does without it. Below 1 there is no limit.
+    FILE_MERGING_MAX_SPACE_AMPLIFICATION: f64 =
+        "execution.checkpointing.file-merging.max-space-amplification", [], "2.0";
     /// Size of the buffer in front of a file of a checkpoint.
     WRITE_BUFFER_SIZE: MemorySize = "execution.checkpointing.write-buffer-size",
         ["state.storage.fs.write-buffer-size", "state.backend.fs.write-buffer-size"], "4096";
