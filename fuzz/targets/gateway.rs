@@ -6,7 +6,7 @@ use millpond_cluster::fuzzing::{command_bytes, message_bytes, messages};
 use millpond_fuzz::{golden, seeds, within};
 use millpond_job::acknowledgement::AcknowledgeMetrics;
 use millpond_job::dispatcher::SavepointFormat;
-use millpond_job::gateway::{FailureKind, SubtaskMetrics};
+use millpond_job::gateway::{FailureKind, FileMerging, SubtaskMetrics};
 use millpond_job::{
     EpochEnd, FromWorker, OperatorAcknowledgement, SnapshotOptions, StopMode,
     SubtaskAcknowledgement, ToWorker, VertexIndex,
@@ -89,6 +89,11 @@ fn of_master() -> Vec<ToWorker> {
         base: Some(2),
         metadata_only_bytes: Some(5 << 20),
         inline_threshold_bytes: 20_480,
+        file_merging: Some(FileMerging {
+            max_file_bytes: 32 << 20,
+            max_subtasks_per_file: 4,
+            max_space_percent: 200,
+        }),
         changes_limit_bytes: 1 << 30,
         triggered_at_ms: 5,
         aligned_timeout_ms: Some(0),

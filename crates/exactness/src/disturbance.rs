@@ -31,6 +31,8 @@ pub struct Scenario {
     /// A function panics at this record, so often.
     panics: Option<(u64, u64)>,
     disturbances: u64,
+    /// Small files of a checkpoint are merged, of so many subtasks each.
+    merging: Option<u64>,
 }
 
 impl Scenario {
@@ -69,6 +71,7 @@ impl Scenario {
                 .chance(30)
                 .then(|| (random.below(workload.records_a), random.between(1, 3))),
             disturbances: random.between(1, 8),
+            merging: random.chance(50).then(|| random.between(1, 8)),
         }
     }
 
@@ -128,6 +131,14 @@ impl Scenario {
         }
         if self.state_in_files {
             bench = bench.option("execution.checkpointing.data-inline-threshold", "0 b");
+        }
+        if let Some(subtasks) = self.merging {
+            bench = bench
+                .option("execution.checkpointing.file-merging.enabled", true)
+                .option(
+                    "execution.checkpointing.file-merging.max-subtasks-per-file",
+                    subtasks,
+                );
         }
         if self.files_for_b {
             bench = bench.files_for_b(self.workload.records_b);

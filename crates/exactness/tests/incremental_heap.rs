@@ -1,6 +1,7 @@
 //! Checkpoints of the heap that hold what has changed: a job goes on from them exactly, at any
 //! parallelism, and all tools read them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use millpond_exactness::oracle::{Workload, expected};
 use millpond_exactness::random::{Random, fresh_seed};
 use millpond_exactness::remains::collect_garbage;
 use millpond_fs::{LocalFileSystem, Location};
-use millpond_snapshot::{HeapIncrements, KeyedHandle};
+use millpond_snapshot::{HeapIncrements, KeyedHandle, StreamHandle};
 use millpond_state_processor::{
     ConvertOptions, OpenSnapshot, PathMap, Progress, Threads, convert, diff, verify,
 };
@@ -259,6 +260,7 @@ fn tasks_per_process(job: &JobProcess) -> u64 {
 #[test]
 fn small_files_of_16_subtasks_become_few_and_a_job_goes_on_from_them() {
     let bench = bench()
+        .argument("--rate", 500)
         .option("cluster.processes", 2)
         .option("execution.checkpointing.interval", "200 ms")
         .option("web.checkpoints.history", 100);
@@ -306,8 +308,63 @@ fn small_files_of_16_subtasks_become_few_and_a_job_goes_on_from_them() {
         newest = Some(snapshot.path());
     }
     let options = restored(&newest, &[("parallelism.default", "3"), (MERGING, "true")]);
+    let bench = bench.argument("--rate", 20_000);
     bench.start(&options).finish();
     assert_exact(&bench);
     let (wrong, _) = collect_garbage(&bench.checkpoints());
     assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+/// Of each merged file that a checkpoint shares with others: its size, and how much of it is needed.
+fn merged_files(directory: &Path) -> BTreeMap<String, (u64, u64)> {
+    let snapshot = open(directory);
+    let loaded = snapshot.loaded();
+    let mut found = BTreeMap::new();
+    loaded.metadata.streams(&mut |stream| {
+        let StreamHandle::Segment { scope, path, .. } = stream else {
+            return;
+        };
+        if *scope == StreamHandle::SHARED {
+            let size = loaded.record_of(stream).expect("it has a checksum").size;
+            found.entry(path.clone()).or_insert((size, 0)).1 += stream.size();
+        }
+    });
+    found
+}
+
+/// Otherwise a base of one subtask keeps a file alive in which nothing else is needed.
+#[test]
+fn a_merged_file_is_left_when_less_than_half_of_it_is_needed() {
+    let bench = bench().argument("--rate", 500).option(MERGING, true);
+    let one_by_one = "execution.checkpointing.max-concurrent-checkpoints";
+    let mut newest: Option<String> = None;
+    let (mut referred, mut left) = (0, 0);
+    for _ in 0..3 {
+        let options = restored(&newest, &[("parallelism.default", "4"), (one_by_one, "1")]);
+        let mut job = bench.start(&options);
+        job.wait_for_checkpoints(12);
+        job.kill_master();
+        let mut snapshots = bench.snapshots();
+        snapshots.sort_by_key(|snapshot| snapshot.checkpoint);
+        let [.., base, last] = snapshots.as_slice() else {
+            panic!("two are retained");
+        };
+        let (of_base, of_last) = (merged_files(&base.directory), merged_files(&last.directory));
+        for (file, (size, needed)) in of_base {
+            let is_referred = of_last.contains_key(&file);
+            let is_worth_it = size <= 2 * needed;
+            assert!(
+                is_worth_it || !is_referred,
+                "{needed} of {size} bytes are needed of {file}"
+            );
+            referred += u64::from(is_referred);
+            left += u64::from(!is_referred);
+        }
+        newest = Some(last.path());
+    }
+    eprintln!("{referred} files were referred to again, {left} were left");
+    assert!(referred > 0);
+    let bench = bench.argument("--rate", 20_000);
+    bench.start(&restored(&newest, &[])).finish();
+    assert_exact(&bench);
 }

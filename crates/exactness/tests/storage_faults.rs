@@ -14,6 +14,8 @@ const WORKLOAD: Workload = Workload {
 
 const TOLERABLE: &str = "execution.checkpointing.tolerable-failed-checkpoints";
 
+const MERGING: &str = "execution.checkpointing.file-merging.enabled";
+
 /// A job whose storage does what it is told.
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
@@ -74,22 +76,24 @@ fn a_checkpoint_that_cannot_be_written_fails_with_the_reason_and_the_job_lives()
         ),
         ("write_atomic /_metadata", "ETIMEDOUT", "timed out"),
     ];
-    let bench = bench().option(TOLERABLE, 100_000);
-    let mut job = bench.start(&[]);
-    job.wait_for_checkpoints(2);
-    for (call, error, words) in cases {
-        bench
-            .storage_control()
-            .set(&format!("bad {call} 0 * fail {error}"));
-        wait_for_failures(&job, 3);
-        let why = failure_message(&job);
-        assert!(why.contains(words), "{call} {error}: {why}");
-        assert!(why.contains("/chk-"), "it says where: {why}");
-        bench.storage_control().clear();
-        wait_for_more_checkpoints(&mut job);
+    for merging in [false, true] {
+        let bench = bench().option(TOLERABLE, 100_000).option(MERGING, merging);
+        let mut job = bench.start(&[]);
+        job.wait_for_checkpoints(2);
+        for (call, error, words) in cases {
+            bench
+                .storage_control()
+                .set(&format!("bad {call} 0 * fail {error}"));
+            wait_for_failures(&job, 3);
+            let why = failure_message(&job);
+            assert!(why.contains(words), "{call} {error}: {why}");
+            assert!(why.contains("/chk-"), "it says where: {why}");
+            bench.storage_control().clear();
+            wait_for_more_checkpoints(&mut job);
+        }
+        assert_eq!(job.failed_attempts(), 0, "{}", job.log());
+        assert_all_is_well(&bench, job);
     }
-    assert_eq!(job.failed_attempts(), 0, "{}", job.log());
-    assert_all_is_well(&bench, job);
 }
 
 #[test]
@@ -123,7 +127,13 @@ fn so_many_failures_in_a_row_as_are_tolerable_are_and_one_more_fails_the_attempt
 
 #[test]
 fn slow_storage_costs_checkpoints_and_no_records() {
-    let bench = bench()
+    for merging in [false, true] {
+        fail_by_slow_storage(bench().option(MERGING, merging));
+    }
+}
+
+fn fail_by_slow_storage(bench: Bench) {
+    let bench = bench
         .option(TOLERABLE, 100_000)
         .option("execution.checkpointing.timeout", "400 ms");
     let mut job = bench.start(&[]);

@@ -117,7 +117,12 @@ impl Process {
                     files.extend(of_part);
                 }
                 FromWorker::Decline { subtask, .. } => declined.push(subtask),
-                other => panic!("{other:?}"),
+                FromWorker::Running { .. }
+                | FromWorker::Announced { .. }
+                | FromWorker::SourceEnded { .. }
+                | FromWorker::Failed { .. }
+                | FromWorker::Ended { .. }
+                | FromWorker::Metrics { .. } => panic!("{message:?}"),
             }
         }
         (acknowledged, declined, files)
@@ -130,12 +135,13 @@ impl Process {
 }
 
 fn segment(handle: &StreamHandle) -> (i64, i64, &str) {
-    match handle {
-        StreamHandle::Segment {
-            start, size, path, ..
-        } => (*start, *size, path),
-        other => panic!("{other:?}"),
-    }
+    let StreamHandle::Segment {
+        start, size, path, ..
+    } = handle
+    else {
+        panic!("{handle:?}");
+    };
+    (*start, *size, path)
 }
 
 #[test]
@@ -258,22 +264,13 @@ fn a_checkpoint_that_is_given_up_keeps_nobody_waiting_and_leaves_no_file() {
 
 #[test]
 fn an_attempt_that_ends_keeps_nobody_waiting() {
-    let Process {
-        fs,
-        files,
-        to_master,
-        master,
-    } = Process::new(2);
-    let process = Process {
-        fs: fs.clone(),
-        files,
-        to_master,
-        master,
-    };
+    let process = Process::new(2);
     let part = process.begin(&options(7, 1000, 4));
     process.append(&part, Scope::Shared, b"aaa").expect("room");
     part.end(Some(process.answer(7, 0)));
-    let Process { files, master, .. } = process;
+    let Process {
+        fs, files, master, ..
+    } = process;
     drop(files);
     assert_eq!(master.try_iter().count(), 1);
     assert!(fs.list(&at("/c/shared")).unwrap_or_default().is_empty());
