@@ -12,16 +12,20 @@ mod checkpoint;
 mod demo;
 mod failure;
 mod info;
+mod jobmanager;
 mod latest;
 mod list;
 mod plan;
 mod printer;
 mod program;
+mod remote_run;
 mod rest_client;
 mod run;
 mod savepoint;
+mod service;
 mod state;
 mod stop;
+mod taskmanager;
 
 use std::process::ExitCode;
 
@@ -85,6 +89,16 @@ const ACTIONS: &[Action] = &[
         name: "state",
         about: "looks into savepoints and retained checkpoints, of Flink too",
         run: state::run,
+    },
+    Action {
+        name: "jobmanager",
+        about: "runs the job manager of a cluster, with REST, until it is ended",
+        run: jobmanager::run,
+    },
+    Action {
+        name: "taskmanager",
+        about: "brings slots to the cluster of a job manager, until it is ended",
+        run: taskmanager::run,
     },
     Action {
         name: "demo",

@@ -4,7 +4,8 @@
 //! is smaller than Flink's, so that a wrong port is told within seconds. An answer that refuses the
 //! request is final, except 503.
 
-use std::io;
+use std::io::{self, Read};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use millpond_types::JobId;
@@ -116,6 +117,32 @@ struct Operation {
 struct FailureCause {
     class: Option<String>,
     stack_trace: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Uploaded {
+    filename: String,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    jobid: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Exceptions {
+    exception_history: ExceptionHistory,
+}
+
+#[derive(Deserialize)]
+struct ExceptionHistory {
+    entries: Vec<ExceptionRow>,
+}
+
+#[derive(Deserialize)]
+struct ExceptionRow {
+    stacktrace: String,
 }
 
 #[derive(Deserialize)]
@@ -247,6 +274,65 @@ impl RestClient {
             .map(|_| ())
     }
 
+    /// Uploads a program; returns its id.
+    pub(crate) fn upload(&self, program: &Path) -> Result<String, Failure> {
+        let not_read = |error: io::Error| {
+            Failure::action(error.to_string()).during(format!("\"{}\"", program.display()))
+        };
+        let file = std::fs::File::open(program).map_err(not_read)?;
+        let length = file.metadata().map_err(not_read)?.len();
+        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let name = name.replace(['"', '\\', '\r', '\n'], "_");
+        let boundary = format!("millpond-{}", millpond_cluster::random::hex(16));
+        let head = format!(
+            "--{boundary}\r\nContent-Disposition: form-data; name=\"jarfile\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        );
+        let tail = format!("\r\n--{boundary}--\r\n");
+        let body_length = head.len() as u64 + length + tail.len() as u64;
+        let mut body = io::Read::chain(head.as_bytes(), file.take(length)).chain(tail.as_bytes());
+        let path = "/v1/jars/upload";
+        let response = self
+            .agent
+            .post(format!("{}{path}", self.base))
+            .header(
+                "content-type",
+                format!("multipart/form-data; boundary={boundary}"),
+            )
+            .header("content-length", body_length.to_string())
+            .send(ureq::SendBody::from_reader(&mut body))
+            .map_err(|error| self.unreachable(&error, 1))?;
+        let uploaded: Uploaded = self.understand("POST", path, response)?;
+        let id = uploaded.filename.rsplit('/').next().unwrap_or_default();
+        Ok(id.to_owned())
+    }
+
+    /// Runs an uploaded program; returns the job, which has been accepted.
+    pub(crate) fn run_program(
+        &self,
+        id: &str,
+        arguments: &[String],
+        configuration: &Configuration,
+    ) -> Result<JobId, Failure> {
+        let configuration: serde_json::Map<String, Value> = configuration
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.into()))
+            .collect();
+        let body = json!({"programArgsList": arguments, "flinkConfiguration": configuration});
+        let path = format!("/v1/jars/{id}/run");
+        let run: Run = self.ask("POST", &path, Some(&body))?;
+        let job = run.jobid.parse::<JobId>();
+        job.map_err(|error| malformed(&path, &error.to_string()))
+    }
+
+    /// Why a job has failed.
+    pub(crate) fn root_exception(&self, job: JobId) -> Result<String, Failure> {
+        let path = format!("/v1/jobs/{job}/exceptions");
+        let exceptions: Exceptions = self.ask("GET", &path, None)?;
+        let newest = exceptions.exception_history.entries.into_iter().next();
+        Ok(newest.map(|entry| entry.stacktrace).unwrap_or_default())
+    }
+
     fn trigger(&self, path: &str, body: &Value) -> Result<String, Failure> {
         self.ask::<Triggered>("POST", path, Some(body))
             .map(|triggered| triggered.request_id)
@@ -291,7 +377,7 @@ impl RestClient {
         body: Option<&Value>,
     ) -> Result<T, Failure> {
         let mut attempt = 1;
-        let mut response = loop {
+        let response = loop {
             match self.send(method, path, body) {
                 Ok(response) if response.status() != 503 || attempt >= self.attempts => {
                     break response;
@@ -304,6 +390,15 @@ impl RestClient {
             attempt += 1;
             std::thread::sleep(self.retry_delay);
         };
+        self.understand(method, path, response)
+    }
+
+    fn understand<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        mut response: ureq::http::Response<ureq::Body>,
+    ) -> Result<T, Failure> {
         let status = response.status();
         let text = response
             .body_mut()

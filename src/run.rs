@@ -21,7 +21,7 @@ use signal_hook::iterator::Signals;
 use crate::arguments::{self, Parsed, flag};
 use crate::failure::Failure;
 use crate::plan::{Approval, Decision};
-use crate::{plan, printer, program};
+use crate::{plan, printer, program, remote_run};
 
 /// Pauses between two looks at the process; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -69,6 +69,9 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
             }
             Decision::Refuse(code) => return Ok(ExitCode::from(code)),
         }
+    }
+    if remote_run::is_wanted(&matches) {
+        return remote_run::run(&matches, started, &configuration);
     }
     let directory = tempfile::Builder::new()
         .prefix("millpond-run-")

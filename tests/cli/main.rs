@@ -3,6 +3,7 @@
 //! It talks over loopback to the real REST server, behind which a fake cluster stands.
 
 mod arguments;
+mod cluster;
 mod jobs;
 mod kept;
 mod latest;

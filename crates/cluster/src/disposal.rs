@@ -1,8 +1,11 @@
 //! Disposal of a savepoint or retained checkpoint.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use millpond_fs::Location;
+use millpond_job::dispatcher::{Operation, OperationFailure};
+use millpond_types::TriggerId;
 
 use crate::claim;
 use crate::pointer;
@@ -32,4 +35,63 @@ pub(crate) fn dispose(storage: &Storage, path: &str) -> Result<String, String> {
     };
     delete().map_err(|error| error.to_string())?;
     Ok(snapshot.directory.to_string())
+}
+
+/// Disposals that users have asked for, and what has become of each.
+pub struct Disposals {
+    storage: Storage,
+    all: Arc<Mutex<HashMap<TriggerId, Operation<()>>>>,
+}
+
+impl Disposals {
+    pub(crate) fn new(storage: Storage) -> Self {
+        Disposals {
+            storage,
+            all: Arc::default(),
+        }
+    }
+
+    /// Of snapshots in files.
+    pub fn in_files() -> Self {
+        Disposals::new(Storage::default())
+    }
+
+    /// Starts one under `trigger`, if there is none; `then` hears which directory is gone.
+    pub fn start(
+        &self,
+        trigger: TriggerId,
+        path: String,
+        then: impl FnOnce(String) + Send + 'static,
+    ) {
+        {
+            let mut all = lock(&self.all);
+            if all.contains_key(&trigger) {
+                return;
+            }
+            all.insert(trigger, Operation::InProgress);
+        }
+        let (storage, all) = (self.storage.clone(), Arc::clone(&self.all));
+        std::thread::spawn(move || {
+            let result = match dispose(&storage, &path) {
+                Ok(directory) => {
+                    then(directory);
+                    Ok(())
+                }
+                Err(message) => Err(OperationFailure {
+                    class: "org.apache.flink.util.FlinkException".to_owned(),
+                    message: format!("Could not dispose savepoint {path}: {message}"),
+                }),
+            };
+            lock(&all).insert(trigger, Operation::Completed(result));
+        });
+    }
+
+    /// What has become of one; `None` if it is not known.
+    pub fn status(&self, trigger: TriggerId) -> Option<Operation<()>> {
+        lock(&self.all).get(&trigger).cloned()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

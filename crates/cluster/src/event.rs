@@ -4,6 +4,8 @@ use millpond_job::FromWorker;
 use millpond_job::dispatcher::{CheckpointKind, SavepointRequest};
 use millpond_types::{CheckpointId, TriggerId};
 
+use crate::launcher::Room;
+
 /// Something that happened to a job.
 pub(crate) enum MasterEvent {
     /// A worker process says something.
@@ -22,6 +24,10 @@ pub(crate) enum MasterEvent {
         /// What it has done, for people: "died".
         what: String,
     },
+    /// There are slots for worker processes.
+    Allocated(Room),
+    /// There are none, for this reason.
+    NoSlots(String),
     /// The metadata of a checkpoint is written, or cannot be.
     MetadataWritten {
         /// The checkpoint.

@@ -1,7 +1,7 @@
 //! Job master, worker processes, supervision and restart.
 //!
 //! A job is an executable. Started by hand it becomes its own job master, with worker threads in
-//! the same process or worker processes as children; a child becomes a worker process
+//! the same process, or worker processes as children or in the slots of a cluster
 //! ([`run_worker_process`]). The master decides nothing itself: see `checkpoint`.
 
 mod claim;
@@ -11,6 +11,8 @@ mod disposal;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod job_manager;
+mod launcher;
 mod leftovers;
 mod local_dispatcher;
 mod master;
@@ -30,8 +32,12 @@ mod transport;
 mod view;
 mod worker_process;
 
+pub use disposal::Disposals;
+pub use job_manager::JobManagerAddress;
 pub use local_dispatcher::{JobHandle, start_job};
 pub use master::JobResult;
-pub use options::{Heartbeat, JobOptions, RestoreOptions};
+pub use options::{ClusterOptions, Heartbeat, JobOptions, RestoreOptions};
 pub use plan::{Count, plan_restore};
+pub use processes::Host;
+pub use transport::{Outbox, receive, send};
 pub use worker_process::{is_worker_process, run_worker_process};

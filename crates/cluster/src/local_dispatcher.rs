@@ -5,17 +5,18 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use millpond_job::JobStatus;
 use millpond_job::dispatcher::{
     CheckpointConfig, CheckpointKind, CheckpointStatistics, ClusterOverview, DispatchError,
     Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
-    SavepointRequest,
+    SavepointRequest, TaskManagerOverview, may_be_cancelled,
 };
+use millpond_job::{JobReport, JobStatus};
 use millpond_runtime::Program;
 use millpond_types::{CheckpointId, Clock, JobId, SystemClock, TriggerId};
 
-use crate::disposal::dispose;
+use crate::disposal::Disposals;
 use crate::event::MasterEvent;
+use crate::job_manager::JobManager;
 use crate::master::{self, JobResult};
 use crate::options::JobOptions;
 use crate::storage::Storage;
@@ -25,6 +26,7 @@ use crate::view::{State, View};
 pub struct JobHandle {
     dispatcher: Arc<LocalDispatcher>,
     thread: JoinHandle<JobResult>,
+    job_manager: Option<JobManager>,
 }
 
 impl JobHandle {
@@ -39,11 +41,15 @@ impl JobHandle {
     ///
     /// The job master itself has died, which is a bug; its message.
     pub fn join(self) -> Result<JobResult, String> {
-        self.thread.join().map_err(|panic| {
+        let result = self.thread.join().map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             format!("the job master died: {}", text.unwrap_or_default())
-        })
+        });
+        if let Some(job_manager) = &self.job_manager {
+            job_manager.finish(&self.dispatcher.report());
+        }
+        result
     }
 }
 
@@ -66,27 +72,48 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
     let configuration = options.configuration.clone();
     let savepoint_directory = options.savepoint_directory.clone();
     let storage = Storage::default();
-    let (events, thread) =
-        master::start(program, options, Arc::clone(&view), clock, storage.clone())?;
-    let dispatcher = LocalDispatcher {
+    let mut job_manager = match &options.cluster {
+        Some(cluster) => {
+            let connected = JobManager::connect(&cluster.job_manager, job, options.heartbeat);
+            Some(connected.map_err(|error| {
+                let address = &cluster.job_manager.rpc;
+                std::io::Error::new(error.kind(), format!("job manager at {address}: {error}"))
+            })?)
+        }
+        None => None,
+    };
+    let slots = job_manager.as_ref().map(JobManager::slots);
+    let cluster = slots.zip(options.cluster.as_ref().map(|cluster| cluster.host.clone()));
+    let (events, thread) = master::start(
+        program,
+        options,
+        Arc::clone(&view),
+        clock,
+        storage.clone(),
+        cluster,
+    )?;
+    let dispatcher = Arc::new(LocalDispatcher {
         job,
         view,
-        events: Mutex::new(events),
+        events: Mutex::new(events.clone()),
         config,
         configuration,
         savepoint_directory,
         processes,
         strangers: Mutex::default(),
-        disposals: Arc::default(),
-        storage,
-    };
+        disposals: Disposals::new(storage),
+    });
+    if let Some(job_manager) = &mut job_manager {
+        job_manager.attend(&dispatcher, events)?;
+    }
     Ok(JobHandle {
-        dispatcher: Arc::new(dispatcher),
+        dispatcher,
         thread,
+        job_manager,
     })
 }
 
-struct LocalDispatcher {
+pub(crate) struct LocalDispatcher {
     job: JobId,
     view: Arc<View>,
     events: Mutex<Sender<MasterEvent>>,
@@ -96,22 +123,28 @@ struct LocalDispatcher {
     processes: u32,
     /// Triggers for jobs that are not here: their failure is the operation's result.
     strangers: Mutex<HashMap<(JobId, TriggerId), OperationFailure>>,
-    disposals: Arc<Mutex<HashMap<TriggerId, Operation<()>>>>,
-    storage: Storage,
+    disposals: Disposals,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn not_found(job: JobId) -> OperationFailure {
-    OperationFailure {
-        class: "org.apache.flink.runtime.messages.FlinkJobNotFoundException".to_owned(),
-        message: format!("Could not find Flink job ({job})"),
-    }
-}
-
 impl LocalDispatcher {
+    /// Everything that is known of the job.
+    pub(crate) fn report(&self) -> JobReport {
+        let view = self.view.lock();
+        JobReport {
+            details: view.details(),
+            statistics: view.statistics.clone(),
+            exceptions: view.exceptions.clone(),
+            savepoints: view.savepoints.clone().into_iter().collect(),
+            checkpoints: view.checkpoints.clone().into_iter().collect(),
+            savepoint_directory: self.savepoint_directory.clone(),
+            checkpoint_config: self.config.clone(),
+        }
+    }
+
     fn send(&self, event: MasterEvent) {
         // The job has ended: whoever asks later sees that in the view.
         let _ = lock(&self.events).send(event);
@@ -149,6 +182,10 @@ impl Dispatcher for LocalDispatcher {
         }
     }
 
+    fn task_managers(&self) -> Vec<TaskManagerOverview> {
+        self.overview().spread(SystemClock.now_ms())
+    }
+
     fn jobs(&self) -> Vec<JobOverview> {
         vec![self.view.lock().overview()]
     }
@@ -162,23 +199,10 @@ impl Dispatcher for LocalDispatcher {
             return Err(DispatchError::UnknownJob(job));
         }
         let status = self.view.lock().status;
-        match status {
-            JobStatus::Finished | JobStatus::Failed => {
-                Err(DispatchError::AlreadyEnded(job, status))
-            }
-            JobStatus::Canceled => Ok(()),
-            JobStatus::Initializing
-            | JobStatus::Created
-            | JobStatus::Running
-            | JobStatus::Failing
-            | JobStatus::Cancelling
-            | JobStatus::Restarting
-            | JobStatus::Suspended
-            | JobStatus::Reconciling => {
-                self.send(MasterEvent::Cancel);
-                Ok(())
-            }
+        if may_be_cancelled(job, status)? {
+            self.send(MasterEvent::Cancel);
         }
+        Ok(())
     }
 
     fn trigger_savepoint(
@@ -193,7 +217,7 @@ impl Dispatcher for LocalDispatcher {
         let known = {
             let mut view = self.view.lock();
             if self.is_gone(job, &view) {
-                lock(&self.strangers).insert((job, trigger), not_found(job));
+                lock(&self.strangers).insert((job, trigger), OperationFailure::job_not_found(job));
                 return Ok(());
             }
             let known = view.savepoints.contains_key(&trigger);
@@ -227,7 +251,7 @@ impl Dispatcher for LocalDispatcher {
         let known = {
             let mut view = self.view.lock();
             if self.is_gone(job, &view) {
-                lock(&self.strangers).insert((job, trigger), not_found(job));
+                lock(&self.strangers).insert((job, trigger), OperationFailure::job_not_found(job));
                 return Ok(());
             }
             let known = view.checkpoints.contains_key(&trigger);
@@ -253,35 +277,16 @@ impl Dispatcher for LocalDispatcher {
     }
 
     fn dispose_savepoint(&self, trigger: TriggerId, path: String) -> Result<(), DispatchError> {
-        {
-            let mut disposals = lock(&self.disposals);
-            if disposals.contains_key(&trigger) {
-                return Ok(());
-            }
-            disposals.insert(trigger, Operation::InProgress);
-        }
-        let disposals = Arc::clone(&self.disposals);
         let events = lock(&self.events).clone();
-        let storage = self.storage.clone();
-        std::thread::spawn(move || {
-            let result = match dispose(&storage, &path) {
-                Ok(directory) => {
-                    // The job has ended: it has no recovery points any more.
-                    let _ = events.send(MasterEvent::Disposed { directory });
-                    Ok(())
-                }
-                Err(message) => Err(OperationFailure {
-                    class: "org.apache.flink.util.FlinkException".to_owned(),
-                    message: format!("Could not dispose savepoint {path}: {message}"),
-                }),
-            };
-            lock(&disposals).insert(trigger, Operation::Completed(result));
+        self.disposals.start(trigger, path, move |directory| {
+            // The job has ended: it has no recovery points any more.
+            let _ = events.send(MasterEvent::Disposed { directory });
         });
         Ok(())
     }
 
     fn disposal_status(&self, trigger: TriggerId) -> Option<Operation<()>> {
-        lock(&self.disposals).get(&trigger).cloned()
+        self.disposals.status(trigger)
     }
 
     fn checkpoints(&self, job: JobId) -> Option<CheckpointStatistics> {

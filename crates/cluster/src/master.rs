@@ -28,9 +28,10 @@ use millpond_types::{CheckpointId, Clock, OperatorId, TriggerId};
 use crate::cleaner::Deletion;
 use crate::deployment::{AssignedSplits, Deployment};
 use crate::event::MasterEvent;
+use crate::launcher::{Forks, Launcher, Room};
 use crate::options::JobOptions;
 use crate::plan;
-use crate::processes::{Processes, is_of};
+use crate::processes::{Host, Processes, is_of};
 use crate::recovery::{Recovered, Recovery, RecoveryError};
 use crate::savepoint_history::SavepointHistory;
 use crate::snapshot_io::{SnapshotIo, make_shared_directories, prepare_job_directory};
@@ -64,6 +65,8 @@ pub struct JobResult {
 enum Phase {
     /// An attempt is to begin at this time, in milliseconds since 1970.
     Waiting(u64),
+    /// Room for worker processes is being looked for.
+    Allocating,
     /// Processes are restoring state.
     Deploying,
     /// Records flow.
@@ -94,14 +97,18 @@ pub(crate) fn start(
     view: Arc<View>,
     clock: Arc<dyn Clock>,
     storage: Storage,
+    cluster: Option<(Box<dyn Launcher>, Host)>,
 ) -> std::io::Result<(Sender<MasterEvent>, JoinHandle<JobResult>)> {
     let (sender, events) = channel();
-    let processes = Processes::new(
-        options.processes,
-        program.clone(),
-        sender.clone(),
-        options.heartbeat,
-    )?;
+    let own = (options.processes > 1).then(|| -> (Box<dyn Launcher>, Host) {
+        (Box::new(Forks::new(options.processes)), Host::loopback())
+    });
+    let processes = match cluster.or(own) {
+        Some((launcher, host)) => {
+            Processes::launched(launcher, &host, sender.clone(), options.heartbeat)?
+        }
+        None => Processes::local(program.clone(), sender.clone()),
+    };
     let io = SnapshotIo::start(
         sender.clone(),
         options.name.clone(),
@@ -244,7 +251,7 @@ impl Master {
             Phase::Waiting(until) => Some(*until),
             // Behind its deadline it waits for metadata, whose outcome is an event.
             Phase::Ending { deadline_ms, .. } => Some(*deadline_ms).filter(|at| *at > now_ms),
-            Phase::Deploying | Phase::Running | Phase::Ended(_) => None,
+            Phase::Allocating | Phase::Deploying | Phase::Running | Phase::Ended(_) => None,
         };
         let savepoint = self
             .savepoint_schedule
@@ -265,7 +272,10 @@ impl Master {
         self.take_scheduled(now_ms);
         match &self.phase {
             Phase::Waiting(until) if *until <= now_ms && !self.coordinator.is_finalizing() => {
-                self.begin_attempt(now_ms);
+                match self.processes.allocate(self.parallelism()) {
+                    Some(room) => self.begin_attempt(now_ms, room),
+                    None => self.phase = Phase::Allocating,
+                }
             }
             Phase::Ending { next, deadline_ms } => {
                 let missing: Vec<u32> = (0..self.processes.count())
@@ -292,8 +302,16 @@ impl Master {
                     self.after_end(next, now_ms);
                 }
             }
-            Phase::Waiting(_) | Phase::Deploying | Phase::Running | Phase::Ended(_) => {}
+            Phase::Waiting(_)
+            | Phase::Allocating
+            | Phase::Deploying
+            | Phase::Running
+            | Phase::Ended(_) => {}
         }
+    }
+
+    fn parallelism(&self) -> u32 {
+        self.program.graph.max_vertex_parallelism()
     }
 
     fn after_end(&mut self, next: AfterEnd, now_ms: u64) {
@@ -321,7 +339,7 @@ impl Master {
         self.view.lock().end(status, now_ms);
     }
 
-    fn begin_attempt(&mut self, now_ms: u64) {
+    fn begin_attempt(&mut self, now_ms: u64, room: Room) {
         self.attempt += 1;
         self.running.clear();
         self.ended.clear();
@@ -356,7 +374,7 @@ impl Master {
         for warning in &recovered.warnings {
             tracing::warn!("{warning}");
         }
-        match self.deploy(recovered) {
+        match self.deploy(recovered, room) {
             Ok(()) => self.phase = Phase::Deploying,
             Err(message) => {
                 // Those that were not reached have nothing to end; the others are told to.
@@ -366,7 +384,7 @@ impl Master {
         }
     }
 
-    fn deploy(&mut self, recovered: Recovered) -> Result<(), String> {
+    fn deploy(&mut self, recovered: Recovered, room: Room) -> Result<(), String> {
         {
             let mut view = self.view.lock();
             view.restarts = self.attempt - 1;
@@ -374,8 +392,8 @@ impl Master {
         }
         self.throughput.reset();
         let splits = self.assign_splits(&recovered)?;
-        let count = self.processes.count();
-        let workers = self.program.graph.max_vertex_parallelism().div_ceil(count);
+        let count = room.processes;
+        let workers = room.workers;
         let restored = recovered.event;
         self.restored = match &restored {
             Some(Event::Restored { directory, .. }) => Some(directory.clone()),
@@ -465,6 +483,13 @@ impl Master {
                     self.fail_attempt(None, format!("worker process {process} {what}"));
                 }
             }
+            MasterEvent::Allocated(room) => {
+                self.processes.allocated(room);
+                if matches!(self.phase, Phase::Allocating) {
+                    self.begin_attempt(self.clock.now_ms(), room);
+                }
+            }
+            MasterEvent::NoSlots(reason) => self.fail_attempt(None, reason),
             MasterEvent::MetadataWritten { checkpoint, result } => {
                 self.tell(Event::MetadataWritten { checkpoint, result });
                 self.log_completed(checkpoint);
@@ -570,7 +595,7 @@ impl Master {
     fn cancel(&mut self) {
         match &self.phase {
             Phase::Ended(_) => {}
-            Phase::Waiting(_) => {
+            Phase::Waiting(_) | Phase::Allocating => {
                 self.tell(Event::AttemptFailed {
                     reason: "the job was cancelled".to_owned(),
                 });
@@ -613,7 +638,7 @@ impl Master {
     fn fail_attempt(&mut self, task: Option<String>, message: String) {
         if !matches!(
             self.phase,
-            Phase::Deploying | Phase::Running | Phase::Waiting(_)
+            Phase::Allocating | Phase::Deploying | Phase::Running | Phase::Waiting(_)
         ) {
             return;
         }
@@ -678,7 +703,9 @@ impl Master {
                 });
                 self.end_attempt(AfterEnd::Fail(failure));
             }
-            Phase::Waiting(_) | Phase::Ending { .. } | Phase::Ended(_) => return,
+            Phase::Waiting(_) | Phase::Allocating | Phase::Ending { .. } | Phase::Ended(_) => {
+                return;
+            }
         }
         tracing::error!("attempt {} failed for good: {text}", self.attempt);
         self.record_exception(task, &text);

@@ -8,6 +8,9 @@ use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
 use millpond_types::config::ClaimMode;
 
+use crate::job_manager::JobManagerAddress;
+use crate::processes::Host;
+
 /// How a job is run.
 #[derive(Clone, Debug)]
 pub struct JobOptions {
@@ -17,6 +20,9 @@ pub struct JobOptions {
     pub name: String,
     /// Worker processes; 1 is the process of the job master itself.
     pub processes: u32,
+    /// The cluster that the job runs in: it finds room for worker processes, whatever `processes`
+    /// says.
+    pub cluster: Option<ClusterOptions>,
     /// How worker processes say that they live; of no effect with one process.
     pub heartbeat: Heartbeat,
     /// Whether a record counts exactly once, or at least once after a recovery.
@@ -36,6 +42,15 @@ pub struct JobOptions {
     pub checkpoint_config: CheckpointConfig,
     /// Options as configured, secrets hidden, for the REST API.
     pub configuration: Vec<(String, String)>,
+}
+
+/// The cluster that a job runs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterOptions {
+    /// Its job manager.
+    pub job_manager: JobManagerAddress,
+    /// Where the job master listens for its worker processes.
+    pub host: Host,
 }
 
 /// How worker processes say that they live.

@@ -1,12 +1,11 @@
 //! The worker processes of a job, as the job master sees them.
 //!
-//! Either the one process that the master lives in, or child processes of the same executable on
-//! loopback. A child that dies is started again for the next attempt; when the master dies its
-//! children end by themselves, as their connection ends.
+//! Either the one process that the master lives in, or processes of the same executable that a
+//! [`Launcher`] starts: on this machine, or in the slots of a cluster. One that dies is started again
+//! for the next attempt; when the master dies they end by themselves, as their connection ends.
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use std::time::{Duration, Instant};
 use millpond_job::ToWorker;
 use millpond_job::gateway::Attempt;
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
-use millpond_types::config::WORKER_VARIABLE;
 
 use crate::deployment::Deployment;
 use crate::event::MasterEvent;
+use crate::launcher::{Launcher, Room};
 use crate::options::Heartbeat;
 use crate::process::{MasterMessage, ProcessMessage};
 use crate::transport::{receive, send};
@@ -33,37 +32,56 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) enum Processes {
     /// Worker threads in the master's own process.
     Local(LocalProcess),
-    /// Children of the master.
-    Children(Children),
+    /// Processes of their own.
+    Launched(Launched),
 }
 
 impl Processes {
-    /// One process is the master's own; more are children.
+    /// The master's own process.
+    pub(crate) fn local(program: Program, events: Sender<MasterEvent>) -> Self {
+        Processes::Local(LocalProcess {
+            program,
+            events,
+            attempt: None,
+        })
+    }
+
+    /// Processes of their own, which reach the master at a new port of `host`.
     ///
     /// # Errors
     ///
     /// No socket can be opened.
-    pub(crate) fn new(
-        processes: u32,
-        program: Program,
+    pub(crate) fn launched(
+        launcher: Box<dyn Launcher>,
+        host: &Host,
         events: Sender<MasterEvent>,
         heartbeat: Heartbeat,
     ) -> std::io::Result<Self> {
-        Ok(match processes {
-            0 | 1 => Processes::Local(LocalProcess {
-                program,
-                events,
-                attempt: None,
-            }),
-            _ => Processes::Children(Children::new(processes, events, heartbeat)?),
-        })
+        Launched::new(launcher, host, events, heartbeat).map(Processes::Launched)
     }
 
     /// How many there are.
     pub(crate) fn count(&self) -> u32 {
         match self {
             Processes::Local(_) => 1,
-            Processes::Children(children) => children.count,
+            Processes::Launched(launched) => launched.room.map_or(0, |room| room.processes),
+        }
+    }
+
+    /// Sees to processes for a parallelism: those of before if they are all there, else others. `None`
+    /// if that takes time; then [`Processes::allocated`] is to be called.
+    pub(crate) fn allocate(&mut self, parallelism: u32) -> Option<Room> {
+        match self {
+            Processes::Local(_) => Some(Room::spread(parallelism, 1)),
+            Processes::Launched(launched) => launched.allocate(parallelism),
+        }
+    }
+
+    /// There is room now.
+    pub(crate) fn allocated(&mut self, room: Room) {
+        match self {
+            Processes::Local(_) => {}
+            Processes::Launched(launched) => launched.room = Some(room),
         }
     }
 
@@ -75,7 +93,7 @@ impl Processes {
     pub(crate) fn deploy(&mut self, deployment: Deployment) -> Result<(), String> {
         match self {
             Processes::Local(local) => local.deploy(&deployment),
-            Processes::Children(children) => children.deploy(deployment),
+            Processes::Launched(launched) => launched.deploy(deployment),
         }
     }
 
@@ -87,7 +105,7 @@ impl Processes {
                     attempt.deliver(message.clone());
                 }
             }
-            Processes::Children(children) => children.send(message),
+            Processes::Launched(launched) => launched.send(message),
         }
     }
 
@@ -95,7 +113,7 @@ impl Processes {
     pub(crate) fn lost(&self) -> Vec<u32> {
         match self {
             Processes::Local(_) => Vec::new(),
-            Processes::Children(children) => children.lost(),
+            Processes::Launched(launched) => launched.lost(),
         }
     }
 
@@ -104,7 +122,7 @@ impl Processes {
     pub(crate) fn forget(&mut self, process: u32, generation: u64) -> bool {
         match self {
             Processes::Local(_) => false,
-            Processes::Children(children) => children.forget(process, generation),
+            Processes::Launched(launched) => launched.forget(process, generation),
         }
     }
 
@@ -113,8 +131,8 @@ impl Processes {
     pub(crate) fn kill(&mut self, processes: impl Iterator<Item = u32>) -> bool {
         match self {
             Processes::Local(local) => local.attempt.as_ref().is_none_or(AttemptHandle::is_ended),
-            Processes::Children(children) => {
-                processes.for_each(|process| children.kill(process));
+            Processes::Launched(launched) => {
+                processes.for_each(|process| launched.kill(process));
                 true
             }
         }
@@ -158,31 +176,74 @@ impl LocalProcess {
     }
 }
 
-/// A child process that has said hello.
+/// A process that has said hello.
 struct Connected {
     stream: TcpStream,
     data_address: String,
     generation: u64,
 }
 
-/// Child processes of the master.
-pub(crate) struct Children {
-    count: u32,
+/// Where a process listens, and how others reach it there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The address that it binds to.
+    pub bind: String,
+    /// Its name or address for others.
+    pub advertised: String,
+}
+
+impl Host {
+    /// Reachable on this machine only.
+    pub fn loopback() -> Self {
+        Host {
+            bind: "127.0.0.1".to_owned(),
+            advertised: "127.0.0.1".to_owned(),
+        }
+    }
+
+    /// Listens on a port that the system chooses; returns its address for others as well.
+    ///
+    /// # Errors
+    ///
+    /// The address is none of this machine's.
+    pub fn listen(&self) -> std::io::Result<(TcpListener, String)> {
+        let listener = TcpListener::bind((self.bind.as_str(), 0))?;
+        let port = listener.local_addr()?.port();
+        let host = match self.advertised.contains(':') {
+            true => format!("[{}]", self.advertised),
+            false => self.advertised.clone(),
+        };
+        Ok((listener, format!("{host}:{port}")))
+    }
+}
+
+/// Processes of their own.
+pub(crate) struct Launched {
+    launcher: Box<dyn Launcher>,
+    room: Option<Room>,
     address: String,
-    token: String,
+    /// Changes with the room: a process of an older one is none of ours.
+    token: Arc<Mutex<String>>,
     heartbeat: Heartbeat,
-    children: BTreeMap<u32, Child>,
     connected: Arc<Mutex<BTreeMap<u32, Connected>>>,
 }
 
-impl Children {
-    fn new(count: u32, events: Sender<MasterEvent>, heartbeat: Heartbeat) -> std::io::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?.to_string();
-        let token = crate::random::hex(16);
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Launched {
+    fn new(
+        launcher: Box<dyn Launcher>,
+        host: &Host,
+        events: Sender<MasterEvent>,
+        heartbeat: Heartbeat,
+    ) -> std::io::Result<Self> {
+        let (listener, address) = host.listen()?;
+        let token = Arc::new(Mutex::new(crate::random::hex(16)));
         let connected = Arc::new(Mutex::default());
         let acceptor = Acceptor {
-            token: token.clone(),
+            token: Arc::clone(&token),
             timeout: heartbeat.timeout,
             connected: Arc::clone(&connected),
             events,
@@ -190,63 +251,64 @@ impl Children {
         std::thread::Builder::new()
             .name("worker-processes".to_owned())
             .spawn(move || acceptor.serve(&listener))?;
-        Ok(Children {
-            count,
+        Ok(Launched {
+            launcher,
+            room: None,
             address,
             token,
             heartbeat,
-            children: BTreeMap::new(),
             connected,
         })
     }
 
-    fn connected(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Connected>> {
-        self.connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn count(&self) -> u32 {
+        self.room.map_or(0, |room| room.processes)
+    }
+
+    fn allocate(&mut self, parallelism: u32) -> Option<Room> {
+        if let Some(room) = self.room
+            && room.processes * room.workers >= parallelism
+            && lock(&self.connected).len() as u32 == room.processes
+        {
+            return Some(room);
+        }
+        // Room on this machine stays what it was, and so do the processes that live.
+        self.room = self.launcher.allocate(parallelism);
+        if self.room.is_none() {
+            // Whoever finds other room ends what there was.
+            let mut token = lock(&self.token);
+            *token = crate::random::hex(16);
+            lock(&self.connected).clear();
+        }
+        self.room
     }
 
     fn start(&mut self, process: u32) -> Result<(), String> {
-        let executable = std::env::current_exe().map_err(|error| error.to_string())?;
-        let child = Command::new(&executable)
-            .args(std::env::args_os().skip(1))
-            .env(
-                WORKER_VARIABLE,
-                format!(
-                    "{}|{process}|{}|{}",
-                    self.address,
-                    self.token,
-                    self.heartbeat.interval.as_millis()
-                ),
-            )
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|error| {
-                format!(
-                    "cannot start worker process {process} ({}): {error}",
-                    executable.display()
-                )
-            })?;
-        self.children.insert(process, child);
-        Ok(())
+        let orders = format!(
+            "{}|{process}|{}|{}",
+            self.address,
+            lock(&self.token),
+            self.heartbeat.interval.as_millis()
+        );
+        self.launcher.start(process, &orders)
     }
 
     fn deploy(&mut self, mut deployment: Deployment) -> Result<(), String> {
-        for process in 0..self.count {
-            if !self.connected().contains_key(&process) {
+        for process in 0..self.count() {
+            if !lock(&self.connected).contains_key(&process) {
                 self.kill(process);
                 self.start(process)?;
             }
         }
         self.wait_until_connected()?;
-        let mut connected = self.connected();
+        let mut connected = lock(&self.connected);
         deployment.data_addresses = connected
             .values()
-            .map(|child| child.data_address.clone())
+            .map(|process| process.data_address.clone())
             .collect();
         let message = MasterMessage::Deploy(Box::new(deployment));
-        for (process, child) in connected.iter_mut() {
-            send(&mut child.stream, &message)
+        for (process, connected) in connected.iter_mut() {
+            send(&mut connected.stream, &message)
                 .map_err(|error| format!("cannot reach worker process {process}: {error}"))?;
         }
         Ok(())
@@ -254,13 +316,11 @@ impl Children {
 
     fn wait_until_connected(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + START_TIMEOUT;
-        while (self.connected().len() as u32) < self.count {
-            for (process, child) in &mut self.children {
-                if let Ok(Some(status)) = child.try_wait() {
-                    return Err(format!(
-                        "worker process {process} ended at its start: {status}"
-                    ));
-                }
+        while (lock(&self.connected).len() as u32) < self.count() {
+            if let Some((process, how)) = self.launcher.ended() {
+                return Err(format!(
+                    "worker process {process} ended at its start: {how}"
+                ));
             }
             if Instant::now() >= deadline {
                 return Err(format!(
@@ -274,24 +334,23 @@ impl Children {
 
     fn send(&mut self, message: &ToWorker) {
         let message = MasterMessage::Worker(message.clone());
-        for child in self.connected().values_mut() {
+        for process in lock(&self.connected).values_mut() {
             // The reader of this connection reports the process as lost.
-            let _ = send(&mut child.stream, &message);
+            let _ = send(&mut process.stream, &message);
         }
     }
 
     fn lost(&self) -> Vec<u32> {
-        let connected = self.connected();
-        (0..self.count)
+        let connected = lock(&self.connected);
+        (0..self.count())
             .filter(|process| !connected.contains_key(process))
             .collect()
     }
 
     fn forget(&mut self, process: u32, generation: u64) -> bool {
-        let current = self
-            .connected()
+        let current = lock(&self.connected)
             .get(&process)
-            .is_some_and(|child| child.generation == generation);
+            .is_some_and(|connected| connected.generation == generation);
         if current {
             // One that only stood still must not wake up and go on.
             self.kill(process);
@@ -300,26 +359,22 @@ impl Children {
     }
 
     fn kill(&mut self, process: u32) {
-        if let Some(mut child) = self.children.remove(&process) {
-            // It may have ended already; either way it is to be reaped.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        self.connected().remove(&process);
+        self.launcher.kill(process);
+        lock(&self.connected).remove(&process);
     }
 }
 
-impl Drop for Children {
+impl Drop for Launched {
     fn drop(&mut self) {
-        for process in 0..self.count {
+        for process in 0..self.count() {
             self.kill(process);
         }
     }
 }
 
-/// Takes the connections of child processes.
+/// Takes the connections of worker processes.
 struct Acceptor {
-    token: String,
+    token: Arc<Mutex<String>>,
     /// For how long a process may say nothing.
     timeout: Duration,
     connected: Arc<Mutex<BTreeMap<u32, Connected>>>,
@@ -352,16 +407,15 @@ impl Acceptor {
             else {
                 continue;
             };
-            if token != self.token {
-                continue;
-            }
             let Ok(mut reader) = stream.try_clone() else {
                 continue;
             };
-            let mut connected = self
-                .connected
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            // Together: a process of older room must not come in behind its end.
+            let current = lock(&self.token);
+            if token != *current {
+                continue;
+            }
+            let mut connected = lock(&self.connected);
             connected.insert(
                 process,
                 Connected {
@@ -371,6 +425,7 @@ impl Acceptor {
                 },
             );
             drop(connected);
+            drop(current);
             let (events, timeout) = (self.events.clone(), self.timeout);
             std::thread::spawn(move || {
                 let what = loop {

@@ -17,7 +17,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 }
 
 /// `bytes` random bytes as lower-case hex digits.
-pub(crate) fn hex(bytes: usize) -> String {
+pub fn hex(bytes: usize) -> String {
     (0..bytes)
         .map(|_| format!("{:02x}", bits() as u8))
         .collect()

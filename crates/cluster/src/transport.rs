@@ -1,10 +1,13 @@
-//! Messages between job master and worker processes over a socket.
+//! Messages between processes over a socket.
 //!
-//! A message is a u32 length (little-endian) and that many bytes in postcard's form. Both ends are
-//! the same executable, so the form may change with any version.
+//! A message is a u32 length (little-endian) and that many bytes in postcard's form. Job master and
+//! workers are the same executable, so the form may change with any version; where they may differ
+//! the first message tells the version.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +20,7 @@ const MAX_MESSAGE_BYTES: u32 = 1 << 30;
 /// # Errors
 ///
 /// The connection broke.
-pub(crate) fn send<M: Serialize>(stream: &mut TcpStream, message: &M) -> std::io::Result<()> {
+pub fn send<M: Serialize>(stream: &mut TcpStream, message: &M) -> std::io::Result<()> {
     let mut bytes = postcard::to_extend(message, vec![0u8; 4]).map_err(std::io::Error::other)?;
     let length = (bytes.len() - 4) as u32;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
@@ -29,7 +32,7 @@ pub(crate) fn send<M: Serialize>(stream: &mut TcpStream, message: &M) -> std::io
 /// # Errors
 ///
 /// The connection broke, or something else than a message came.
-pub(crate) fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> std::io::Result<Option<M>> {
+pub fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> std::io::Result<Option<M>> {
     let mut length = [0u8; 4];
     if let Err(error) = stream.read_exact(&mut length) {
         let ended = error.kind() == std::io::ErrorKind::UnexpectedEof;
@@ -49,6 +52,77 @@ pub(crate) fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> std::io::R
     postcard::from_bytes(&bytes)
         .map(Some)
         .map_err(std::io::Error::other)
+}
+
+enum Item<M> {
+    Message(M),
+    /// Answer when everything before is on its way.
+    Flush(Sender<()>),
+}
+
+/// Sends messages on a thread of its own, and says that it lives when there is nothing else to say.
+pub struct Outbox<M> {
+    items: Sender<Item<M>>,
+}
+
+impl<M> Clone for Outbox<M> {
+    fn clone(&self) -> Self {
+        Outbox {
+            items: self.items.clone(),
+        }
+    }
+}
+
+impl<M: Serialize + Send + 'static> Outbox<M> {
+    /// Starts the thread. It sends `alive()` whenever there was nothing to send for `interval`, and ends
+    /// when all outboxes are gone, or with `broken` when the connection is.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be had.
+    pub fn start(
+        mut stream: TcpStream,
+        name: &str,
+        interval: Duration,
+        alive: fn() -> M,
+        broken: impl FnOnce(std::io::Error) + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (items, queue) = channel();
+        std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                loop {
+                    let message = match queue.recv_timeout(interval) {
+                        Ok(Item::Message(message)) => message,
+                        Ok(Item::Flush(done)) => {
+                            // Whoever asked has gone away.
+                            let _ = done.send(());
+                            continue;
+                        }
+                        Err(RecvTimeoutError::Timeout) => alive(),
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    };
+                    if let Err(error) = send(&mut stream, &message) {
+                        return broken(error);
+                    }
+                }
+            })?;
+        Ok(Outbox { items })
+    }
+
+    /// Sends a message; false if the connection is known to be broken.
+    pub fn send(&self, message: M) -> bool {
+        self.items.send(Item::Message(message)).is_ok()
+    }
+
+    /// Waits until all messages are on their way, or the connection is broken.
+    pub fn flush(&self) {
+        let (done, wait) = channel();
+        if self.items.send(Item::Flush(done)).is_ok() {
+            // Fails only if the connection is broken.
+            let _ = wait.recv();
+        }
+    }
 }
 
 #[cfg(test)]

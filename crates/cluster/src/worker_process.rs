@@ -12,10 +12,11 @@ use millpond_job::gateway::FailureKind;
 use millpond_runtime::barrier::Mode;
 use millpond_runtime::{AttemptHandle, AttemptOptions, Program, start_attempt};
 use millpond_types::SystemClock;
-use millpond_types::config::WORKER_VARIABLE;
+use millpond_types::config::{WORKER_HOST_VARIABLE, WORKER_VARIABLE};
 
 use crate::deployment::Deployment;
 use crate::process::{DataHello, MasterMessage, ProcessMessage};
+use crate::processes::Host;
 use crate::transport::{receive, send};
 
 /// How long processes wait for each other's data connections.
@@ -48,11 +49,13 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     let process: u32 = process
         .parse()
         .map_err(|_| format!("\"{process}\" is no process number"))?;
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
-    let data_address = listener
-        .local_addr()
-        .map_err(|error| error.to_string())?
-        .to_string();
+    let host = own_host()?;
+    if std::env::var_os(WORKER_HOST_VARIABLE).is_some() {
+        std::thread::spawn(end_with_task_manager);
+    }
+    let (listener, data_address) = host
+        .listen()
+        .map_err(|error| format!("cannot listen for other workers at {}: {error}", host.bind))?;
     let mut master = TcpStream::connect(address)
         .map_err(|error| format!("cannot reach the job master at {address}: {error}"))?;
     master
@@ -79,6 +82,27 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     }
     .serve(&incoming);
     Ok(())
+}
+
+/// A task manager keeps the other end of standard input open for as long as it lives.
+fn end_with_task_manager() {
+    // Nothing comes; an error is an end as well.
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    std::process::exit(0);
+}
+
+/// Where this process is to listen.
+fn own_host() -> Result<Host, String> {
+    let Ok(text) = std::env::var(WORKER_HOST_VARIABLE) else {
+        return Ok(Host::loopback());
+    };
+    let (bind, advertised) = text.split_once('|').ok_or_else(|| {
+        format!("{WORKER_HOST_VARIABLE} is \"{text}\", expected address to bind|address for others")
+    })?;
+    Ok(Host {
+        bind: bind.to_owned(),
+        advertised: advertised.to_owned(),
+    })
 }
 
 /// Hears the master until the connection ends, then ends the process at once, whatever it is doing:

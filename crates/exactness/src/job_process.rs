@@ -222,9 +222,16 @@ impl Bench {
         serde_json::from_str(plan).unwrap_or_else(|error| panic!("{error}: {text} {log}"))
     }
 
-    fn command(&self, more: &[(&str, &str)]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.arg("--out").arg(self.out()).args(&self.arguments);
+    /// The job's executable.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its arguments, with more options.
+    pub fn program_arguments(&self, more: &[(&str, &str)]) -> Vec<String> {
+        let out = self.out().display().to_string();
+        let mut arguments = vec!["--out".to_owned(), out];
+        arguments.extend(self.arguments.iter().cloned());
         let checkpoints = self.checkpoints().display().to_string();
         let savepoints = self.savepoints().display().to_string();
         let own = [
@@ -245,8 +252,14 @@ impl Bench {
             .iter()
             .map(|(key, value)| (key.as_str(), value.as_str()));
         for (key, value) in own.chain(shared).chain(more.iter().copied()) {
-            command.arg("-D").arg(format!("{key}={value}"));
+            arguments.extend(["-D".to_owned(), format!("{key}={value}")]);
         }
+        arguments
+    }
+
+    fn command(&self, more: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(self.program_arguments(more));
         if self.has_storage_control {
             command.env(FAULTS_VARIABLE, self.control_file());
         }
@@ -697,7 +710,7 @@ pub fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-fn agent() -> ureq::Agent {
+pub(crate) fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .timeout_global(Some(Duration::from_secs(30)))
@@ -706,7 +719,7 @@ fn agent() -> ureq::Agent {
 }
 
 /// The processes whose command line names `directory`, but for zombies.
-fn processes_of(directory: &Path) -> Vec<u32> {
+pub(crate) fn processes_of(directory: &Path) -> Vec<u32> {
     let needle = directory.display().to_string().into_bytes();
     let names = children(Path::new("/proc"));
     let pids = names

@@ -9,6 +9,7 @@
 //! | `oracle` | the lines that an undisturbed run publishes, computed in order |
 //! | `lines` | multisets of lines, and how two of them differ |
 //! | `job_process` | a job in a child process: start, REST, kill -9, end |
+//! | `cluster` | a job manager and task managers in child processes, and jobs in their slots |
 //! | `disturbance` | random runs: what happens to a job, when, and how it goes on |
 //! | `crash` | random runs: who is killed in which phase of a snapshot's life |
 //! | `phase` | those phases, and storage that stands still in them |
@@ -16,6 +17,7 @@
 //! | `flink_count` | the content of a `count` job, as real Flink ran it too |
 //! | `random` | random numbers that a printed seed brings back |
 
+pub mod cluster;
 pub mod crash;
 pub mod disturbance;
 pub mod flink_count;

@@ -3,18 +3,21 @@
 //! ```text
 //! exactness-job [--job workload|fixture] --out DIR [--records-a N] [--records-b N] [--keys N]
 //!               [--rate R] [quirks, see `Arguments`] [-D key=value]
+//! exactness-job --jobmanager|--taskmanager [-D key=value]     a service of a cluster
 //! ```
 
 mod arguments;
 mod fixture_job;
 mod numbers;
 mod quirks;
+mod service;
 mod workload_job;
 
 use std::process::ExitCode;
 
 use millpond::prelude::Environment;
 use millpond::state::store::MemoryBackend;
+use millpond_exactness::cluster::{JOB_MANAGER, TASK_MANAGER};
 
 use crate::arguments::{Arguments, Shape};
 
@@ -32,7 +35,12 @@ fn run() -> Result<(), String> {
 }
 
 fn main() -> ExitCode {
-    match run() {
+    let result = match std::env::args().nth(1).as_deref() {
+        Some(JOB_MANAGER) => service::job_manager(),
+        Some(TASK_MANAGER) => service::task_manager(),
+        _ => run(),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("{message}");

@@ -16,6 +16,10 @@ pub trait Dispatcher: Send + Sync {
     /// Slots and numbers of jobs.
     fn overview(&self) -> ClusterOverview;
 
+    /// Every task manager: the worker processes of a job that runs by itself, or the task managers of
+    /// a cluster.
+    fn task_managers(&self) -> Vec<TaskManagerOverview>;
+
     /// Every job, running or ended.
     fn jobs(&self) -> Vec<JobOverview>;
 
@@ -95,6 +99,8 @@ pub enum DispatchError {
     NoTargetDirectory,
     /// The request cannot be carried out; the text says why.
     Refused(String),
+    /// No such program was uploaded.
+    UnknownProgram(String),
 }
 
 impl fmt::Display for DispatchError {
@@ -112,6 +118,7 @@ impl fmt::Display for DispatchError {
                  Property [target-directory] must be provided.",
             ),
             DispatchError::Refused(why) => f.write_str(why),
+            DispatchError::UnknownProgram(id) => write!(f, "Program {id} does not exist"),
         }
     }
 }
@@ -119,7 +126,7 @@ impl fmt::Display for DispatchError {
 impl std::error::Error for DispatchError {}
 
 /// An asynchronous operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Operation<T> {
     /// Not yet done.
     InProgress,
@@ -128,7 +135,7 @@ pub enum Operation<T> {
 }
 
 /// Why an asynchronous operation failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationFailure {
     /// Flink's exception class, which its client shows.
     pub class: String,
@@ -136,8 +143,38 @@ pub struct OperationFailure {
     pub message: String,
 }
 
+impl OperationFailure {
+    /// The job is not known, or has ended.
+    pub fn job_not_found(job: JobId) -> Self {
+        OperationFailure {
+            class: "org.apache.flink.runtime.messages.FlinkJobNotFoundException".to_owned(),
+            message: format!("Could not find Flink job ({job})"),
+        }
+    }
+}
+
+/// Whether a job in this state is to be told that it is cancelled; false if it is cancelled already.
+///
+/// # Errors
+///
+/// It has ended by itself.
+pub fn may_be_cancelled(job: JobId, status: JobStatus) -> Result<bool, DispatchError> {
+    match status {
+        JobStatus::Finished | JobStatus::Failed => Err(DispatchError::AlreadyEnded(job, status)),
+        JobStatus::Canceled => Ok(false),
+        JobStatus::Initializing
+        | JobStatus::Created
+        | JobStatus::Running
+        | JobStatus::Failing
+        | JobStatus::Cancelling
+        | JobStatus::Restarting
+        | JobStatus::Suspended
+        | JobStatus::Reconciling => Ok(true),
+    }
+}
+
 /// A savepoint that was asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavepointRequest {
     /// The directory below which it is made; `None` is the configured default.
     pub target_directory: Option<String>,
@@ -148,7 +185,7 @@ pub struct SavepointRequest {
 }
 
 /// What happens behind a savepoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AfterSavepoint {
     /// The job goes on.
     Continue,
@@ -170,7 +207,7 @@ pub enum SavepointFormat {
 }
 
 /// What kind of checkpoint was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CheckpointKind {
     /// As the job is configured.
     Configured,
@@ -199,8 +236,42 @@ pub struct ClusterOverview {
     pub jobs_failed: u32,
 }
 
-/// One job in a line.
+/// One task manager in a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskManagerOverview {
+    /// Its name.
+    pub id: String,
+    /// Where it is, for people.
+    pub path: String,
+    /// Its slots.
+    pub slots: u32,
+    /// Those of them that nobody uses.
+    pub free_slots: u32,
+    /// When it was last heard of, in milliseconds since 1970.
+    pub last_heartbeat_ms: u64,
+}
+
+impl ClusterOverview {
+    /// One row for each worker process, slots spread evenly, all heard of at `now_ms`.
+    pub fn spread(&self, now_ms: u64) -> Vec<TaskManagerOverview> {
+        let count = self.task_managers;
+        let share = |total: u32, index: u32| total / count + u32::from(index < total % count);
+        let row = |index: u32| {
+            let slots = share(self.slots_total, index);
+            TaskManagerOverview {
+                id: format!("worker-{index}"),
+                path: format!("millpond://worker-{index}"),
+                slots,
+                free_slots: share(self.slots_available, index).min(slots),
+                last_heartbeat_ms: now_ms,
+            }
+        };
+        (0..count).map(row).collect()
+    }
+}
+
+/// One job in a line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobOverview {
     /// Its id.
     pub id: JobId,
@@ -219,7 +290,7 @@ pub struct JobOverview {
 }
 
 /// One job with its vertices.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobDetails {
     /// The line.
     pub overview: JobOverview,
@@ -238,7 +309,7 @@ pub struct JobDetails {
 }
 
 /// One vertex of a job.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VertexDetails {
     /// The id of the chain's head.
     pub id: OperatorId,
@@ -268,7 +339,7 @@ pub struct VertexDetails {
 }
 
 /// One input of a vertex.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VertexInput {
     /// The id of the sending vertex.
     pub from: OperatorId,
@@ -277,7 +348,7 @@ pub struct VertexInput {
 }
 
 /// How a job's checkpoints are configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CheckpointConfig {
     /// Whether records are held during alignment.
     pub exactly_once: bool,
@@ -304,7 +375,7 @@ pub struct CheckpointConfig {
 }
 
 /// Counts, sizes, durations and history of a job's checkpoints.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointStatistics {
     /// Restores.
     pub restored: u64,
@@ -331,7 +402,7 @@ pub struct CheckpointStatistics {
 }
 
 /// A snapshot that an attempt was restored from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoredCheckpoint {
     /// Its number.
     pub id: CheckpointId,
@@ -346,7 +417,7 @@ pub struct RestoredCheckpoint {
 }
 
 /// What is known about one checkpoint or savepoint.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointRecord {
     /// Its number.
     pub id: CheckpointId,
@@ -391,7 +462,7 @@ pub struct CheckpointRecord {
 }
 
 /// Where a checkpoint is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CheckpointStatus {
     /// Under way.
     InProgress,
@@ -402,7 +473,7 @@ pub enum CheckpointStatus {
 }
 
 /// One vertex's part of a checkpoint.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VertexCheckpoint {
     /// The vertex.
     pub id: OperatorId,
@@ -413,7 +484,7 @@ pub struct VertexCheckpoint {
 }
 
 /// One subtask's part of a checkpoint.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SubtaskCheckpoint {
     /// The subtask, counted from 0.
     pub index: u32,
@@ -430,7 +501,7 @@ pub struct SubtaskCheckpoint {
 }
 
 /// Something that made a job fail.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExceptionEntry {
     /// Milliseconds since 1970.
     pub timestamp_ms: u64,

@@ -11,6 +11,9 @@ pub mod gateway;
 pub mod graph;
 pub mod job_graph;
 mod operator_ids;
+pub mod programs;
+pub mod report;
+pub mod resources;
 pub mod status;
 
 pub use acknowledgement::{OperatorAcknowledgement, SubtaskAcknowledgement};
@@ -20,4 +23,5 @@ pub use graph::{
     StreamNode,
 };
 pub use job_graph::{ChainedOperator, JobEdge, JobGraph, JobVertex, VertexIndex};
+pub use report::JobReport;
 pub use status::{ExecutionState, JobStatus};

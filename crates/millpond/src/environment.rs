@@ -12,13 +12,13 @@ use millpond_operator::source::{
 };
 use millpond_operator::{Data, OperatorFactory, Result as FunctionResult};
 use millpond_state::store::StateBackend;
-use millpond_types::config::{CONFIGURATION_VARIABLE, Configuration, options};
+use millpond_types::config::{Configuration, options};
 
-use crate::config_file;
 use crate::error::{Error, Result};
 use crate::execute::{self, JobResult};
 use crate::job_client::JobClient;
 use crate::plan::{NewNode, Plan};
+use crate::service;
 use crate::state_backends::StateBackends;
 use crate::stream::DataStream;
 
@@ -48,11 +48,8 @@ impl Environment {
     ///
     /// An option's value is not one; an unreadable file.
     pub fn from_args() -> Result<Self> {
-        let mut configuration = config_file::load()?;
+        let mut configuration = service::configuration()?;
         let bad = |error| Error::caused_by("the configuration is not usable", error);
-        if let Ok(text) = std::env::var(CONFIGURATION_VARIABLE) {
-            configuration.override_with(Configuration::from_environment(&text).map_err(bad)?);
-        }
         let mut arguments = Vec::new();
         let mut all = std::env::args().skip(1);
         while let Some(argument) = all.next() {

@@ -1,11 +1,12 @@
 //! Runs a job: as its master, as one of its workers, or only shows its plan.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Once;
 use std::time::Duration;
 
 use millpond_cluster::{
-    Count, JobHandle, is_worker_process, plan_restore, run_worker_process, start_job,
+    ClusterOptions, Count, Host, JobHandle, JobManagerAddress, is_worker_process, plan_restore,
+    run_worker_process, start_job,
 };
 use millpond_job::{JobGraph, JobStatus, NodeKind};
 use millpond_rest::{RestOptions, RestServer};
@@ -20,13 +21,14 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::job_client::JobClient;
 use crate::job_options::job_options;
+use crate::service::log_to_stderr;
 
 pub use millpond_cluster::JobResult;
 
 /// Starts the environment's job.
 pub(crate) fn execute_async(env: &Environment, name: &str) -> Result<JobClient> {
     let configuration = env.configuration();
-    log_to_stderr();
+    log_to_stderr("warn");
     let bad = |error| Error::caused_by("the configuration is not usable", error);
     let chaining = configuration
         .get(&options::OPERATOR_CHAINING)
@@ -59,26 +61,55 @@ fn start_as_master(
     for unknown in configuration.unknown_keys() {
         tracing::warn!("{unknown}");
     }
-    let options = job_options(configuration, name)?;
+    let mut options = job_options(configuration, name)?;
     let job = options.job;
-    let listener = millpond_rest::bind(configuration)
-        .map_err(|error| Error::caused_by("the REST API cannot be started", error))?;
     let bad = |error| Error::caused_by("the configuration is not usable", error);
+    let manager = JobManagerAddress::from_environment().map_err(Error::new)?;
+    if let Some(job_manager) = manager {
+        options.cluster = Some(ClusterOptions {
+            job_manager,
+            host: Host {
+                bind: configuration
+                    .get(&options::JOB_MANAGER_BIND_HOST)
+                    .map_err(bad)?,
+                advertised: configuration
+                    .get(&options::JOB_MANAGER_RPC_ADDRESS)
+                    .map_err(bad)?,
+            },
+        });
+    }
+    // In a cluster the job manager's REST API speaks for all jobs.
+    let listener = match &options.cluster {
+        Some(_) => None,
+        None => Some(
+            millpond_rest::bind(configuration)
+                .map_err(|error| Error::caused_by("the REST API cannot be started", error))?,
+        ),
+    };
     let rest_options = RestOptions::from_configuration(configuration).map_err(bad)?;
     let linger = configuration.get(&options::REST_LINGER).map_err(bad)?;
     let name = options.name.clone();
+    let cluster = options.cluster.as_ref();
+    let rest_of_cluster = cluster.and_then(|cluster| cluster.job_manager.rest.parse().ok());
     let handle = start_job(program, options)
         .map_err(|error| Error::caused_by(format!("job \"{name}\" cannot be started"), error))?;
-    let rest = millpond_rest::serve(listener, handle.dispatcher(), rest_options)
+    let server = listener
+        .map(|listener| millpond_rest::serve(listener, handle.dispatcher(), rest_options))
+        .transpose()
         .map_err(|error| Error::caused_by("the REST API cannot be started", error))?;
+    let rest = server
+        .as_ref()
+        .map(RestServer::local_addr)
+        .or(rest_of_cluster)
+        .ok_or_else(|| Error::new("the address of the job manager's REST API is none"))?;
     // `millpond run` asks for a handshake and says so itself.
     if std::env::var_os(READY_FILE_VARIABLE).is_none() {
         eprintln!("Job has been submitted with JobID {job}");
-        eprintln!("Web interface listening at http://{}.", rest.local_addr());
+        eprintln!("Web interface listening at http://{rest}.");
     }
     let handshake = Handshake {
         job_id: job.to_string(),
-        rest: rest.local_addr().to_string(),
+        rest: rest.to_string(),
         ..Handshake::default()
     };
     tell(&handshake)?;
@@ -87,6 +118,7 @@ fn start_as_master(
         name,
         handle,
         rest,
+        server,
         linger,
         handshake,
     }))
@@ -97,7 +129,10 @@ pub(crate) struct RunningJob {
     pub(crate) job: JobId,
     name: String,
     pub(crate) handle: JobHandle,
-    pub(crate) rest: RestServer,
+    /// Where REST speaks of the job.
+    pub(crate) rest: SocketAddr,
+    /// None in a cluster, whose job manager has it.
+    server: Option<RestServer>,
     linger: Duration,
     handshake: Handshake,
 }
@@ -122,8 +157,10 @@ impl RunningJob {
         if let Err(error) = tell(&self.handshake) {
             tracing::debug!(%error, "nobody is told of the job's end");
         }
-        self.rest.wait_for_results(self.linger);
-        self.rest.shutdown();
+        if let Some(server) = self.server.take() {
+            server.wait_for_results(self.linger);
+            server.shutdown();
+        }
         match (result.status, &result.failure) {
             (JobStatus::Failed, Some(why)) => {
                 let what = format!("job \"{}\" ({}) failed", self.name, self.job);
@@ -151,22 +188,6 @@ fn tell(handshake: &Handshake) -> Result<()> {
             error,
         )
     })
-}
-
-/// Logs warnings and worse, or what `RUST_LOG` says, to standard error.
-fn log_to_stderr() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_env_filter(filter)
-            .with_ansi(false)
-            .with_target(false);
-        // The program has set up logging of its own.
-        let _ = subscriber.try_init();
-    });
 }
 
 /// Prints what a restore would make of every named state.

@@ -38,7 +38,7 @@ impl JobClient {
 
     /// Where its REST API listens.
     pub fn rest_address(&self) -> SocketAddr {
-        self.running.rest.local_addr()
+        self.running.rest
     }
 
     /// What the REST API would say of it.

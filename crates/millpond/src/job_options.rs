@@ -122,6 +122,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
             .get(&options::JOB_NAME)?
             .unwrap_or_else(|| name.to_owned()),
         processes: configuration.get(&options::CLUSTER_PROCESSES)?,
+        cluster: None,
         heartbeat: heartbeat(configuration)?,
         exactly_once,
         coordinator,

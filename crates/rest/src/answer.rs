@@ -94,6 +94,7 @@ impl From<DispatchError> for Refusal {
                 Refusal::by_handler(StatusCode::CONFLICT, text)
             }
             DispatchError::NoTargetDirectory => Refusal::by_handler(StatusCode::BAD_REQUEST, text),
+            DispatchError::UnknownProgram(_) => Refusal::by_handler(StatusCode::NOT_FOUND, text),
             DispatchError::Refused(_) => Refusal::by_handler(StatusCode::BAD_REQUEST, text),
         }
     }

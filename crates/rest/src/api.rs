@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use millpond_job::dispatcher::{Dispatcher, JobDetails};
+use millpond_job::programs::Programs;
 use millpond_types::JobId;
 
 use crate::answer::Refusal;
@@ -13,6 +14,8 @@ use crate::server::RestOptions;
 /// What every endpoint needs.
 pub(crate) struct Api {
     pub(crate) dispatcher: Arc<dyn Dispatcher>,
+    /// What can be run; `None` where the only job is there already.
+    pub(crate) programs: Option<Arc<dyn Programs>>,
     pub(crate) options: RestOptions,
     pub(crate) results: Arc<Results>,
     pub(crate) local_addr: SocketAddr,

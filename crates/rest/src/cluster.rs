@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use millpond_job::dispatcher::TaskManagerOverview;
 use serde::Serialize;
 
 use crate::answer::{Answer, ok};
@@ -38,7 +39,7 @@ pub(crate) async fn config(State(api): State<Arc<Api>>) -> Answer {
         flink_version: &options.version,
         flink_revision: format!("millpond-{}", options.version),
         features: Features {
-            web_submit: false,
+            web_submit: api.programs.is_some(),
             web_cancel: options.cancel_from_web,
             web_rescale: false,
             web_history: false,
@@ -152,41 +153,39 @@ struct MemoryConfiguration {
     total_process_memory: u64,
 }
 
-/// GET `/taskmanagers`: one row per worker process, slots spread evenly.
+/// GET `/taskmanagers`: one row each.
 pub(crate) async fn task_managers(State(api): State<Arc<Api>>) -> Answer {
-    let overview = api.dispatcher.overview();
-    let count = overview.task_managers;
-    let share = |total: u32, index: u32| total / count + u32::from(index < total % count);
-    let row = |index: u32| {
-        let slots = share(overview.slots_total, index);
-        let free = share(overview.slots_available, index).min(slots);
-        TaskManager {
-            id: format!("worker-{index}"),
-            path: format!("millpond://worker-{index}"),
-            data_port: 0,
-            jmx_port: -1,
-            time_since_last_heartbeat: api.now_ms(),
-            slots_number: slots,
-            free_slots: free,
-            assigned_tasks: slots - free,
-            total_resource: Resource {
-                cpu_cores: f64::from(slots),
-                ..Resource::default()
-            },
-            free_resource: Resource {
-                cpu_cores: f64::from(free),
-                ..Resource::default()
-            },
-            hardware: Hardware {
-                cpu_cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
-                physical_memory: 0,
-                free_memory: 0,
-                managed_memory: 0,
-            },
-            memory_configuration: MemoryConfiguration::default(),
-        }
+    let row = |one: TaskManagerOverview| TaskManager {
+        id: one.id,
+        path: one.path,
+        data_port: 0,
+        jmx_port: -1,
+        time_since_last_heartbeat: one.last_heartbeat_ms,
+        slots_number: one.slots,
+        free_slots: one.free_slots,
+        assigned_tasks: one.slots - one.free_slots.min(one.slots),
+        total_resource: Resource {
+            cpu_cores: f64::from(one.slots),
+            ..Resource::default()
+        },
+        free_resource: Resource {
+            cpu_cores: f64::from(one.free_slots),
+            ..Resource::default()
+        },
+        hardware: Hardware {
+            cpu_cores: std::thread::available_parallelism().map_or(1, |cores| cores.get()),
+            physical_memory: 0,
+            free_memory: 0,
+            managed_memory: 0,
+        },
+        memory_configuration: MemoryConfiguration::default(),
     };
     ok(&TaskManagers {
-        taskmanagers: (0..count).map(row).collect(),
+        taskmanagers: api
+            .dispatcher
+            .task_managers()
+            .into_iter()
+            .map(row)
+            .collect(),
     })
 }

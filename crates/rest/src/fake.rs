@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use millpond_job::dispatcher::{
     AfterSavepoint, CheckpointConfig, CheckpointKind, CheckpointStatistics, ClusterOverview,
     DispatchError, Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation,
-    OperationFailure, SavepointRequest, VertexDetails, VertexInput,
+    OperationFailure, SavepointRequest, TaskManagerOverview, VertexDetails, VertexInput,
 };
 use millpond_job::{ExecutionState, JobStatus};
 use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
@@ -288,6 +288,10 @@ impl Dispatcher for FakeDispatcher {
             jobs_cancelled: ended[1],
             jobs_failed: ended[2],
         }
+    }
+
+    fn task_managers(&self) -> Vec<TaskManagerOverview> {
+        self.overview().spread(0)
     }
 
     fn jobs(&self) -> Vec<JobOverview> {

@@ -29,6 +29,7 @@ mod cluster;
 mod error;
 pub mod fake;
 mod jobs;
+mod programs;
 mod refused;
 mod request;
 mod results;
@@ -40,4 +41,4 @@ mod throwable;
 
 pub use bind::bind;
 pub use error::{Error, ErrorKind};
-pub use server::{RestOptions, RestServer, serve};
+pub use server::{RestOptions, RestServer, serve, serve_cluster};

@@ -6,15 +6,15 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{delete, get, post};
 
 use crate::answer::Refusal;
 use crate::api::Api;
-use crate::{checkpoint_statistics, checkpoints, cluster, jobs, refused, savepoints};
+use crate::{checkpoint_statistics, checkpoints, cluster, jobs, programs, refused, savepoints};
 
 /// All paths, with and without the prefix `/v1`.
 pub(crate) fn router(api: Arc<Api>) -> Router {
@@ -74,9 +74,18 @@ fn endpoints() -> Router<Arc<Api>> {
             "/jobs/{jobid}/checkpoints/details/{checkpointid}/subtasks/{vertexid}",
             get(checkpoint_statistics::subtasks),
         )
-        .route("/jars", get(refused::no_jars))
-        .route("/jars/upload", post(refused::jar))
-        .route("/jars/{*rest}", any(refused::jar))
+        .route("/jars", get(programs::list))
+        .route(
+            "/jars/upload",
+            // It has a limit of its own.
+            post(programs::upload).layer(DefaultBodyLimit::disable()),
+        )
+        .route("/jars/{jarid}", delete(programs::delete))
+        .route("/jars/{jarid}/run", post(programs::run))
+        .route(
+            "/jars/{jarid}/plan",
+            get(programs::plan_by_query).post(programs::plan),
+        )
 }
 
 async fn not_found(request: Request) -> Response {

@@ -161,7 +161,8 @@ fn start(
             ),
             other @ (DispatchError::UnknownJob(_)
             | DispatchError::AlreadyEnded(..)
-            | DispatchError::Refused(_)) => Refusal::from(other),
+            | DispatchError::Refused(_)
+            | DispatchError::UnknownProgram(_)) => Refusal::from(other),
         })?;
     api.results.triggered(Triggered::Savepoint(job, trigger));
     accepted(&TriggerResponse::new(trigger))

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use millpond_job::dispatcher::Dispatcher;
+use millpond_job::programs::Programs;
 use millpond_types::config::{ConfigError, Configuration, options};
 use millpond_types::{Clock, SystemClock};
 use tokio::sync::oneshot;
@@ -79,6 +80,29 @@ pub fn serve(
     dispatcher: Arc<dyn Dispatcher>,
     options: RestOptions,
 ) -> Result<RestServer, Error> {
+    start(listener, dispatcher, None, options)
+}
+
+/// As [`serve`], for a cluster in which programs can be run.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub fn serve_cluster(
+    listener: TcpListener,
+    dispatcher: Arc<dyn Dispatcher>,
+    programs: Arc<dyn Programs>,
+    options: RestOptions,
+) -> Result<RestServer, Error> {
+    start(listener, dispatcher, Some(programs), options)
+}
+
+fn start(
+    listener: TcpListener,
+    dispatcher: Arc<dyn Dispatcher>,
+    programs: Option<Arc<dyn Programs>>,
+    options: RestOptions,
+) -> Result<RestServer, Error> {
     let system = |what: &'static str| {
         move |error: std::io::Error| Error::new(ErrorKind::System, what, error)
     };
@@ -100,6 +124,7 @@ pub fn serve(
     let results = Arc::new(Results::default());
     let api = Api {
         dispatcher,
+        programs,
         options,
         results: results.clone(),
         local_addr,

@@ -36,6 +36,13 @@ pub const PLAN_COUNTED: &str = "count";
 /// The variable that makes a program a worker process of a job.
 pub const WORKER_VARIABLE: &str = "MILLPOND_WORKER";
 
+/// The variable that tells a worker process which address it binds to and which one others use, with
+/// `|` between them; without it only this machine can reach it.
+pub const WORKER_HOST_VARIABLE: &str = "MILLPOND_WORKER_HOST";
+
+/// The variable that makes a program the master of a job in a cluster.
+pub const JOB_MANAGER_VARIABLE: &str = "MILLPOND_JOB_MANAGER";
+
 /// What a started program tells about its job, as JSON in the file named by
 /// [`READY_FILE_VARIABLE`].
 ///

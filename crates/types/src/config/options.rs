@@ -326,8 +326,35 @@ options! {
     /// For how long a worker process may say nothing until it is lost.
     HEARTBEAT_TIMEOUT: Duration = "heartbeat.timeout", [], "50 s";
 
-    /// Number of worker processes; 1: workers are threads of the job master. Millpond's own.
+    /// Number of worker processes; 1: workers are threads of the job master. Of no effect in a
+    /// cluster, where slots decide. Millpond's own.
     CLUSTER_PROCESSES: u32 = "cluster.processes", [], "1";
+    /// The address of the job manager, for task managers and job masters.
+    JOB_MANAGER_RPC_ADDRESS: String = "jobmanager.rpc.address", [], "localhost";
+    /// The port of the job manager for them; 0: one that the system chooses.
+    JOB_MANAGER_RPC_PORT: u16 = "jobmanager.rpc.port", [], "6123";
+    /// The address that the job manager and the masters of jobs bind to. In Millpond only this
+    /// machine by default.
+    JOB_MANAGER_BIND_HOST: String = "jobmanager.bind-host", [], "127.0.0.1";
+    /// The name or address of a task manager's machine for other processes.
+    TASK_MANAGER_HOST: String = "taskmanager.host", [], "127.0.0.1";
+    /// The address that worker processes of a task manager bind to. In Millpond only this machine by
+    /// default.
+    TASK_MANAGER_BIND_HOST: String = "taskmanager.bind-host", [], "127.0.0.1";
+    /// The name of a task manager, unique in its cluster; not set: one is drawn.
+    TASK_MANAGER_RESOURCE_ID: Option<String> = "taskmanager.resource-id", [];
+    /// How many subtasks of each vertex a task manager runs: worker threads of all its processes.
+    TASK_SLOTS: u32 = "taskmanager.numberOfTaskSlots", [], "1";
+    /// For how long a task manager tries to reach its job manager before it gives up.
+    TASK_MANAGER_REGISTRATION_TIMEOUT: Duration =
+        "taskmanager.registration.timeout", [], "5 min";
+    /// For how long a job waits for slots before that counts as a failure.
+    SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", [], "5 min";
+    /// Where a job manager keeps uploaded programs, logs of jobs, and how they ended; a task manager
+    /// the programs that it runs. Not set: a directory that goes with the process.
+    UPLOAD_DIRECTORY: Option<String> = "web.upload.dir", ["jobmanager.web.upload.dir"];
+    /// The most bytes of an upload.
+    MAX_CONTENT_LENGTH: u32 = "rest.server.max-content-length", [], "104857600";
 }
 
 #[cfg(test)]

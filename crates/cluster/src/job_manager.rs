@@ -1,0 +1,302 @@
+//! The job manager of a cluster, as the master of one of its jobs sees it.
+//!
+//! The job manager has started the master, finds slots for its worker processes, hears how the job is
+//! doing, and hands on what users want. When it is gone the master ends at once, and its workers with
+//! it: whoever takes over starts the job again from its newest checkpoint.
+
+use std::net::TcpStream;
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use millpond_job::dispatcher::Dispatcher;
+use millpond_job::report::JobReport;
+use millpond_job::resources::{
+    FromJobMaster, Hello, PROTOCOL, Peer, ToJobMaster, Welcome, WorkerId,
+};
+use millpond_types::JobId;
+use millpond_types::config::JOB_MANAGER_VARIABLE;
+
+use crate::event::MasterEvent;
+use crate::launcher::{Launcher, Room};
+use crate::local_dispatcher::LocalDispatcher;
+use crate::options::Heartbeat;
+use crate::transport::{Outbox, receive, send};
+
+/// How often a report is made, and sent if it says anything new.
+const REPORT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long the job manager may take to answer the first message.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a job manager tells the master that it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobManagerAddress {
+    /// Where it listens.
+    pub rpc: String,
+    /// Proves that it has started the master.
+    pub token: String,
+    /// Where its REST API listens.
+    pub rest: String,
+}
+
+impl JobManagerAddress {
+    /// What stands in the environment of this process; `None` if no job manager has started it.
+    ///
+    /// # Errors
+    ///
+    /// The variable holds something else.
+    pub fn from_environment() -> Result<Option<Self>, String> {
+        let Ok(text) = std::env::var(JOB_MANAGER_VARIABLE) else {
+            return Ok(None);
+        };
+        Self::parse(&text).map(Some).ok_or_else(|| {
+            format!("{JOB_MANAGER_VARIABLE} is \"{text}\", expected address|token|rest address")
+        })
+    }
+
+    /// The text for [`JOB_MANAGER_VARIABLE`].
+    pub fn to_environment(&self) -> String {
+        format!("{}|{}|{}", self.rpc, self.token, self.rest)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('|').map(str::to_owned);
+        let (rpc, token, rest) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(JobManagerAddress { rpc, token, rest })
+    }
+}
+
+/// What both the slots and the connection know.
+#[derive(Default)]
+struct Shared {
+    allocation: u64,
+    /// Processes of that allocation that have ended, and how.
+    ended: Vec<(u32, String)>,
+}
+
+/// A connection to the job manager.
+pub(crate) struct JobManager {
+    job: JobId,
+    address: String,
+    outgoing: Outbox<FromJobMaster>,
+    incoming: Option<TcpStream>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl JobManager {
+    /// Connects as the master of `job`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached, or does not want this master.
+    pub(crate) fn connect(
+        manager: &JobManagerAddress,
+        job: JobId,
+        heartbeat: Heartbeat,
+    ) -> std::io::Result<Self> {
+        let mut stream = TcpStream::connect(&manager.rpc)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(heartbeat.timeout))?;
+        stream.set_read_timeout(Some(WELCOME_TIMEOUT))?;
+        let token = manager.token.clone();
+        let hello = Hello {
+            protocol: PROTOCOL,
+            who: Peer::JobMaster { job, token },
+        };
+        send(&mut stream, &hello)?;
+        match receive(&mut stream)? {
+            Some(Welcome::Accepted) => {}
+            Some(Welcome::Refused(why)) => return Err(std::io::Error::other(why)),
+            None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+        }
+        // It says something now and then: one that is silent is gone.
+        stream.set_read_timeout(Some(heartbeat.timeout))?;
+        let incoming = stream.try_clone()?;
+        let address = manager.rpc.clone();
+        let outgoing = Outbox::start(
+            stream,
+            "to-job-manager",
+            heartbeat.interval,
+            || FromJobMaster::Alive,
+            move |error| end(&address, &format!("cannot be told anything ({error})")),
+        )?;
+        Ok(JobManager {
+            job,
+            address: manager.rpc.clone(),
+            outgoing,
+            incoming: Some(incoming),
+            shared: Arc::default(),
+        })
+    }
+
+    /// What starts worker processes in slots of the cluster.
+    pub(crate) fn slots(&self) -> Box<dyn Launcher> {
+        Box::new(Slots {
+            job: self.job,
+            outgoing: self.outgoing.clone(),
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Begins to hear the job manager and to tell it how the job is doing.
+    pub(crate) fn attend(
+        &mut self,
+        dispatcher: &Arc<LocalDispatcher>,
+        events: Sender<MasterEvent>,
+    ) -> std::io::Result<()> {
+        let Some(incoming) = self.incoming.take() else {
+            return Ok(());
+        };
+        let listener = Listener {
+            job: self.job,
+            address: self.address.clone(),
+            dispatcher: Arc::clone(dispatcher),
+            events,
+            shared: Arc::clone(&self.shared),
+        };
+        std::thread::Builder::new()
+            .name("from-job-manager".to_owned())
+            .spawn(move || listener.listen(incoming))?;
+        let (dispatcher, outgoing) = (Arc::clone(dispatcher), self.outgoing.clone());
+        std::thread::Builder::new()
+            .name("job-report".to_owned())
+            .spawn(move || {
+                let mut last = None;
+                loop {
+                    let report = dispatcher.report();
+                    let ended = report.details.overview.status.is_globally_terminal();
+                    let is_new = last.as_ref() != Some(&report);
+                    if is_new && !outgoing.send(message(&report)) || ended {
+                        return;
+                    }
+                    last = Some(report);
+                    std::thread::sleep(REPORT_INTERVAL);
+                }
+            })?;
+        Ok(())
+    }
+
+    /// Tells how the job has ended, and waits until that is on its way.
+    pub(crate) fn finish(&self, report: &JobReport) {
+        if self.outgoing.send(message(report)) {
+            self.outgoing.flush();
+        }
+    }
+}
+
+fn message(report: &JobReport) -> FromJobMaster {
+    FromJobMaster::Report(Box::new(report.clone()))
+}
+
+/// Without a job manager this master's job is nobody's: it will be started again elsewhere, and must
+/// not run twice.
+fn end(address: &str, what: &str) -> ! {
+    tracing::error!("the job manager at {address} {what}: this job master ends");
+    std::process::exit(1);
+}
+
+struct Listener {
+    job: JobId,
+    address: String,
+    dispatcher: Arc<LocalDispatcher>,
+    events: Sender<MasterEvent>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Listener {
+    fn listen(self, mut incoming: TcpStream) {
+        loop {
+            match receive::<ToJobMaster>(&mut incoming) {
+                Ok(Some(message)) => self.hear(message),
+                Ok(None) => end(&self.address, "is gone"),
+                Err(error) => end(&self.address, &format!("is not heard any more ({error})")),
+            }
+        }
+    }
+
+    fn hear(&self, message: ToJobMaster) {
+        let event = match message {
+            ToJobMaster::Alive => return,
+            ToJobMaster::Allocated {
+                allocation,
+                workers,
+                task_managers,
+            } => {
+                *lock(&self.shared) = Shared {
+                    allocation,
+                    ended: Vec::new(),
+                };
+                let processes = task_managers.len() as u32;
+                MasterEvent::Allocated(Room { processes, workers })
+            }
+            ToJobMaster::NoSlots { reason } => MasterEvent::NoSlots(reason),
+            ToJobMaster::WorkerEnded { worker, how } => {
+                let mut shared = lock(&self.shared);
+                if worker.allocation == shared.allocation {
+                    shared.ended.push((worker.process, how));
+                }
+                return;
+            }
+            ToJobMaster::Cancel => MasterEvent::Cancel,
+            ToJobMaster::Savepoint { trigger, request } => {
+                // What it refuses it tells as the operation's result.
+                let _ = self
+                    .dispatcher
+                    .trigger_savepoint(self.job, trigger, request);
+                return;
+            }
+            ToJobMaster::Checkpoint { trigger, kind } => {
+                let _ = self.dispatcher.trigger_checkpoint(self.job, trigger, kind);
+                return;
+            }
+            ToJobMaster::Disposed { directory } => MasterEvent::Disposed { directory },
+        };
+        // The job has ended: nothing is left to be done.
+        let _ = self.events.send(event);
+    }
+}
+
+/// Slots of a cluster.
+struct Slots {
+    job: JobId,
+    outgoing: Outbox<FromJobMaster>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Slots {
+    fn tell(&self, message: FromJobMaster) {
+        // The process is about to end with its connection.
+        let _ = self.outgoing.send(message);
+    }
+}
+
+impl Launcher for Slots {
+    fn allocate(&mut self, parallelism: u32) -> Option<Room> {
+        self.tell(FromJobMaster::Allocate { parallelism });
+        None
+    }
+
+    fn start(&mut self, process: u32, orders: &str) -> Result<(), String> {
+        let orders = orders.to_owned();
+        self.tell(FromJobMaster::Start { process, orders });
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Option<(u32, String)> {
+        lock(&self.shared).ended.pop()
+    }
+
+    fn kill(&mut self, process: u32) {
+        let worker = WorkerId {
+            job: self.job,
+            allocation: lock(&self.shared).allocation,
+            process,
+        };
+        self.tell(FromJobMaster::Kill { worker });
+    }
+}

@@ -1,0 +1,101 @@
+//! Who starts and ends the worker processes of a job.
+
+use std::collections::BTreeMap;
+use std::process::{Child, Command, Stdio};
+
+use millpond_types::config::WORKER_VARIABLE;
+
+/// Room for worker processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// How many processes.
+    pub(crate) processes: u32,
+    /// Worker threads in each of them.
+    pub(crate) workers: u32,
+}
+
+impl Room {
+    /// How a parallelism spreads over a fixed number of processes.
+    pub(crate) fn spread(parallelism: u32, processes: u32) -> Self {
+        let processes = processes.max(1);
+        Room {
+            processes,
+            workers: parallelism.div_ceil(processes),
+        }
+    }
+}
+
+/// Starts and ends worker processes.
+pub(crate) trait Launcher: Send {
+    /// Sees to room for `parallelism` subtasks of each vertex, in place of what there was; `None` if
+    /// that takes time, and the answer comes as an [event](crate::event::MasterEvent).
+    fn allocate(&mut self, parallelism: u32) -> Option<Room>;
+
+    /// Starts a process that obeys `orders`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, for people.
+    fn start(&mut self, process: u32, orders: &str) -> Result<(), String>;
+
+    /// A process that has ended, and how, if one has since the last call.
+    fn ended(&mut self) -> Option<(u32, String)>;
+
+    /// Ends a process, if it lives.
+    fn kill(&mut self, process: u32);
+}
+
+/// Children of the master: the same executable with the same arguments, on this machine.
+pub(crate) struct Forks {
+    processes: u32,
+    children: BTreeMap<u32, Child>,
+}
+
+impl Forks {
+    /// So many, none of which runs yet.
+    pub(crate) fn new(processes: u32) -> Self {
+        Forks {
+            processes,
+            children: BTreeMap::new(),
+        }
+    }
+}
+
+impl Launcher for Forks {
+    fn allocate(&mut self, parallelism: u32) -> Option<Room> {
+        Some(Room::spread(parallelism, self.processes))
+    }
+
+    fn start(&mut self, process: u32, orders: &str) -> Result<(), String> {
+        let executable = std::env::current_exe().map_err(|error| error.to_string())?;
+        let child = Command::new(&executable)
+            .args(std::env::args_os().skip(1))
+            .env(WORKER_VARIABLE, orders)
+            .stdin(Stdio::null())
+            .spawn()
+            .map_err(|error| {
+                format!(
+                    "cannot start worker process {process} ({}): {error}",
+                    executable.display()
+                )
+            })?;
+        self.children.insert(process, child);
+        Ok(())
+    }
+
+    fn ended(&mut self) -> Option<(u32, String)> {
+        let mut children = self.children.iter_mut();
+        children.find_map(|(process, child)| match child.try_wait() {
+            Ok(Some(status)) => Some((*process, status.to_string())),
+            _ => None,
+        })
+    }
+
+    fn kill(&mut self, process: u32) {
+        if let Some(mut child) = self.children.remove(&process) {
+            // It may have ended already; either way it is to be reaped.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! A cluster in child processes: a job manager, task managers, and jobs in their slots.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::job_process::{Bench, agent, kill_process, processes_of, tail, wait_for};
+
+/// The first argument that makes the job under test a job manager.
+pub const JOB_MANAGER: &str = "--jobmanager";
+
+/// The first argument that makes the job under test a task manager.
+pub const TASK_MANAGER: &str = "--taskmanager";
+
+/// Debug builds are large.
+const MAX_CONTENT_LENGTH: &str = "rest.server.max-content-length=2000000000";
+
+/// A job manager, and the task managers that belong to it.
+pub struct Cluster<'a> {
+    bench: &'a Bench,
+    options: Vec<String>,
+    job_manager: Service,
+    task_managers: Vec<Service>,
+    program: String,
+}
+
+/// A process with its log.
+struct Service {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Service {
+    fn start(bench: &Bench, role: &str, options: &[String]) -> Self {
+        let number = (1..)
+            .find(|number| {
+                !bench
+                    .directory()
+                    .join(format!("service-{number}.out"))
+                    .exists()
+            })
+            .expect("numbers do not end");
+        let out = bench.directory().join(format!("service-{number}.out"));
+        let err = out.with_extension("err");
+        let file = |path: &Path| File::create(path).expect("a log can be made");
+        let mut command = Command::new(bench.program());
+        command.arg(role);
+        for option in options {
+            command.arg("-D").arg(option);
+        }
+        let child = command
+            .env("RUST_LOG", "info")
+            .current_dir(bench.directory())
+            .stdin(Stdio::null())
+            .stdout(file(&out))
+            .stderr(file(&err))
+            .spawn();
+        Service {
+            child: child.expect("a service can be started"),
+            out,
+            err,
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.err).unwrap_or_default()
+    }
+
+    /// Waits for the last line that begins with `begin` and returns its rest, without the stop.
+    fn said(&mut self, begin: &str) -> String {
+        wait_for(begin, || {
+            let text = std::fs::read_to_string(&self.out).unwrap_or_default();
+            let line = text.lines().rev().find_map(|line| line.strip_prefix(begin));
+            if line.is_none() && self.child.try_wait().expect("a child").is_some() {
+                panic!("a service has ended:\n{}", tail(&self.log()));
+            }
+            Some(line?.trim_end_matches('.').to_owned())
+        })
+    }
+
+    fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl<'a> Cluster<'a> {
+    /// Starts a job manager, which knows the program of `bench`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start, or does not take the program.
+    pub fn start(bench: &'a Bench, options: &[&str]) -> Self {
+        let mut options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
+        let upload = bench.directory().join("uploads");
+        options.extend([
+            format!("web.upload.dir={}", upload.display()),
+            MAX_CONTENT_LENGTH.to_owned(),
+            "rest.port=0".to_owned(),
+            "jobmanager.rpc.address=127.0.0.1".to_owned(),
+        ]);
+        let mut cluster = Cluster {
+            bench,
+            job_manager: start_job_manager(bench, &options, 0),
+            options,
+            task_managers: Vec::new(),
+            program: String::new(),
+        };
+        cluster.program = cluster.upload(bench.program());
+        cluster
+    }
+
+    /// Kills the job manager with SIGKILL and starts another one at the same place.
+    pub fn restart_job_manager(&mut self) {
+        let port = self.port();
+        self.job_manager.kill();
+        self.job_manager = start_job_manager(self.bench, &self.options, port);
+    }
+
+    fn port(&mut self) -> u16 {
+        let address = self.address();
+        let port = address.rsplit(':').next().expect("an address has a port");
+        port.parse().expect("a port is a number")
+    }
+
+    /// Starts a task manager and waits until it has registered; returns its process id.
+    pub fn add_task_manager(&mut self, slots: u32) -> u32 {
+        let port = self.port();
+        let mut options = self.options.clone();
+        options.extend([
+            format!("jobmanager.rpc.port={port}"),
+            format!("taskmanager.numberOfTaskSlots={slots}"),
+            format!(
+                "io.tmp.dirs={}",
+                self.bench.directory().join("tmp").display()
+            ),
+        ]);
+        let mut service = Service::start(self.bench, TASK_MANAGER, &options);
+        service.said("Task manager ");
+        let pid = service.child.id();
+        self.task_managers.push(service);
+        pid
+    }
+
+    /// Kills a task manager with SIGKILL.
+    ///
+    /// # Panics
+    ///
+    /// If it is none of this cluster.
+    pub fn kill_task_manager(&mut self, pid: u32) {
+        let all = &mut self.task_managers;
+        let service = all.iter_mut().find(|service| service.child.id() == pid);
+        service.expect("a task manager of this cluster").kill();
+    }
+
+    /// Uploads a file; returns the id of the program.
+    ///
+    /// # Panics
+    ///
+    /// If it is not taken.
+    pub fn upload(&mut self, program: &Path) -> String {
+        let answer = self.try_upload(program);
+        let path = answer["filename"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"));
+        path.rsplit('/')
+            .next()
+            .expect("a path has an end")
+            .to_owned()
+    }
+
+    /// Uploads a file; returns the answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn try_upload(&mut self, program: &Path) -> Value {
+        let mut body = b"--edge\r\nContent-Disposition: form-data; name=\"jarfile\"; \
+              filename=\"job\"\r\n\r\n"
+            .to_vec();
+        body.extend(std::fs::read(program).expect("a program"));
+        body.extend(b"\r\n--edge--\r\n");
+        let url = format!("{}/jars/upload", self.rest());
+        let answer = agent()
+            .post(&url)
+            .header("content-type", "multipart/form-data; boundary=edge")
+            .send(&body[..]);
+        let mut answer = answer.expect("the job manager answers");
+        serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON")
+    }
+
+    /// Where REST is.
+    pub fn rest(&mut self) -> String {
+        self.job_manager.said("Web interface listening at ")
+    }
+
+    /// Runs the program of the bench with its arguments and options, and with `more` options.
+    ///
+    /// # Panics
+    ///
+    /// If it is refused.
+    pub fn run(&mut self, more: &[(&str, &str)]) -> ClusterJob {
+        let answer = self.try_run(more);
+        match answer["jobid"].as_str() {
+            Some(id) => ClusterJob {
+                id: id.to_owned(),
+                rest: self.rest(),
+            },
+            None => panic!("{answer}\n{}", tail(&self.log())),
+        }
+    }
+
+    /// As [`run`](Self::run), for a job that publishes elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// If it is refused.
+    pub fn run_with_output(&mut self, out: &str, more: &[(&str, &str)]) -> ClusterJob {
+        let mut arguments = self.bench.program_arguments(more);
+        let place = arguments.iter().position(|argument| argument == "--out");
+        arguments[place.expect("every job has one") + 1] = out.to_owned();
+        let program = self.program.clone();
+        let body = json!({ "programArgsList": arguments });
+        let answer = self.post(&format!("/jars/{program}/run"), &body);
+        let id = answer["jobid"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"));
+        ClusterJob {
+            id: id.to_owned(),
+            rest: self.rest(),
+        }
+    }
+
+    /// The plan of the program of the bench.
+    pub fn plan(&mut self) -> Value {
+        let body = json!({ "programArgsList": self.bench.program_arguments(&[]) });
+        let program = self.program.clone();
+        self.post(&format!("/jars/{program}/plan"), &body)
+    }
+
+    /// Where the job manager listens for task managers.
+    pub fn address(&mut self) -> String {
+        self.job_manager.said("Job manager listening at ")
+    }
+
+    /// As [`run`](Self::run); returns the answer.
+    pub fn try_run(&mut self, more: &[(&str, &str)]) -> Value {
+        let body = json!({ "programArgsList": self.bench.program_arguments(more) });
+        let program = self.program.clone();
+        self.post(&format!("/jars/{program}/run"), &body)
+    }
+
+    /// An answer of REST.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn get(&mut self, path: &str) -> Value {
+        get(&format!("{}{path}", self.rest())).expect("the job manager answers")
+    }
+
+    /// Posts.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub fn post(&mut self, path: &str, body: &Value) -> Value {
+        let url = format!("{}{path}", self.rest());
+        let answer = agent().post(&url).send(body.to_string());
+        let mut answer = answer.expect("the job manager answers");
+        serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON")
+    }
+
+    /// What the job manager has logged.
+    pub fn log(&self) -> String {
+        self.job_manager.log()
+    }
+
+    /// The processes of the cluster and of its jobs.
+    pub fn processes(&self) -> Vec<u32> {
+        processes_of(self.bench.directory())
+    }
+
+    /// The children of a process: the workers of a task manager, the job masters of the job manager.
+    pub fn children_of(&self, pid: u32) -> Vec<u32> {
+        let all = self.processes().into_iter();
+        all.filter(|child| parent(*child) == Some(pid)).collect()
+    }
+
+    /// The process id of the job manager.
+    pub fn job_manager(&self) -> u32 {
+        self.job_manager.child.id()
+    }
+
+    /// Ends all services with SIGKILL and waits until nothing is left.
+    ///
+    /// # Panics
+    ///
+    /// If something is.
+    pub fn end(mut self) {
+        self.job_manager.kill();
+        self.task_managers.iter_mut().for_each(Service::kill);
+        wait_for("all processes to be gone", || {
+            self.processes().is_empty().then_some(())
+        });
+    }
+}
+
+impl Drop for Cluster<'_> {
+    fn drop(&mut self) {
+        self.job_manager.kill();
+        self.task_managers.iter_mut().for_each(Service::kill);
+        self.processes().into_iter().for_each(kill_process);
+    }
+}
+
+fn start_job_manager(bench: &Bench, options: &[String], port: u16) -> Service {
+    let mut options = options.to_vec();
+    options.push(format!("jobmanager.rpc.port={port}"));
+    let mut service = Service::start(bench, JOB_MANAGER, &options);
+    service.said("Web interface listening at ");
+    service
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let behind_name = stat.rsplit(')').next()?;
+    behind_name.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn get(url: &str) -> Option<Value> {
+    let mut answer = agent().get(url).call().ok()?;
+    serde_json::from_reader(answer.body_mut().as_reader()).ok()
+}
+
+/// A job in the slots of a cluster.
+pub struct ClusterJob {
+    /// Its id.
+    pub id: String,
+    rest: String,
+}
+
+impl ClusterJob {
+    /// Asks `/jobs/J` + `path`.
+    pub fn try_get(&self, path: &str) -> Option<Value> {
+        get(&format!("{}/jobs/{}{path}", self.rest, self.id))
+    }
+
+    /// The state of the job.
+    pub fn status(&self) -> String {
+        let answer = self.try_get("").unwrap_or_default();
+        answer["state"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the job is in a state.
+    ///
+    /// # Panics
+    ///
+    /// If it ends otherwise.
+    pub fn wait_for(&self, status: &str) {
+        wait_for(&format!("the job to be {status}"), || {
+            let found = self.status();
+            let has_ended = ["FAILED", "FINISHED", "CANCELED"].contains(&found.as_str());
+            if has_ended && found != status {
+                panic!("the job is {found}: {:?}", self.try_get("/exceptions"));
+            }
+            (found == status).then_some(())
+        });
+    }
+
+    /// Waits for so many more checkpoints than are complete now.
+    pub fn wait_for_checkpoints(&self, more: u64) {
+        let count = || self.try_get("/checkpoints")?["counts"]["completed"].as_u64();
+        let before = count().unwrap_or(0);
+        wait_for("checkpoints", || (count()? >= before + more).then_some(()));
+    }
+
+    /// How often it was restarted.
+    pub fn failed_attempts(&self) -> usize {
+        let exceptions = self.try_get("/exceptions").unwrap_or_default();
+        let entries = exceptions["exceptionHistory"]["entries"].as_array();
+        entries.map_or(0, Vec::len)
+    }
+
+    /// Takes a savepoint, and stops if that is wanted; returns its path.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub fn savepoint(&self, and_stop: bool) -> String {
+        let (path, body) = match and_stop {
+            true => ("stop", json!({ "drain": false })),
+            false => ("savepoints", json!({ "cancel-job": false })),
+        };
+        let url = format!("{}/jobs/{}/{path}", self.rest, self.id);
+        let mut answer = agent()
+            .post(&url)
+            .send(body.to_string())
+            .expect("an answer");
+        let answer: Value = serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON");
+        let trigger = answer["request-id"]
+            .as_str()
+            .unwrap_or_else(|| panic!("{answer}"));
+        wait_for("a savepoint", || {
+            let answer = self.try_get(&format!("/savepoints/{trigger}"))?;
+            if answer["status"]["id"] != "COMPLETED" {
+                return None;
+            }
+            let location = answer["operation"]["location"].as_str();
+            Some(location.unwrap_or_else(|| panic!("{answer}")).to_owned())
+        })
+    }
+
+    /// Cancels it.
+    pub fn cancel(&self) {
+        // The job may just have ended.
+        let _ = agent()
+            .patch(format!("{}/jobs/{}", self.rest, self.id))
+            .send("");
+    }
+}

@@ -1,0 +1,338 @@
+//! Jobs in the slots of a cluster: a job manager, task managers, and what happens when one of them dies.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use millpond_exactness::cluster::{Cluster, ClusterJob};
+use millpond_exactness::job_process::{
+    Bench, continue_process, kill_process, stop_process, wait_for,
+};
+use millpond_exactness::lines::difference;
+use millpond_exactness::oracle::{Workload, expected};
+
+const WORKLOAD: Workload = Workload {
+    records_a: 12_000,
+    records_b: 10_000,
+    keys: 40,
+};
+
+/// As short as is wise on a busy machine.
+const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=5 s"];
+
+fn bench(rate: u32) -> Bench {
+    Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+        .argument("--records-a", WORKLOAD.records_a)
+        .argument("--records-b", WORKLOAD.records_b)
+        .argument("--keys", WORKLOAD.keys)
+        .argument("--rate", rate)
+        .option("execution.checkpointing.interval", "50 ms")
+        .option(
+            "execution.checkpointing.externalized-checkpoint-retention",
+            "RETAIN_ON_CANCELLATION",
+        )
+}
+
+fn assert_exact(bench: &Bench) {
+    let wrong = difference(&expected(&WORKLOAD), &bench.published());
+    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+}
+
+fn slots(cluster: &mut Cluster, expected: (u64, u64)) {
+    wait_for(&format!("slots to be {expected:?}"), || {
+        let overview = cluster.get("/overview");
+        let found = (
+            overview["slots-total"].as_u64()?,
+            overview["slots-available"].as_u64()?,
+        );
+        (found == expected).then_some(())
+    });
+}
+
+fn worker_of(cluster: &Cluster, task_manager: u32) -> u32 {
+    wait_for("a worker", || {
+        cluster.children_of(task_manager).first().copied()
+    })
+}
+
+/// Waits until the job has begun again behind what was done to it.
+fn recovered(job: &ClusterJob, failed_before: usize) {
+    wait_for("the job to recover", || {
+        (job.failed_attempts() > failed_before && job.status() == "RUNNING").then_some(())
+    });
+}
+
+#[test]
+fn a_job_runs_in_the_slots_of_two_task_managers_and_gives_them_back() {
+    let bench = bench(3_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let first = cluster.add_task_manager(2);
+    let second = cluster.add_task_manager(2);
+    slots(&mut cluster, (4, 4));
+    let job = cluster.run(&[("parallelism.default", "4")]);
+    job.wait_for("RUNNING");
+    slots(&mut cluster, (4, 0));
+    for task_manager in [first, second] {
+        assert_eq!(cluster.children_of(task_manager).len(), 1);
+    }
+    let rows = cluster.get("/taskmanagers")["taskmanagers"].clone();
+    assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
+    job.wait_for_checkpoints(2);
+    let savepoint = job.savepoint(true);
+    job.wait_for("FINISHED");
+    slots(&mut cluster, (4, 4));
+    wait_for("the workers and the job master to be gone", || {
+        (cluster.processes().len() == 3).then_some(())
+    });
+    // On in fewer slots.
+    let more = [
+        ("parallelism.default", "3"),
+        ("execution.state-recovery.path", savepoint.as_str()),
+    ];
+    let job = cluster.run(&more);
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    let overview = cluster.get("/overview");
+    assert_eq!(overview["jobs-finished"], 2, "{overview}");
+    cluster.end();
+}
+
+#[test]
+fn a_job_goes_on_in_other_slots_when_a_task_manager_is_killed() {
+    let bench = bench(3_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let task_managers: Vec<u32> = (0..3).map(|_| cluster.add_task_manager(2)).collect();
+    let job = cluster.run(&[("parallelism.default", "4")]);
+    job.wait_for("RUNNING");
+    job.wait_for_checkpoints(3);
+    let of_the_job = |pid: &&u32| !cluster.children_of(**pid).is_empty();
+    let busy = *task_managers.iter().find(of_the_job).expect("a worker");
+    let failed = job.failed_attempts();
+    cluster.kill_task_manager(busy);
+    recovered(&job, failed);
+    slots(&mut cluster, (4, 0));
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    cluster.end();
+}
+
+#[test]
+fn a_killed_worker_costs_its_job_an_attempt_and_another_job_nothing() {
+    let (bench, other_bench) = (bench(3_000), bench(3_000));
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let first = cluster.add_task_manager(1);
+    let second = cluster.add_task_manager(1);
+    let job = cluster.run(&[]);
+    job.wait_for("RUNNING");
+    let out = other_bench.out().display().to_string();
+    let other = cluster.run_with_output(&out, &[]);
+    other.wait_for("RUNNING");
+    job.wait_for_checkpoints(2);
+    kill_process(worker_of(&cluster, first));
+    wait_for("a job to recover", || {
+        let failed = job.failed_attempts() + other.failed_attempts();
+        (failed == 1).then_some(())
+    });
+    let _ = second;
+    job.wait_for("FINISHED");
+    other.wait_for("FINISHED");
+    assert_eq!(job.failed_attempts() + other.failed_attempts(), 1);
+    assert_exact(&bench);
+    assert_exact(&other_bench);
+    cluster.end();
+}
+
+#[test]
+fn a_job_waits_for_slots_and_begins_when_they_come() {
+    let bench = bench(6_000);
+    let options = [&HEARTBEAT[..], &["slot.request.timeout=60 s"]].concat();
+    let mut cluster = Cluster::start(&bench, &options);
+    cluster.add_task_manager(1);
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    slots(&mut cluster, (1, 1));
+    assert_eq!(job.status(), "INITIALIZING");
+    cluster.add_task_manager(1);
+    job.wait_for("FINISHED");
+    assert_eq!(job.failed_attempts(), 0);
+    assert_exact(&bench);
+    cluster.end();
+}
+
+#[test]
+fn a_job_that_gets_no_slots_in_time_fails_by_its_restart_strategy_and_says_why() {
+    let bench = bench(6_000);
+    let options = [&HEARTBEAT[..], &["slot.request.timeout=300 ms"]].concat();
+    let mut cluster = Cluster::start(&bench, &options);
+    cluster.add_task_manager(1);
+    let job = cluster.run(&[
+        ("parallelism.default", "3"),
+        ("restart-strategy.type", "none"),
+    ]);
+    job.wait_for("FAILED");
+    let why = job.try_get("/exceptions").expect("an answer").to_string();
+    assert!(
+        why.contains("3 slots are wanted, 1 of 1 in the cluster are free"),
+        "{why}"
+    );
+    slots(&mut cluster, (1, 1));
+    cluster.end();
+}
+
+#[test]
+fn a_task_manager_that_stands_still_is_replaced_and_does_no_harm_when_it_wakes_up() {
+    let bench = bench(2_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let first = cluster.add_task_manager(2);
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(3);
+    let silent = [first, worker_of(&cluster, first)];
+    cluster.add_task_manager(2);
+    let failed = job.failed_attempts();
+    silent.into_iter().for_each(stop_process);
+    recovered(&job, failed);
+    silent.into_iter().for_each(continue_process);
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    // It has come again.
+    slots(&mut cluster, (4, 4));
+    cluster.end();
+}
+
+#[test]
+fn a_job_whose_master_is_killed_has_failed_and_its_slots_are_free() {
+    let bench = bench(2_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let task_manager = cluster.add_task_manager(2);
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(3);
+    let masters = cluster.children_of(cluster.job_manager());
+    assert_eq!(masters.len(), 1);
+    kill_process(masters[0]);
+    job.wait_for("FAILED");
+    let why = job.try_get("/exceptions").expect("an answer").to_string();
+    assert!(
+        why.contains("the process of the job master ended (signal: 9"),
+        "{why}"
+    );
+    slots(&mut cluster, (2, 2));
+    wait_for("the workers to be gone", || {
+        cluster.children_of(task_manager).is_empty().then_some(())
+    });
+    let newest = bench.newest_snapshot().expect("a checkpoint").path();
+    let job = cluster.run(&[
+        ("parallelism.default", "2"),
+        ("execution.state-recovery.path", &newest),
+    ]);
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    cluster.end();
+}
+
+#[test]
+fn jobs_end_with_their_job_manager_and_task_managers_come_back_to_the_next_one() {
+    let bench = bench(2_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let task_manager = cluster.add_task_manager(2);
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(3);
+    cluster.restart_job_manager();
+    wait_for("the job master and its workers to be gone", || {
+        let workers = cluster.children_of(task_manager);
+        (workers.is_empty() && cluster.processes().len() == 2).then_some(())
+    });
+    slots(&mut cluster, (2, 2));
+    // Programs were kept, and the log of the job.
+    let newest = bench.newest_snapshot().expect("a checkpoint").path();
+    let job = cluster.run(&[
+        ("parallelism.default", "2"),
+        ("execution.state-recovery.path", &newest),
+    ]);
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    cluster.end();
+}
+
+#[test]
+fn what_cannot_run_is_refused_with_a_reason() {
+    let bench = bench(2_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    cluster.add_task_manager(1);
+    let refusals = [
+        (
+            cluster
+                .try_run(&[("parallelism.default", "many")])
+                .to_string(),
+            "parallelism.default",
+        ),
+        (
+            cluster
+                .post("/jars/nothing/run", &serde_json::json!({}))
+                .to_string(),
+            "Program nothing does not exist",
+        ),
+        (
+            cluster
+                .try_run(&[("execution.state-recovery.path", "/nowhere")])
+                .to_string(),
+            "jobid",
+        ),
+    ];
+    for (answer, part) in refusals {
+        assert!(answer.contains(part), "{part}: {answer}");
+    }
+    let none = bench.directory().join("none");
+    std::fs::write(&none, "#!/bin/sh\necho no job here >&2\nexit 3\n").expect("room");
+    let program = cluster.upload(&none);
+    let answer = cluster.post(&format!("/jars/{program}/run"), &serde_json::json!({}));
+    let answer = answer.to_string();
+    assert!(
+        answer.contains("exit status: 3") && answer.contains("no job here"),
+        "{answer}"
+    );
+    assert!(
+        cluster
+            .get(&format!("/jars/{program}/plan"))
+            .to_string()
+            .contains("no job here")
+    );
+    let plan = {
+        let job = cluster.get("/jars")["files"]
+            .as_array()
+            .expect("a list")
+            .len();
+        assert_eq!(job, 2);
+        cluster.plan()
+    };
+    assert!(plan["plan"]["nodes"].is_array(), "{plan}");
+    cluster.end();
+}
+
+#[test]
+fn strangers_on_the_port_of_task_managers_are_shown_out() {
+    let bench = bench(6_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let address = cluster.address();
+    let claims_much = [&u32::MAX.to_le_bytes()[..], &[7; 100]].concat();
+    let noise: Vec<u8> = (0..4_000u32).map(|n| (n * n % 251) as u8).collect();
+    let short = [&40u32.to_le_bytes()[..], &noise[..40]].concat();
+    for bytes in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &claims_much,
+        &noise,
+        &short,
+        &[],
+    ] {
+        let mut stream = TcpStream::connect(&address).expect("it listens");
+        // It may have had enough.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+    }
+    let idle = TcpStream::connect(&address).expect("it listens");
+    cluster.add_task_manager(1);
+    let job = cluster.run(&[]);
+    job.wait_for("FINISHED");
+    drop(idle);
+    assert_exact(&bench);
+    cluster.end();
+}

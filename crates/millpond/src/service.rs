@@ -1,0 +1,39 @@
+//! What the processes of a cluster that run no program share with those that do.
+
+use std::sync::Once;
+
+use millpond_types::config::{CONFIGURATION_VARIABLE, Configuration};
+
+use crate::config_file;
+use crate::error::{Error, Result};
+
+/// The options of this process: `config.yaml`, over it what the environment holds.
+///
+/// # Errors
+///
+/// An unreadable file.
+pub fn configuration() -> Result<Configuration> {
+    let mut configuration = config_file::load()?;
+    if let Ok(text) = std::env::var(CONFIGURATION_VARIABLE) {
+        let stronger = Configuration::from_environment(&text)
+            .map_err(|error| Error::caused_by("the configuration is not usable", error))?;
+        configuration.override_with(stronger);
+    }
+    Ok(configuration)
+}
+
+/// Logs to standard error what is at least of level `least`, or what `RUST_LOG` says.
+pub fn log_to_stderr(least: &str) {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(least));
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_env_filter(filter)
+            .with_ansi(false)
+            .with_target(false);
+        // The program has set up logging of its own.
+        let _ = subscriber.try_init();
+    });
+}

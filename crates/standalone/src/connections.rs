@@ -1,0 +1,167 @@
+//! Connections to a job manager: who is there, and what each says.
+
+use std::io::{self, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use millpond_cluster::{Heartbeat, Outbox, receive, send};
+use millpond_job::resources::{
+    FromJobMaster, FromTaskManager, Hello, PROTOCOL, Peer, ToJobMaster, ToTaskManager, Welcome,
+};
+
+use crate::job_manager::Event;
+use crate::program_store::ProgramStore;
+
+/// How long whoever connects may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Takes connections until the process ends.
+pub(crate) struct Acceptor {
+    pub(crate) programs: ProgramStore,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) events: Sender<Event>,
+}
+
+impl Acceptor {
+    pub(crate) fn serve(self, listener: &TcpListener) {
+        for (connection, stream) in (1u64..).zip(listener.incoming()) {
+            let Ok(stream) = stream else { continue };
+            let (programs, heartbeat) = (self.programs.clone(), self.heartbeat);
+            let events = self.events.clone();
+            // Whoever says nothing holds up nobody else.
+            let served = std::thread::Builder::new()
+                .name("connection".to_owned())
+                .spawn(move || {
+                    if let Err(error) = attend(stream, connection, &programs, heartbeat, &events) {
+                        tracing::debug!(%error, "a connection has ended");
+                    }
+                });
+            if let Err(error) = served {
+                tracing::warn!(%error, "a connection is not taken");
+            }
+        }
+    }
+}
+
+fn attend(
+    mut stream: TcpStream,
+    connection: u64,
+    programs: &ProgramStore,
+    heartbeat: Heartbeat,
+    events: &Sender<Event>,
+) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HELLO_TIMEOUT))?;
+    stream.set_write_timeout(Some(heartbeat.timeout))?;
+    let Some(hello) = receive::<Hello>(&mut stream)? else {
+        return Ok(());
+    };
+    if hello.protocol != PROTOCOL {
+        let why = format!(
+            "this job manager speaks version {PROTOCOL} of its protocol, and not {}: use one build of \
+             Millpond for the whole cluster",
+            hello.protocol
+        );
+        return send(&mut stream, &Welcome::Refused(why));
+    }
+    // Everybody says something now and then: one that is silent is lost.
+    stream.set_read_timeout(Some(heartbeat.timeout))?;
+    match hello.who {
+        Peer::Program { program } => give_program(&mut stream, programs, &program),
+        Peer::TaskManager(info) => {
+            let writer = stream.try_clone()?;
+            send(&mut stream, &Welcome::Accepted)?;
+            let outbox = Outbox::start(
+                writer,
+                "to-task-manager",
+                heartbeat.interval,
+                || ToTaskManager::Alive,
+                // The reader of this connection hears of its end as well.
+                |_| {},
+            )?;
+            let id = info.id.clone();
+            tell(
+                events,
+                Event::TaskManagerCame {
+                    info,
+                    connection,
+                    outbox,
+                },
+            )?;
+            let why = loop {
+                match receive::<FromTaskManager>(&mut stream) {
+                    Ok(Some(message)) => {
+                        let id = id.clone();
+                        tell(events, Event::TaskManagerSaid { id, message })?;
+                    }
+                    Ok(None) => break "its connection has ended".to_owned(),
+                    Err(error) => break lost(&error, heartbeat.timeout),
+                }
+            };
+            tell(
+                events,
+                Event::TaskManagerLost {
+                    id,
+                    connection,
+                    why,
+                },
+            )
+        }
+        Peer::JobMaster { job, token } => {
+            let (answer, answered) = std::sync::mpsc::channel();
+            tell(events, Event::JobMasterWants { job, token, answer })?;
+            let welcome = answered
+                .recv()
+                .unwrap_or_else(|_| Welcome::Refused("the job manager ends".to_owned()));
+            send(&mut stream, &welcome)?;
+            if welcome != Welcome::Accepted {
+                return Ok(());
+            }
+            let outbox = Outbox::start(
+                stream.try_clone()?,
+                "to-job-master",
+                heartbeat.interval,
+                || ToJobMaster::Alive,
+                |_| {},
+            )?;
+            tell(events, Event::JobMasterCame { job, outbox })?;
+            let why = loop {
+                match receive::<FromJobMaster>(&mut stream) {
+                    Ok(Some(message)) => tell(events, Event::JobMasterSaid { job, message })?,
+                    Ok(None) => break "its connection has ended".to_owned(),
+                    Err(error) => break lost(&error, heartbeat.timeout),
+                }
+            };
+            tell(events, Event::JobMasterLost { job, why })
+        }
+    }
+}
+
+fn tell(events: &Sender<Event>, event: Event) -> io::Result<()> {
+    events
+        .send(event)
+        .map_err(|_| io::Error::other("the job manager has ended"))
+}
+
+fn lost(error: &io::Error, timeout: Duration) -> String {
+    // What a read says when its time is up depends on the system.
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!(
+            "it said nothing for {} ms (heartbeat.timeout)",
+            timeout.as_millis()
+        ),
+        _ => error.to_string(),
+    }
+}
+
+fn give_program(stream: &mut TcpStream, programs: &ProgramStore, id: &str) -> io::Result<()> {
+    let Ok(path) = programs.path(id) else {
+        return stream.write_all(&u64::MAX.to_le_bytes());
+    };
+    let mut file = std::fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    stream.write_all(&length.to_le_bytes())?;
+    io::copy(&mut file, stream)?;
+    Ok(())
+}

@@ -1,0 +1,601 @@
+//! The job manager: starts the masters of jobs, finds slots for them, and hands on what is said.
+//!
+//! One thread hears everything as [`Event`]s, in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use millpond_cluster::{Disposals, Heartbeat, JobManagerAddress, Outbox, random};
+use millpond_job::dispatcher::{Dispatcher, ExceptionEntry, TaskManagerOverview};
+use millpond_job::programs::Programs;
+use millpond_job::resources::{
+    FromJobMaster, FromTaskManager, StartWorker, TaskManagerInfo, ToJobMaster, ToTaskManager,
+    Welcome, WorkerId,
+};
+use millpond_job::{JobReport, JobStatus};
+use millpond_types::config::{Configuration, options};
+use millpond_types::{Clock, JobId, SystemClock};
+
+use crate::connections::Acceptor;
+use crate::job_process::{JobProcess, Program};
+use crate::program_store::ProgramStore;
+use crate::registry::Registry;
+use crate::session_dispatcher::SessionDispatcher;
+use crate::slot_pool::SlotPool;
+
+/// How long a program may take until it has a job.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often deadlines are looked at when nothing happens.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// How a job manager works.
+#[derive(Clone, Debug)]
+pub(crate) struct JobManagerOptions {
+    /// The address that it binds to, for task managers and job masters.
+    pub(crate) bind_host: String,
+    /// Its port for them; 0: one that the system chooses.
+    pub(crate) port: u16,
+    /// Its name or address for them.
+    pub(crate) address: String,
+    /// Where its REST API listens, for programs that want to tell their users.
+    pub(crate) rest: String,
+    /// How all in the cluster say that they live.
+    pub(crate) heartbeat: Heartbeat,
+    /// For how long a job waits for slots.
+    pub(crate) slot_timeout: Duration,
+    /// Where it keeps programs and logs of jobs.
+    pub(crate) directory: PathBuf,
+    /// The most bytes of a program.
+    pub(crate) max_program_bytes: u64,
+    /// The options of the cluster, weaker than those of each job.
+    pub(crate) configuration: Configuration,
+}
+
+/// What a job manager hears.
+pub(crate) enum Event {
+    TaskManagerCame {
+        info: TaskManagerInfo,
+        connection: u64,
+        outbox: Outbox<ToTaskManager>,
+    },
+    TaskManagerSaid {
+        id: String,
+        message: FromTaskManager,
+    },
+    TaskManagerLost {
+        id: String,
+        connection: u64,
+        why: String,
+    },
+    JobMasterWants {
+        job: JobId,
+        token: String,
+        answer: Sender<Welcome>,
+    },
+    JobMasterCame {
+        job: JobId,
+        outbox: Outbox<ToJobMaster>,
+    },
+    JobMasterSaid {
+        job: JobId,
+        message: FromJobMaster,
+    },
+    JobMasterLost {
+        job: JobId,
+        why: String,
+    },
+    /// The process of a job master has ended.
+    ProcessEnded {
+        job: JobId,
+        how: String,
+    },
+    /// A program is to be run.
+    Submit {
+        program: Box<Program>,
+        job: Option<JobId>,
+        reply: Sender<Result<JobId, String>>,
+    },
+    /// A user wants something of a job.
+    ForJobMaster {
+        job: JobId,
+        message: ToJobMaster,
+    },
+    /// A savepoint was deleted.
+    Disposed {
+        directory: String,
+    },
+}
+
+/// A running job manager; it works until the process ends.
+pub(crate) struct JobManager {
+    dispatcher: Arc<SessionDispatcher>,
+    address: String,
+}
+
+impl JobManager {
+    /// Starts one.
+    ///
+    /// # Errors
+    ///
+    /// No socket, thread or directory can be had; which, for people.
+    pub(crate) fn start(options: JobManagerOptions) -> Result<Self, String> {
+        let directory = &options.directory;
+        let in_directory = |error: std::io::Error| format!("\"{}\": {error}", directory.display());
+        let programs = ProgramStore::open(directory).map_err(in_directory)?;
+        std::fs::create_dir_all(directory.join("logs")).map_err(in_directory)?;
+        let at = (options.bind_host.as_str(), options.port);
+        let listener = std::net::TcpListener::bind(at).map_err(|error| {
+            format!(
+                "cannot listen for task managers at {}:{}: {error}; see {} and {}",
+                options.bind_host,
+                options.port,
+                options::JOB_MANAGER_BIND_HOST.key(),
+                options::JOB_MANAGER_RPC_PORT.key()
+            )
+        })?;
+        let port = listener.local_addr().map_err(|error| error.to_string())?;
+        let address = format!("{}:{}", options.address, port.port());
+        let registry = Arc::new(Registry::default());
+        let (sender, events) = channel();
+        let acceptor = Acceptor {
+            programs: programs.clone(),
+            heartbeat: options.heartbeat,
+            events: sender.clone(),
+        };
+        let dispatcher = Arc::new(SessionDispatcher {
+            registry: Arc::clone(&registry),
+            events: Mutex::new(sender.clone()),
+            configuration: options.configuration.clone(),
+            programs,
+            max_program_bytes: options.max_program_bytes,
+            disposals: Disposals::in_files(),
+        });
+        let manager = Manager {
+            address: address.clone(),
+            options,
+            registry,
+            events: sender,
+            clock: Arc::new(SystemClock),
+            pool: SlotPool::default(),
+            task_managers: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+        };
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+        let started = thread("connections")
+            .spawn(move || acceptor.serve(&listener))
+            .and_then(|_| thread("job-manager").spawn(move || manager.run(&events)));
+        started.map_err(|error| format!("no thread can be had: {error}"))?;
+        Ok(JobManager {
+            dispatcher,
+            address,
+        })
+    }
+
+    /// For the REST API.
+    pub(crate) fn dispatcher(&self) -> Arc<dyn Dispatcher> {
+        Arc::clone(&self.dispatcher) as Arc<dyn Dispatcher>
+    }
+
+    /// What the REST API may run.
+    pub(crate) fn programs(&self) -> Arc<dyn Programs> {
+        Arc::clone(&self.dispatcher) as Arc<dyn Programs>
+    }
+
+    /// Where task managers find it.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+struct TaskManager {
+    info: TaskManagerInfo,
+    connection: u64,
+    outbox: Outbox<ToTaskManager>,
+}
+
+struct Job {
+    program: Program,
+    token: String,
+    process: JobProcess,
+    outbox: Option<Outbox<ToJobMaster>>,
+    /// Who waits until it is accepted, and for how long.
+    reply: Option<(Sender<Result<JobId, String>>, u64)>,
+    /// Worker processes that were started, and where.
+    workers: BTreeMap<WorkerId, String>,
+}
+
+impl Job {
+    fn reply(&mut self, result: Result<JobId, String>) {
+        if let Some((reply, _)) = self.reply.take() {
+            // Whoever asked has gone away.
+            let _ = reply.send(result);
+        }
+    }
+}
+
+struct Manager {
+    options: JobManagerOptions,
+    address: String,
+    registry: Arc<Registry>,
+    events: Sender<Event>,
+    clock: Arc<dyn Clock>,
+    pool: SlotPool,
+    task_managers: BTreeMap<String, TaskManager>,
+    /// Those whose process lives.
+    jobs: BTreeMap<JobId, Job>,
+}
+
+impl Manager {
+    fn run(mut self, events: &Receiver<Event>) {
+        loop {
+            match events.recv_timeout(LOOK) {
+                Ok(event) => self.on_event(event),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => unreachable!("it keeps a sender"),
+            }
+            self.give_slots();
+            self.give_up();
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::TaskManagerCame {
+                info,
+                connection,
+                outbox,
+            } => self.task_manager_came(info, connection, outbox),
+            Event::TaskManagerSaid { id, message } => {
+                let now_ms = self.clock.now_ms();
+                if let Some(row) = self.registry.lock().task_managers.get_mut(&id) {
+                    row.last_heartbeat_ms = now_ms;
+                }
+                match message {
+                    FromTaskManager::Alive => {}
+                    FromTaskManager::Ended { worker, how } => self.worker_ended(worker, how),
+                }
+            }
+            Event::TaskManagerLost {
+                id,
+                connection,
+                why,
+            } => {
+                let current = self.task_managers.get(&id);
+                if current.is_some_and(|current| current.connection == connection) {
+                    self.task_manager_lost(&id, &why);
+                }
+            }
+            Event::JobMasterWants { job, token, answer } => {
+                let known = self.jobs.get(&job);
+                let welcome = match known {
+                    Some(known) if known.token == token && known.outbox.is_none() => {
+                        Welcome::Accepted
+                    }
+                    Some(known) if known.token == token => Welcome::Refused(
+                        "this program has a job already: in a cluster each run of a program is one job"
+                            .to_owned(),
+                    ),
+                    _ => Welcome::Refused(format!("job {job} was not started by this job manager")),
+                };
+                // The connection has ended meanwhile.
+                let _ = answer.send(welcome);
+            }
+            Event::JobMasterCame { job, outbox } => {
+                if let Some(known) = self.jobs.get_mut(&job) {
+                    known.outbox = Some(outbox);
+                }
+            }
+            Event::JobMasterSaid { job, message } => self.on_job_master(job, message),
+            Event::JobMasterLost { job, why } => {
+                if self.registry.lock().is_alive(job)
+                    && let Some(known) = self.jobs.get(&job)
+                {
+                    tracing::warn!("the master of job {job} is lost: {why}");
+                    // One that only stood still must not wake up and go on.
+                    known.process.kill();
+                }
+            }
+            Event::ProcessEnded { job, how } => self.process_ended(job, &how),
+            Event::Submit {
+                program,
+                job,
+                reply,
+            } => self.submit(*program, job, reply),
+            Event::ForJobMaster { job, message } => self.tell_job_master(job, message),
+            Event::Disposed { directory } => {
+                let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
+                for job in jobs {
+                    let directory = directory.clone();
+                    self.tell_job_master(job, ToJobMaster::Disposed { directory });
+                }
+            }
+        }
+    }
+
+    fn task_manager_came(
+        &mut self,
+        info: TaskManagerInfo,
+        connection: u64,
+        outbox: Outbox<ToTaskManager>,
+    ) {
+        let id = info.id.clone();
+        if self.task_managers.contains_key(&id) {
+            // It has lost its connection sooner than this end did, and has killed its workers.
+            self.task_manager_lost(&id, "it has come again");
+        }
+        tracing::info!("task manager {id} has come with {} slots", info.slots);
+        self.pool.register(&id, info.slots.max(1));
+        let row = TaskManagerOverview {
+            id: id.clone(),
+            path: format!("millpond://{}/{id}", info.host),
+            slots: info.slots.max(1),
+            free_slots: info.slots.max(1),
+            last_heartbeat_ms: self.clock.now_ms(),
+        };
+        self.registry.lock().task_managers.insert(id.clone(), row);
+        let came = TaskManager {
+            info,
+            connection,
+            outbox,
+        };
+        self.task_managers.insert(id, came);
+    }
+
+    fn task_manager_lost(&mut self, id: &str, why: &str) {
+        tracing::warn!("task manager {id} is lost: {why}");
+        self.task_managers.remove(id);
+        self.pool.remove(id);
+        self.registry.lock().task_managers.remove(id);
+        let lost: Vec<WorkerId> = self
+            .jobs
+            .values()
+            .flat_map(|job| &job.workers)
+            .filter(|(_, place)| *place == id)
+            .map(|(worker, _)| *worker)
+            .collect();
+        for worker in lost {
+            self.worker_ended(worker, format!("task manager {id} is lost: {why}"));
+        }
+        self.count_slots();
+    }
+
+    fn worker_ended(&mut self, worker: WorkerId, how: String) {
+        if let Some(job) = self.jobs.get_mut(&worker.job) {
+            job.workers.remove(&worker);
+        }
+        let message = ToJobMaster::WorkerEnded { worker, how };
+        self.tell_job_master(worker.job, message);
+    }
+
+    fn tell_job_master(&self, job: JobId, message: ToJobMaster) {
+        let outbox = self.jobs.get(&job).and_then(|job| job.outbox.as_ref());
+        // One that is not there has told how it ended, or its process will.
+        if let Some(outbox) = outbox {
+            outbox.send(message);
+        }
+    }
+
+    fn submit(
+        &mut self,
+        program: Program,
+        job: Option<JobId>,
+        reply: Sender<Result<JobId, String>>,
+    ) {
+        let job = job.unwrap_or_else(|| JobId(random::bytes()));
+        if self.jobs.contains_key(&job) {
+            let why = format!("Job has already been submitted: {job}");
+            // Whoever asked has gone away.
+            let _ = reply.send(Err(why));
+            return;
+        }
+        let mut program = program;
+        program
+            .configuration
+            .set(options::FIXED_JOB_ID.key(), job.to_string());
+        let address = JobManagerAddress {
+            rpc: self.address.clone(),
+            token: random::hex(16),
+            rest: self.options.rest.clone(),
+        };
+        let log = self
+            .options
+            .directory
+            .join("logs")
+            .join(format!("{job}.log"));
+        let events = self.events.clone();
+        let started = JobProcess::start(&program, &address, log, move |how| {
+            // The job manager is ending.
+            let _ = events.send(Event::ProcessEnded { job, how });
+        });
+        match started {
+            Ok(process) => {
+                tracing::info!(
+                    "job {job} is started from program {}, its log is {}",
+                    program.id,
+                    process.log().display()
+                );
+                let until_ms = self.clock.now_ms() + ACCEPT_TIMEOUT.as_millis() as u64;
+                let new = Job {
+                    program,
+                    token: address.token,
+                    process,
+                    outbox: None,
+                    reply: Some((reply, until_ms)),
+                    workers: BTreeMap::new(),
+                };
+                self.jobs.insert(job, new);
+            }
+            Err(error) => {
+                let _ = reply.send(Err(format!("the program cannot be started: {error}")));
+            }
+        }
+    }
+
+    fn on_job_master(&mut self, job: JobId, message: FromJobMaster) {
+        match message {
+            FromJobMaster::Alive => {}
+            FromJobMaster::Report(report) => self.on_report(job, *report),
+            FromJobMaster::Allocate { parallelism } => {
+                self.kill_workers(job);
+                let timeout = self.options.slot_timeout.as_millis() as u64;
+                let until_ms = self.clock.now_ms().saturating_add(timeout);
+                self.pool.request(job, parallelism, until_ms);
+            }
+            FromJobMaster::Start { process, orders } => self.start_worker(job, process, orders),
+            FromJobMaster::Kill { worker } => {
+                let known = self.jobs.get_mut(&worker.job);
+                let place = known.and_then(|known| known.workers.remove(&worker));
+                if let Some(task_manager) = place.and_then(|id| self.task_managers.get(&id)) {
+                    task_manager.outbox.send(ToTaskManager::Kill(worker));
+                }
+            }
+        }
+    }
+
+    fn on_report(&mut self, job: JobId, report: JobReport) {
+        let status = report.details.overview.status;
+        self.registry.lock().jobs.insert(job, report);
+        if let Some(known) = self.jobs.get_mut(&job) {
+            known.reply(Ok(job));
+        }
+        if status.is_globally_terminal() {
+            self.kill_workers(job);
+            self.pool.release(job);
+            self.count_slots();
+        }
+    }
+
+    fn start_worker(&mut self, job: JobId, process: u32, orders: String) {
+        let Some(allocation) = self.pool.of(job) else {
+            return;
+        };
+        let worker = WorkerId {
+            job,
+            allocation: allocation.id,
+            process,
+        };
+        let place = allocation.task_managers.get(process as usize).cloned();
+        let known = self.jobs.get_mut(&job);
+        let (Some(place), Some(known)) = (place, known) else {
+            return;
+        };
+        let Some(task_manager) = self.task_managers.get(&place) else {
+            self.worker_ended(worker, format!("task manager {place} is gone"));
+            return;
+        };
+        let start = StartWorker {
+            worker,
+            program: known.program.id.clone(),
+            arguments: known.program.arguments.clone(),
+            configuration: known.program.configuration.to_environment(),
+            orders,
+        };
+        known.workers.insert(worker, task_manager.info.id.clone());
+        task_manager
+            .outbox
+            .send(ToTaskManager::Start(Box::new(start)));
+    }
+
+    fn kill_workers(&mut self, job: JobId) {
+        let Some(known) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        for (worker, place) in std::mem::take(&mut known.workers) {
+            if let Some(task_manager) = self.task_managers.get(&place) {
+                task_manager.outbox.send(ToTaskManager::Kill(worker));
+            }
+        }
+    }
+
+    fn process_ended(&mut self, job: JobId, how: &str) {
+        self.kill_workers(job);
+        self.pool.release(job);
+        self.count_slots();
+        let Some(mut known) = self.jobs.remove(&job) else {
+            return;
+        };
+        let text = format!(
+            "the process of the job master ended ({how}); its output is in {}",
+            known.process.log().display()
+        );
+        known.reply(Err(format!(
+            "{text} and ends with:\n{}",
+            known.process.last_words()
+        )));
+        let now_ms = self.clock.now_ms();
+        let mut state = self.registry.lock();
+        if !state.is_alive(job) {
+            return;
+        }
+        tracing::error!("job {job} has failed: {text}");
+        if let Some(report) = state.jobs.get_mut(&job) {
+            fail(report, text, now_ms);
+        }
+    }
+
+    /// Gives slots to jobs that wait for them, if there are any now.
+    fn give_slots(&mut self) {
+        for (job, allocation) in self.pool.grant() {
+            let message = ToJobMaster::Allocated {
+                allocation: allocation.id,
+                workers: allocation.workers,
+                task_managers: allocation.task_managers,
+            };
+            self.tell_job_master(job, message);
+        }
+        self.count_slots();
+    }
+
+    fn count_slots(&self) {
+        for row in self.registry.lock().task_managers.values_mut() {
+            row.free_slots = self.pool.free(&row.id);
+        }
+    }
+
+    /// Tells those who have waited for too long.
+    fn give_up(&mut self) {
+        let now_ms = self.clock.now_ms();
+        for (job, wanted) in self.pool.expire(now_ms) {
+            let (all, free) = self.pool.totals();
+            let reason = format!(
+                "Could not acquire the minimum required resources: {wanted} slots are wanted, {free} of \
+                 {all} in the cluster are free, and none came within {} ({})",
+                options::SLOT_REQUEST_TIMEOUT.key(),
+                millpond_types::config::format_duration(self.options.slot_timeout)
+            );
+            self.tell_job_master(job, ToJobMaster::NoSlots { reason });
+        }
+        let late: BTreeSet<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| matches!(&job.reply, Some((_, until_ms)) if *until_ms <= now_ms))
+            .map(|(id, _)| *id)
+            .collect();
+        for job in late {
+            // Whoever waits hears of it by the end of the process.
+            if let Some(known) = self.jobs.get(&job) {
+                tracing::warn!("job {job} has not reported within {ACCEPT_TIMEOUT:?} and is ended");
+                known.process.kill();
+            }
+        }
+    }
+}
+
+/// The master can tell no more.
+fn fail(report: &mut JobReport, why: String, now_ms: u64) {
+    let overview = &mut report.details.overview;
+    overview.status = JobStatus::Failed;
+    overview.end_time_ms = Some(now_ms);
+    overview.last_modification_ms = now_ms;
+    report.details.timestamps.insert(JobStatus::Failed, now_ms);
+    let entry = ExceptionEntry {
+        timestamp_ms: now_ms,
+        task: None,
+        message: why,
+    };
+    report.exceptions.insert(0, entry);
+}

@@ -1,0 +1,233 @@
+//! From the configuration to a running job manager or task manager.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use millpond_cluster::{Heartbeat, Host, random};
+use millpond_rest::{RestOptions, RestServer};
+use millpond_types::config::{ConfigError, Configuration, options};
+use tempfile::TempDir;
+
+use crate::job_manager::{JobManager, JobManagerOptions};
+use crate::task_manager::{self, TaskManagerOptions};
+
+/// A job manager and its REST API, until they are dropped with the process.
+pub struct JobManagerService {
+    manager: JobManager,
+    server: RestServer,
+    _directory: Option<TempDir>,
+}
+
+impl JobManagerService {
+    /// Starts both.
+    ///
+    /// # Errors
+    ///
+    /// A bad option; no socket, thread or directory can be had; for people.
+    pub fn start(configuration: &Configuration) -> Result<Self, String> {
+        let listener = millpond_rest::bind(configuration).map_err(|error| told(&error))?;
+        let rest = listener.local_addr().map_err(|error| error.to_string())?;
+        let configured = get(configuration.get(&options::UPLOAD_DIRECTORY))?;
+        let (directory, temporary) = directory(configuration, configured)?;
+        let bind_host = get(configuration.get(&options::JOB_MANAGER_BIND_HOST))?;
+        let rest_address = get(configuration.get(&options::REST_BIND_ADDRESS))?;
+        warn_if_open("REST", options::REST_BIND_ADDRESS.key(), &rest_address);
+        let key = options::JOB_MANAGER_BIND_HOST.key();
+        warn_if_open("the job manager", key, &bind_host);
+        let manager = JobManager::start(JobManagerOptions {
+            bind_host,
+            port: get(configuration.get(&options::JOB_MANAGER_RPC_PORT))?,
+            address: get(configuration.get(&options::JOB_MANAGER_RPC_ADDRESS))?,
+            rest: rest.to_string(),
+            heartbeat: heartbeat(configuration)?,
+            slot_timeout: get(configuration.get(&options::SLOT_REQUEST_TIMEOUT))?,
+            directory,
+            max_program_bytes: get(configuration.get(&options::MAX_CONTENT_LENGTH))?.into(),
+            configuration: configuration.clone(),
+        })?;
+        let rest_options = get(RestOptions::from_configuration(configuration))?;
+        let dispatcher = manager.dispatcher();
+        let server = match may_submit(configuration, &rest_address)? {
+            true => {
+                let programs = manager.programs();
+                millpond_rest::serve_cluster(listener, dispatcher, programs, rest_options)
+            }
+            false => {
+                tracing::warn!(
+                    "programs cannot be uploaded: {} = true allows it",
+                    options::WEB_SUBMIT_ENABLE.key()
+                );
+                millpond_rest::serve(listener, dispatcher, rest_options)
+            }
+        };
+        Ok(JobManagerService {
+            manager,
+            server: server.map_err(|error| told(&error))?,
+            _directory: temporary,
+        })
+    }
+
+    /// Where task managers find it.
+    pub fn address(&self) -> &str {
+        self.manager.address()
+    }
+
+    /// Where REST listens.
+    pub fn rest(&self) -> SocketAddr {
+        self.server.local_addr()
+    }
+}
+
+/// A task manager that is about to work.
+pub struct TaskManagerService {
+    options: TaskManagerOptions,
+    _directory: Option<TempDir>,
+}
+
+impl TaskManagerService {
+    /// One as the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// A bad option; no directory; for people.
+    pub fn new(configuration: &Configuration) -> Result<Self, String> {
+        let slots = get(configuration.get(&options::TASK_SLOTS))?;
+        if slots == 0 {
+            let key = options::TASK_SLOTS.key();
+            return Err(format!("{key} is 0, expected at least 1"));
+        }
+        let host = Host {
+            bind: get(configuration.get(&options::TASK_MANAGER_BIND_HOST))?,
+            advertised: get(configuration.get(&options::TASK_MANAGER_HOST))?,
+        };
+        let key = options::TASK_MANAGER_BIND_HOST.key();
+        warn_if_open("the task manager", key, &host.bind);
+        let id = get(configuration.get(&options::TASK_MANAGER_RESOURCE_ID))?;
+        let (directory, temporary) = directory(configuration, None)?;
+        let options = TaskManagerOptions {
+            id: id.unwrap_or_else(|| format!("{}-{}", host.advertised, random::hex(3))),
+            job_manager: format!(
+                "{}:{}",
+                get(configuration.get(&options::JOB_MANAGER_RPC_ADDRESS))?,
+                get(configuration.get(&options::JOB_MANAGER_RPC_PORT))?
+            ),
+            host,
+            slots,
+            heartbeat: heartbeat(configuration)?,
+            registration_timeout: get(
+                configuration.get(&options::TASK_MANAGER_REGISTRATION_TIMEOUT)
+            )?,
+            directory,
+        };
+        Ok(TaskManagerService {
+            options,
+            _directory: temporary,
+        })
+    }
+
+    /// Works; `registered` hears in words where it has been accepted, each time.
+    ///
+    /// # Errors
+    ///
+    /// The job manager does not want it, or cannot be reached for too long; for people.
+    pub fn run(&self, registered: impl Fn(String)) -> Result<(), String> {
+        let options = &self.options;
+        task_manager::run(options, || {
+            registered(format!(
+                "Task manager {} registered at {} with {} slots.",
+                options.id, options.job_manager, options.slots
+            ));
+        })
+    }
+}
+
+fn get<T>(value: Result<T, ConfigError>) -> Result<T, String> {
+    value.map_err(|error| error.to_string())
+}
+
+fn told(error: &millpond_rest::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+fn heartbeat(configuration: &Configuration) -> Result<Heartbeat, String> {
+    Ok(Heartbeat {
+        interval: get(configuration.get(&options::HEARTBEAT_INTERVAL))?,
+        timeout: get(configuration.get(&options::HEARTBEAT_TIMEOUT))?,
+    })
+}
+
+/// The directory that is configured, or one that goes with the process.
+fn directory(
+    configuration: &Configuration,
+    configured: Option<String>,
+) -> Result<(PathBuf, Option<TempDir>), String> {
+    if let Some(directory) = configured {
+        return Ok((PathBuf::from(directory), None));
+    }
+    let temporary = get(configuration.get(&options::TMP_DIRS))?;
+    let first = temporary
+        .as_deref()
+        .and_then(|all| all.split([',', ':']).next());
+    let root = first.map_or_else(std::env::temp_dir, PathBuf::from);
+    let made = std::fs::create_dir_all(&root).and_then(|()| {
+        tempfile::Builder::new()
+            .prefix("millpond-")
+            .tempdir_in(&root)
+    });
+    let made = made.map_err(|error| format!("no directory in \"{}\": {error}", root.display()))?;
+    Ok((made.path().to_path_buf(), Some(made)))
+}
+
+/// Whether programs may be uploaded: outside of this machine only if somebody has said so.
+fn may_submit(configuration: &Configuration, rest_address: &str) -> Result<bool, String> {
+    let allowed = get(configuration.get(&options::WEB_SUBMIT_ENABLE))?;
+    let said = configuration.contains(&options::WEB_SUBMIT_ENABLE);
+    Ok(allowed && (said || is_loopback(rest_address)))
+}
+
+fn is_loopback(address: &str) -> bool {
+    let parsed = address.parse::<IpAddr>();
+    address == "localhost" || parsed.is_ok_and(|address| address.is_loopback())
+}
+
+fn warn_if_open(what: &str, key: &str, address: &str) {
+    if !is_loopback(address) {
+        tracing::warn!(
+            "{what} listens on {address} ({key}) and not on this machine alone: whoever reaches it can \
+             run programs here, as nothing asks who that is"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_come_from_this_machine_only_unless_somebody_said_otherwise() {
+        let none = Configuration::new();
+        let yes = Configuration::from_pairs([("web.submit.enable", "true")]);
+        let no = Configuration::from_pairs([("web.submit.enable", "false")]);
+        let cases = [
+            (&none, "127.0.0.1", true),
+            (&none, "localhost", true),
+            (&none, "0.0.0.0", false),
+            (&yes, "0.0.0.0", true),
+            (&no, "127.0.0.1", false),
+        ];
+        for (configuration, address, expected) in cases {
+            let found = may_submit(configuration, address);
+            assert_eq!(found, Ok(expected), "{configuration:?} {address}");
+        }
+    }
+
+    #[test]
+    fn a_task_manager_without_slots_is_refused() {
+        let none = Configuration::from_pairs([("taskmanager.numberOfTaskSlots", "0")]);
+        let why = TaskManagerService::new(&none).err().expect("refused");
+        assert!(why.contains("taskmanager.numberOfTaskSlots is 0"), "{why}");
+    }
+}

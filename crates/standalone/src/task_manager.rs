@@ -1,0 +1,190 @@
+//! A task manager: brings slots, and starts worker processes in them.
+//!
+//! Without its job manager it runs nothing: it kills its workers and tries to come back.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use millpond_cluster::{Heartbeat, Host, Outbox, receive, send};
+use millpond_job::resources::{
+    FromTaskManager, Hello, PROTOCOL, Peer, StartWorker, TaskManagerInfo, ToTaskManager, Welcome,
+};
+use millpond_types::config::{format_duration, options};
+
+use crate::program_cache::ProgramCache;
+use crate::worker_child::WorkerChildren;
+
+/// How often worker processes are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// The pause between two tries to reach the job manager.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// How long the job manager may take to answer the first message.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How a task manager works.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskManagerOptions {
+    /// Its name, unique in the cluster.
+    pub(crate) id: String,
+    /// The job manager's address and port.
+    pub(crate) job_manager: String,
+    /// Where its worker processes listen.
+    pub(crate) host: Host,
+    /// Its slots.
+    pub(crate) slots: u32,
+    /// How all in the cluster say that they live.
+    pub(crate) heartbeat: Heartbeat,
+    /// For how long it tries to reach the job manager.
+    pub(crate) registration_timeout: Duration,
+    /// Where it keeps programs.
+    pub(crate) directory: PathBuf,
+}
+
+/// Runs a task manager; `registered` is called whenever the job manager has accepted it.
+///
+/// # Errors
+///
+/// The job manager does not want it, or cannot be reached for too long; for people.
+pub(crate) fn run(options: &TaskManagerOptions, registered: impl Fn()) -> Result<(), String> {
+    std::fs::create_dir_all(&options.directory)
+        .map_err(|error| format!("\"{}\": {error}", options.directory.display()))?;
+    let children = Arc::new(WorkerChildren::default());
+    let programs = ProgramCache::new(options.job_manager.clone(), options.directory.clone());
+    let programs = Arc::new(programs);
+    loop {
+        let stream = register(options)?;
+        registered();
+        let why = match attend(options, stream, &children, &programs) {
+            Ok(why) => why,
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!("the job manager at {} is gone: {why}", options.job_manager);
+        children.kill_all();
+    }
+}
+
+/// Connects, and is accepted.
+fn register(options: &TaskManagerOptions) -> Result<TcpStream, String> {
+    let deadline = Instant::now() + options.registration_timeout;
+    loop {
+        let error = match try_to_register(options) {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(refused)) => return Err(format!("the job manager refuses: {refused}")),
+            Err(error) => error,
+        };
+        if Instant::now() >= deadline {
+            return Err(format!(
+                "cannot reach the job manager at {} for {} ({}): {error}; see {} and {}",
+                options.job_manager,
+                format_duration(options.registration_timeout),
+                options::TASK_MANAGER_REGISTRATION_TIMEOUT.key(),
+                options::JOB_MANAGER_RPC_ADDRESS.key(),
+                options::JOB_MANAGER_RPC_PORT.key()
+            ));
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
+fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Result<TcpStream, String>> {
+    let mut stream = TcpStream::connect(&options.job_manager)?;
+    stream.set_nodelay(true)?;
+    stream.set_write_timeout(Some(options.heartbeat.timeout))?;
+    stream.set_read_timeout(Some(WELCOME_TIMEOUT))?;
+    let hello = Hello {
+        protocol: PROTOCOL,
+        who: Peer::TaskManager(TaskManagerInfo {
+            id: options.id.clone(),
+            host: options.host.advertised.clone(),
+            slots: options.slots,
+        }),
+    };
+    send(&mut stream, &hello)?;
+    match receive(&mut stream)? {
+        Some(Welcome::Accepted) => {}
+        Some(Welcome::Refused(why)) => return Ok(Err(why)),
+        None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+    }
+    stream.set_read_timeout(Some(options.heartbeat.timeout))?;
+    Ok(Ok(stream))
+}
+
+/// Does what the job manager says until it is gone; returns why it is.
+fn attend(
+    options: &TaskManagerOptions,
+    stream: TcpStream,
+    children: &Arc<WorkerChildren>,
+    programs: &Arc<ProgramCache>,
+) -> std::io::Result<String> {
+    let mut incoming = stream.try_clone()?;
+    let outbox = Outbox::start(
+        stream,
+        "to-job-manager",
+        options.heartbeat.interval,
+        || FromTaskManager::Alive,
+        // The reader of this connection hears of its end as well.
+        |_| {},
+    )?;
+    let (orders, queue) = channel();
+    std::thread::Builder::new()
+        .name("from-job-manager".to_owned())
+        .spawn(move || {
+            loop {
+                let order = match receive::<ToTaskManager>(&mut incoming) {
+                    Ok(Some(ToTaskManager::Alive)) => continue,
+                    Ok(Some(order)) => Ok(order),
+                    Ok(None) => Err("its connection has ended".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                };
+                let is_end = order.is_err();
+                if orders.send(order).is_err() || is_end {
+                    return;
+                }
+            }
+        })?;
+    loop {
+        match queue.recv_timeout(LOOK) {
+            Ok(Ok(ToTaskManager::Start(start))) => {
+                begin(options, *start, children, programs, &outbox)?;
+            }
+            Ok(Ok(ToTaskManager::Kill(worker))) => children.kill(worker),
+            Ok(Ok(ToTaskManager::Alive)) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Err(why)) => return Ok(why),
+            Err(RecvTimeoutError::Disconnected) => return Ok("its connection has ended".to_owned()),
+        }
+        for (worker, how) in children.ended() {
+            outbox.send(FromTaskManager::Ended { worker, how });
+        }
+    }
+}
+
+/// Starts a worker on a thread of its own, as its program may have to be fetched.
+fn begin(
+    options: &TaskManagerOptions,
+    start: StartWorker,
+    children: &Arc<WorkerChildren>,
+    programs: &Arc<ProgramCache>,
+    outbox: &Outbox<FromTaskManager>,
+) -> std::io::Result<()> {
+    let (children, programs) = (Arc::clone(children), Arc::clone(programs));
+    let (outbox, host) = (outbox.clone(), options.host.clone());
+    let generation = children.generation();
+    std::thread::Builder::new()
+        .name("start-worker".to_owned())
+        .spawn(move || {
+            let worker = start.worker;
+            let started = programs
+                .path(&start.program)
+                .and_then(|path| children.start(&start, &path, &host, generation));
+            if let Err(error) = started {
+                let how = format!("it cannot be started: {error}");
+                outbox.send(FromTaskManager::Ended { worker, how });
+            }
+        })?;
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! The worker processes of a task manager.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use millpond_cluster::Host;
+use millpond_job::resources::{StartWorker, WorkerId};
+use millpond_types::config::{CONFIGURATION_VARIABLE, WORKER_HOST_VARIABLE, WORKER_VARIABLE};
+
+/// For how long an executable may be busy: another process that was just forked may still have it
+/// open for writing.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Starts a program's process as soon as its file is not busy any more.
+pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == io::ErrorKind::ExecutableFileBusy
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            result => return result,
+        }
+    }
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct WorkerChildren {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    children: BTreeMap<WorkerId, Child>,
+    /// Killed before they had begun.
+    unwanted: BTreeSet<WorkerId>,
+    /// How often all were killed: what was being started then is unwanted.
+    generation: u64,
+}
+
+impl WorkerChildren {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What to hand to [`WorkerChildren::start`].
+    pub(crate) fn generation(&self) -> u64 {
+        self.lock().generation
+    }
+
+    /// Starts one, unless it was killed since.
+    pub(crate) fn start(
+        &self,
+        start: &StartWorker,
+        executable: &Path,
+        host: &Host,
+        generation: u64,
+    ) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.unwanted.remove(&start.worker) || state.generation != generation {
+            return Ok(());
+        }
+        let mut command = Command::new(executable);
+        command
+            .args(&start.arguments)
+            .env(CONFIGURATION_VARIABLE, &start.configuration)
+            .env(WORKER_VARIABLE, &start.orders)
+            .env(
+                WORKER_HOST_VARIABLE,
+                format!("{}|{}", host.bind, host.advertised),
+            )
+            // It ends when this end is closed: with this process, however that ends.
+            .stdin(Stdio::piped());
+        let child = spawn(&mut command)?;
+        state.children.insert(start.worker, child);
+        Ok(())
+    }
+
+    /// Kills one, also if it is only about to begin.
+    pub(crate) fn kill(&self, worker: WorkerId) {
+        let mut state = self.lock();
+        match state.children.remove(&worker) {
+            Some(child) => end(child),
+            None => {
+                state.unwanted.insert(worker);
+            }
+        }
+    }
+
+    /// Kills all.
+    pub(crate) fn kill_all(&self) {
+        let mut state = self.lock();
+        state.generation += 1;
+        state.unwanted.clear();
+        for (_, child) in std::mem::take(&mut state.children) {
+            end(child);
+        }
+    }
+
+    /// Those that have ended by themselves since the last call, and how.
+    pub(crate) fn ended(&self) -> Vec<(WorkerId, String)> {
+        let mut state = self.lock();
+        let mut ended = Vec::new();
+        state
+            .children
+            .retain(|worker, child| match child.try_wait() {
+                Ok(None) => true,
+                Ok(Some(status)) => {
+                    ended.push((*worker, status.to_string()));
+                    false
+                }
+                Err(error) => {
+                    ended.push((*worker, error.to_string()));
+                    false
+                }
+            });
+        ended
+    }
+}
+
+fn end(mut child: Child) {
+    // It may have ended already; either way it is to be reaped.
+    let _ = child.kill();
+    let _ = child.wait();
+}

@@ -1,0 +1,30 @@
+//! `millpond jobmanager`: the job manager of a cluster, with REST.
+
+use std::process::ExitCode;
+
+use millpond_standalone::JobManagerService;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use crate::failure::Failure;
+use crate::{printer, service};
+
+/// Runs the action.
+pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
+    let about = "Runs the job manager of a cluster, until it is ended";
+    let Some(configuration) = service::configuration("jobmanager", about, given)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+        .map_err(|error| Failure::action(error.to_string()).during("Signals cannot be heard."))?;
+    let running = JobManagerService::start(&configuration)
+        .map_err(|why| Failure::action(why).during("The job manager cannot be started."))?;
+    printer::line(format!("Job manager listening at {}.", running.address()));
+    printer::line(format!(
+        "Web interface listening at http://{}.",
+        running.rest()
+    ));
+    // Jobs end with this process, and go on from their checkpoints when somebody starts them again.
+    signals.forever().next();
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,85 @@
+//! `millpond run -m host:port`: a program that is uploaded to a cluster and runs there.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ArgMatches;
+use millpond_types::JobId;
+use millpond_types::config::{Configuration, options};
+
+use crate::failure::Failure;
+use crate::rest_client::{JobRow, RestClient};
+use crate::{arguments, printer};
+
+/// How often it is asked how the job is doing.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Whether a cluster was named.
+pub(crate) fn is_wanted(matches: &ArgMatches) -> bool {
+    let target = matches.get_one::<String>("target");
+    matches.contains_id("jobmanager") || target.is_some_and(|target| target == "remote")
+}
+
+/// Uploads the program, runs it, and waits for the end of its job, unless it is to run detached.
+pub(crate) fn run(
+    matches: &ArgMatches,
+    program: &[String],
+    configuration: &Configuration,
+) -> Result<ExitCode, Failure> {
+    let Some((executable, arguments)) = program.split_first() else {
+        return Err(Failure::arguments(
+            "No program given. Specify the executable of the job.",
+        ));
+    };
+    let path = Path::new(executable);
+    if !path.is_file() {
+        return Err(Failure::arguments(format!(
+            "Program does not exist: {executable}"
+        )));
+    }
+    let client = arguments::client(matches)?;
+    let not_submitted = |failure: Failure| failure.during("Could not submit the program.");
+    let id = client.upload(path).map_err(not_submitted)?;
+    let mut handed_on = configuration.clone();
+    for of_the_client in [&options::REST_PORT.info(), &options::REST_ADDRESS.info()] {
+        of_the_client.names().for_each(|name| {
+            handed_on.remove(name);
+        });
+    }
+    let job = client
+        .run_program(&id, arguments, &handed_on)
+        .map_err(not_submitted)?;
+    printer::line(format!("Job has been submitted with JobID {job}"));
+    match matches.get_flag("detached") {
+        true => Ok(ExitCode::SUCCESS),
+        false => wait(&client, job),
+    }
+}
+
+fn wait(client: &RestClient, job: JobId) -> Result<ExitCode, Failure> {
+    let text = job.to_string();
+    loop {
+        let jobs = client.jobs()?;
+        let row: Option<&JobRow> = jobs.iter().find(|row| row.jid == text);
+        let Some(row) = row else {
+            return Err(Failure::action(format!("Could not find Flink job ({job})")));
+        };
+        match row.state.as_str() {
+            "FINISHED" | "CANCELED" => {
+                printer::line("Program execution finished");
+                let ended = match row.state.as_str() {
+                    "CANCELED" => "been cancelled",
+                    _ => "finished",
+                };
+                printer::line(format!("Job with JobID {job} has {ended}."));
+                return Ok(ExitCode::SUCCESS);
+            }
+            "FAILED" => {
+                let why = client.root_exception(job)?;
+                return Err(Failure::action(why).during(format!("Job {job} has failed.")));
+            }
+            _ => std::thread::sleep(LOOK),
+        }
+    }
+}
