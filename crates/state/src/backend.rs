@@ -722,7 +722,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
             match scanned {
                 Ok(()) => {}
             }
-            column.write(&batch)?;
+            column.write_all(&mut batch)?;
             self.decode_group(&old, state, group)?;
         }
         Ok(())
@@ -972,8 +972,7 @@ impl<K: FlinkKey> KeyedBackend<K> {
             Ok(())
         });
         read.map_err(|error| Error::reading_state(&meta.name, group, error))?;
-        batch.sort();
-        column.write(&batch)
+        column.write_all(&mut batch)
     }
 
     fn decode_group(

@@ -512,8 +512,8 @@ impl<K: FlinkKey, N: Namespace> Changes for TimerChanges<K, N> {
         Ok(())
     }
 
-    fn write(&self, batch: &WriteBatch) -> Result<()> {
-        self.column.write(batch)
+    fn column(&self) -> &Column {
+        &self.column
     }
 
     fn written(&mut self) {}

@@ -2,7 +2,7 @@
 
 use crate::Error;
 use crate::composite_key::{is_ambiguous, put_with_length};
-use crate::store::{ColumnId, KeyValueStore, Keys, WriteBatch, prefix_end};
+use crate::store::{ColumnId, KeyValueStore, Keys, NextBatch, WriteBatch, prefix_end};
 use millpond_serializer::{FlinkKey, Namespace};
 use millpond_snapshot::key_group_prefix_bytes;
 use millpond_types::{KeyGroup, KeyGroupRange};
@@ -107,11 +107,21 @@ impl Column {
         read.unwrap_or_else(|error| self.fail("reading", &error));
     }
 
-    pub(crate) fn write(&self, batch: &WriteBatch) -> Result<(), Error> {
-        match batch.is_empty() {
-            true => Ok(()),
-            false => self.store.write(self.id, batch),
+    /// Writes changes that are in any order, and takes them out of the batch.
+    pub(crate) fn write_all(&self, changes: &mut WriteBatch) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
         }
+        changes.sort();
+        self.write_run(&mut |batch| {
+            std::mem::swap(batch, changes);
+            Ok(false)
+        })
+    }
+
+    /// As [`KeyValueStore::write_run`].
+    pub(crate) fn write_run(&self, next: NextBatch<'_>) -> Result<(), Error> {
+        self.store.write_run(self.id, next)
     }
 
     /// Calls `visit` with what follows `prefix` in each key that begins with it, until it fails.

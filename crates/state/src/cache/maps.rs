@@ -434,11 +434,7 @@ where
     }
 
     fn restored_group(&self) -> Result<()> {
-        let mut batch = self.restored.borrow_mut();
-        batch.sort();
-        self.column.write(&batch)?;
-        batch.clear();
-        Ok(())
+        self.column.write_all(&mut self.restored.borrow_mut())
     }
 
     fn column(&self) -> Option<&Column> {
@@ -542,8 +538,8 @@ where
         })
     }
 
-    fn write(&self, batch: &WriteBatch) -> Result<()> {
-        self.column.write(batch)
+    fn column(&self) -> &Column {
+        &self.column
     }
 
     fn written(&mut self) {

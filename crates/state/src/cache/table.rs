@@ -320,11 +320,7 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> RegisteredState<K> for CachedTable<
     }
 
     fn restored_group(&self) -> Result<()> {
-        let mut batch = self.restored.borrow_mut();
-        batch.sort();
-        self.column.write(&batch)?;
-        batch.clear();
-        Ok(())
+        self.column.write_all(&mut self.restored.borrow_mut())
     }
 
     fn column(&self) -> Option<&Column> {
@@ -399,8 +395,8 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> Changes for TableChanges<K, N, C> {
         })
     }
 
-    fn write(&self, batch: &WriteBatch) -> Result<()> {
-        self.column.write(batch)
+    fn column(&self) -> &Column {
+        &self.column
     }
 
     fn written(&mut self) {

@@ -3,6 +3,7 @@
 //! An image of the store is taken between two writes: it holds the changes that were frozen before it
 //! was asked for, and none that were frozen later.
 
+use super::Column;
 use crate::store::{KeyValueStore, StoreImage, WriteBatch};
 use crate::{Error, ErrorKind, Result};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,8 +26,8 @@ pub(crate) trait Changes: Send {
     /// Adds the changes of one key group, and lets go of it.
     fn take_group(&mut self, group: usize, batch: &mut WriteBatch) -> Result<()>;
 
-    /// Writes changes, sorted, into the column of the state.
-    fn write(&self, batch: &WriteBatch) -> Result<()>;
+    /// The column of the state.
+    fn column(&self) -> &Column;
 
     /// All changes are written.
     fn written(&mut self);
@@ -182,10 +183,9 @@ struct Writer {
 
 impl Writer {
     fn run(&self, work: &Receiver<Job>) {
-        let mut batch = WriteBatch::new();
         while let Ok(job) = work.recv() {
             match job {
-                Job::Write(changes) => self.contain(|| self.write(changes, &mut batch)),
+                Job::Write(changes) => self.contain(|| self.write(changes)),
                 Job::Image(image) => {
                     self.contain(|| {
                         let taken = self.store.checkpoint()?;
@@ -234,32 +234,38 @@ impl Writer {
         }
     }
 
-    fn write(&self, mut changes: Box<dyn Changes>, batch: &mut WriteBatch) -> Result<()> {
-        let groups = changes.groups();
-        batch.clear();
-        for group in 0..groups {
-            let encoded = catch_unwind(AssertUnwindSafe(|| changes.take_group(group, batch)));
-            encoded.unwrap_or_else(|panic| {
-                let reason = panic
-                    .downcast_ref::<&str>()
-                    .map(|reason| (*reason).to_owned())
-                    .or_else(|| panic.downcast_ref::<String>().cloned())
-                    .unwrap_or_else(|| "the serializer panicked".to_owned());
-                let state = changes.state().to_owned();
-                Err(Error::new(ErrorKind::Serializer { state, reason }))
-            })?;
-            if batch.bytes() >= BATCH_BYTES || group + 1 == groups {
-                if self.shared.abandoned.load(Ordering::Acquire) {
-                    return Ok(());
+    fn write(&self, mut changes: Box<dyn Changes>) -> Result<()> {
+        let column = changes.column().clone();
+        let mut groups = 0..changes.groups();
+        column.write_run(&mut |batch| {
+            for group in groups.by_ref() {
+                take_group(&mut *changes, group, batch)?;
+                if batch.bytes() >= BATCH_BYTES {
+                    break;
                 }
-                batch.sort();
-                changes.write(batch)?;
-                batch.clear();
             }
-        }
+            batch.sort();
+            // Nobody asks for what is left of it.
+            let is_abandoned = self.shared.abandoned.load(Ordering::Acquire);
+            Ok(!groups.is_empty() && !is_abandoned)
+        })?;
         changes.written();
         Ok(())
     }
+}
+
+/// Adds the changes of a key group; a panic in a user's serializer is an error.
+fn take_group(changes: &mut dyn Changes, group: usize, batch: &mut WriteBatch) -> Result<()> {
+    let encoded = catch_unwind(AssertUnwindSafe(|| changes.take_group(group, batch)));
+    encoded.unwrap_or_else(|panic| {
+        let reason = panic
+            .downcast_ref::<&str>()
+            .map(|reason| (*reason).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "the serializer panicked".to_owned());
+        let state = changes.state().to_owned();
+        Err(Error::new(ErrorKind::Serializer { state, reason }))
+    })
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -157,10 +157,23 @@ impl WriteBatch {
     }
 
     /// Brings the changes into the order of their keys.
+    ///
+    /// Compared are numbers first: the first bytes of the keys.
     pub fn sort(&mut self) {
         let bytes = &self.bytes;
-        let key = |place: &Place| &bytes[place.key..place.value];
-        self.changes.sort_unstable_by(|a, b| key(a).cmp(key(b)));
+        let mut order: Vec<(u64, u32)> = Vec::with_capacity(self.changes.len());
+        for (at, place) in (0u32..).zip(&self.changes) {
+            order.push((first_bytes(&bytes[place.key..place.value]), at));
+        }
+        let key = |at: u32| {
+            let place = &self.changes[at as usize];
+            &bytes[place.key..place.value]
+        };
+        order.sort_unstable_by(|(a, at), (b, other)| {
+            a.cmp(b).then_with(|| key(*at).cmp(key(*other)))
+        });
+        let changes = order.iter().map(|(_, at)| self.changes[*at as usize]);
+        self.changes = changes.collect();
     }
 
     /// How many changes there are.
@@ -196,6 +209,19 @@ impl WriteBatch {
                 Kind::Delete => StoreChange::Delete { key },
             }
         })
+    }
+}
+
+/// The first bytes of a key as a number of the same order; a shorter key counts as zeros behind it.
+#[inline]
+fn first_bytes(key: &[u8]) -> u64 {
+    match key.first_chunk::<8>() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => {
+            let mut first = [0; 8];
+            first[..key.len()].copy_from_slice(key);
+            u64::from_be_bytes(first)
+        }
     }
 }
 

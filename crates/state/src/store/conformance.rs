@@ -8,6 +8,7 @@
 //! ```
 
 use super::{ColumnId, KeyValueStore, Keys, StoreImage, WriteBatch, prefix_end};
+use crate::Error;
 use millpond_serializer::{FlinkType, VoidNamespace};
 use millpond_snapshot::{KeyedStateType, StateMeta};
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ pub fn check(open: &mut dyn FnMut() -> Arc<dyn KeyValueStore>) {
     a_scan_keeps_to_its_range_and_stops_when_told(&*open());
     an_image_stays_as_it_was(open());
     it_reads_while_it_is_written(open());
+    a_run_is_as_its_changes(&*open());
     for seed in 0..4 {
         it_holds_what_a_map_would_hold(&*open(), seed);
     }
@@ -215,6 +217,64 @@ fn it_reads_while_it_is_written(store: Arc<dyn KeyValueStore>) {
         assert!(!done || found == KEYS, "{found} of {KEYS} keys");
     }
     writer.join().expect("it writes");
+}
+
+fn a_run_is_as_its_changes(store: &dyn KeyValueStore) {
+    const BATCHES: u32 = 4;
+    const KEYS: u32 = 10_000;
+    let state = column(store, "state");
+    let mut model = Model::new();
+    for round in 0..5_u32 {
+        // What is written one by one lies below what a run brings, and above it.
+        for key in [0, 1, BATCHES * KEYS - 1] {
+            let (key, value) = (key.to_be_bytes().to_vec(), vec![b'-'; round as usize + 1]);
+            put(store, state, &key, &value);
+            model.insert(key, value);
+        }
+        let mut batches = 0..BATCHES;
+        let run = store.write_run(state, &mut |batch| {
+            assert!(batch.is_empty());
+            let Some(first) = batches.next() else {
+                return Ok(false);
+            };
+            for key in first * KEYS..(first + 1) * KEYS {
+                let (key, what) = (key.to_be_bytes().to_vec(), (key + round) % 7);
+                let value = format!("{round}{}", "v".repeat(100)).into_bytes();
+                match what {
+                    0 => {
+                        batch.delete(|out| out.extend(&key));
+                        model.remove(&key);
+                    }
+                    1 => {
+                        batch.append(|out| out.extend(&key), |out| out.extend(&value));
+                        let old = model.entry(key).or_default();
+                        let delimiter: &[u8] = if old.is_empty() { b"" } else { b"," };
+                        *old = [old, delimiter, &value].concat();
+                    }
+                    // Not every key changes in every run.
+                    2 => {}
+                    _ => {
+                        batch.put(|out| out.extend(&key), |out| out.extend(&value));
+                        model.insert(key, value);
+                    }
+                }
+            }
+            Ok(true)
+        });
+        run.expect("it writes");
+        let expected: Vec<_> = model.clone().into_iter().collect();
+        assert!(all(store, state) == expected, "after run {round}");
+        let image = store.checkpoint().expect("an image");
+        assert!(all_of_image(&*image, state) == expected, "image {round}");
+    }
+    let failed = store.write_run(state, &mut |batch| {
+        batch.put(|out| out.extend(b"k"), |out| out.extend(vec![0; 4 << 20]));
+        match batch.len() {
+            1 => Err(Error::storage("failing", "on purpose")),
+            _ => Ok(true),
+        }
+    });
+    assert!(failed.is_err(), "an error ends a run");
 }
 
 fn it_holds_what_a_map_would_hold(store: &dyn KeyValueStore, seed: u64) {

@@ -19,7 +19,7 @@
 //!
 //! ```text
 //!   worker thread     handles -> cache -> get, multi_get, scan ----.
-//!   writer thread     frozen changes -> write; then checkpoint ----+-> KeyValueStore
+//!   writer thread     frozen changes -> write_run; then checkpoint ----+-> KeyValueStore
 //!   snapshot thread   StoreImage: scan (canonical), files (native) |
 //! ```
 //!
@@ -61,6 +61,9 @@ pub type StoredFilter = Arc<dyn Fn(&[u8]) -> Filtered + Send + Sync>;
 
 /// Sees one entry of a scan, key and value, and says whether to go on.
 pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
+
+/// Fills an empty batch with the next changes, and says whether there are more behind them.
+pub type NextBatch<'a> = &'a mut dyn FnMut(&mut WriteBatch) -> Result<bool>;
 
 /// How large a store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -107,6 +110,24 @@ pub trait KeyValueStore: Send + Sync {
 
     /// Applies changes, which are in ascending order of their keys, each key at most once.
     fn write(&self, column: ColumnId, batch: &WriteBatch) -> Result<()>;
+
+    /// Applies changes that come in batches, each as [`KeyValueStore::write`] has it, in ascending
+    /// order of keys over all of them.
+    ///
+    /// They are there when this returns, some of them maybe earlier.
+    fn write_run(&self, column: ColumnId, next: NextBatch<'_>) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        loop {
+            batch.clear();
+            let more = next(&mut batch)?;
+            if !batch.is_empty() {
+                self.write(column, &batch)?;
+            }
+            if !more {
+                return Ok(());
+            }
+        }
+    }
 
     /// Visits the entries with `from <= key`, and `key < to` if that is given, in ascending order.
     ///
