@@ -197,7 +197,7 @@ fn start_job(arguments: &RunArguments) -> Result<JobClient, Failure> {
         ("io.tmp.dirs", arguments.directory.clone()),
     ]);
     let backend = &arguments.backend;
-    backend.configure(&mut configuration, PARALLELISM)?;
+    backend.configure(&mut configuration)?;
     if let Some(path) = &arguments.restore {
         configuration.set("execution.state-recovery.path", path);
     }

@@ -99,7 +99,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         ("rest.linger", "0 s".to_owned()),
     ]);
     let backend = &arguments.backend;
-    backend.configure(&mut configuration, arguments.parallelism)?;
+    backend.configure(&mut configuration)?;
     let env = Environment::from_configuration(configuration).map_err(failure)?;
     env.add_state_backend(MemoryBackend);
     LIMIT.store(arguments.keys, Ordering::Relaxed);

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         ("rest.linger", "0 s".to_owned()),
     ]);
     let backend = &arguments.backend;
-    backend.configure(&mut configuration, arguments.parallelism)?;
+    backend.configure(&mut configuration)?;
     if arguments.checkpoint_interval != "off" {
         configuration.set(
             "execution.checkpointing.interval",

@@ -78,7 +78,7 @@ fn start_job(
         ("parallelism.default", parallelism.to_string()),
         ("rest.linger", "0 s".to_owned()),
     ]);
-    backend.configure(&mut configuration, parallelism)?;
+    backend.configure(&mut configuration)?;
     if let Some(path) = restore {
         configuration.set("execution.state-recovery.path", path);
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use millpond_state::store::StateBackend;
-use millpond_state::{BackendChoice, StoreChoice};
+use millpond_state::{BackendChoice, CacheMemory, StoreChoice};
 use millpond_types::config::{ConfigError, Configuration, StateBackendType, options};
 
 /// State backends by name, beside the heap.
@@ -68,11 +68,11 @@ impl StateBackends {
             let mut all = all.split([',', ':', '|']).map(str::trim);
             all.find(|one| !one.is_empty()).map(PathBuf::from)
         });
-        let cache_bytes = configuration.get(&options::WRITE_BACK_CACHE_SIZE)?.bytes();
+        let shared = backend.memory_bytes(configuration)?;
         let all = configuration.iter();
         Ok(BackendChoice::Store(StoreChoice {
             backend: Arc::clone(backend),
-            cache_bytes: usize::try_from(cache_bytes).unwrap_or(usize::MAX),
+            cache: CacheMemory::of(configuration, shared)?,
             directory: directory.unwrap_or_else(std::env::temp_dir),
             configuration: Arc::new(
                 all.map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -113,7 +113,6 @@ mod tests {
             panic!("{chosen:?}");
         };
         assert_eq!(choice.backend.name(), "memory");
-        assert_eq!(choice.cache_bytes, 3 << 20);
         assert_eq!(choice.directory, PathBuf::from("/scratch"));
         assert_eq!(choice.configuration["io.tmp.dirs"], "/scratch, /other");
     }

@@ -4,7 +4,7 @@
 //! by it. Between batches the driver calls [`KeyedBackend::maintain`], which folds what changed
 //! during a snapshot into the tables, about a millisecond of work at a time.
 
-use crate::cache::{CachedMaps, CachedTable, Column};
+use crate::cache::{CacheMemory, CachedMaps, CachedTable, Column};
 use crate::codec::{Codec, EntryPerUserKey, ListCodec, MapCodec, OneEntry, ValueCodec};
 use crate::description::{DescribedState, KeyedDescription, UnclaimedState};
 use crate::hash;
@@ -174,8 +174,8 @@ impl<K: FlinkKey> KeyedBackend<K> {
 
     /// Returns a backend above an empty store.
     ///
-    /// Decoded values, and changes that are not written back yet, take `cache_bytes` of memory; what
-    /// one record changes may exceed them until the next record.
+    /// Decoded values, and changes that are not written back yet, take its share of `cache`; what one
+    /// record changes may exceed it until the next record.
     ///
     /// # Errors
     ///
@@ -184,11 +184,11 @@ impl<K: FlinkKey> KeyedBackend<K> {
         max_parallelism: u32,
         range: KeyGroupRange,
         store: Arc<dyn KeyValueStore>,
-        cache_bytes: usize,
+        cache: &CacheMemory,
     ) -> Result<Self> {
         let context = Rc::new(KeyContext::new());
         let attention = Rc::clone(&context) as Rc<dyn Attention>;
-        let stored = Stored::new(store, cache_bytes, range, max_parallelism, attention)?;
+        let stored = Stored::new(store, cache, range, max_parallelism, attention)?;
         let stored = Some(Rc::new(stored));
         Ok(KeyedBackend::on(max_parallelism, range, context, stored))
     }

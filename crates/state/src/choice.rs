@@ -2,7 +2,7 @@
 
 use crate::restored_files::BroughtFiles;
 use crate::store::{StateBackend, StoreContext};
-use crate::{KeyedBackend, Result};
+use crate::{CacheMemory, KeyedBackend, Result};
 use millpond_serializer::FlinkKey;
 use millpond_snapshot::{KeyedHandle, LoadedSnapshot};
 use millpond_types::{KeyGroupRange, OperatorId};
@@ -28,8 +28,8 @@ pub enum BackendChoice {
 pub struct StoreChoice {
     /// Makes the stores.
     pub backend: Arc<dyn StateBackend>,
-    /// Memory for decoded values of one operator subtask, in bytes.
-    pub cache_bytes: usize,
+    /// Memory for decoded values above the stores.
+    pub cache: CacheMemory,
     /// Where stores make their directories.
     pub directory: PathBuf,
     /// The configuration of the job.
@@ -66,7 +66,7 @@ impl BackendChoice {
             }
             BackendChoice::Store(choice) => {
                 let store = choice.backend.open(&choice.context(owner), None, &[])?;
-                KeyedBackend::above(max_parallelism, range, store, choice.cache_bytes)
+                KeyedBackend::above(max_parallelism, range, store, &choice.cache)
             }
         }
     }
@@ -129,7 +129,7 @@ impl StoreChoice {
         let files = Some(brought.directory.path());
         let store = backend.open(&self.context(owner), files, &brought.states)?;
         let (max_parallelism, range) = (owner.max_parallelism, owner.range);
-        let backend = KeyedBackend::above(max_parallelism, range, store, self.cache_bytes)?;
+        let backend = KeyedBackend::above(max_parallelism, range, store, &self.cache)?;
         backend.take_over(Arc::new(brought.restored))?;
         Ok(Some((backend, brought.handle)))
     }
@@ -139,7 +139,7 @@ impl fmt::Debug for StoreChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreChoice")
             .field("backend", &self.backend)
-            .field("cache_bytes", &self.cache_bytes)
+            .field("cache", &self.cache)
             .field("directory", &self.directory)
             .finish_non_exhaustive()
     }

@@ -56,6 +56,7 @@ pub use aggregate_function::AggregateFunction;
 pub use aggregating_state::AggregatingState;
 pub use backend::KeyedBackend;
 pub use broadcast_state::{BroadcastState, ReadOnlyBroadcastState};
+pub use cache::CacheMemory;
 pub use choice::{BackendChoice, BackendOwner, StoreChoice};
 pub use description::{
     DescribedState, KeyedDescription, OperatorDescription, StateDescription, UnclaimedState,

@@ -1,6 +1,6 @@
 //! What the states of a backend above a store share: the store, its writer, and the cache's budget.
 
-use crate::cache::{Budget, Column, GroupPrefix, PendingImage, WriteBack};
+use crate::cache::{Budget, CacheMemory, Column, GroupPrefix, PendingImage, WriteBack};
 use crate::frozen::StateWriter;
 use crate::image::{FrozenEntries, FrozenState};
 use crate::key_context::Attention;
@@ -27,14 +27,14 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// Takes over a store; `cache_bytes` bound the decoded values above it.
+    /// Takes over a store; the decoded values above it have a share of `cache`.
     ///
     /// # Errors
     ///
     /// Storage, if its thread cannot be started.
     pub(crate) fn new(
         store: Arc<dyn KeyValueStore>,
-        cache_bytes: usize,
+        cache: &CacheMemory,
         range: KeyGroupRange,
         max_parallelism: u32,
         attention: Rc<dyn Attention>,
@@ -42,7 +42,7 @@ impl Stored {
         Ok(Stored {
             write_back: WriteBack::start(Arc::clone(&store))?,
             store,
-            budget: Rc::new(Budget::new(cache_bytes, attention)),
+            budget: Rc::new(Budget::new(cache.share(), attention)),
             prefix: GroupPrefix::new(range, max_parallelism),
             groups: range.len(),
             image: RefCell::new(None),

@@ -6,7 +6,7 @@ use millpond_state::store::{
     ColumnId, KeyValueStore, Keys, MemoryStore, StateMeta, StoreImage, StoredFilter, Visit,
     WriteBatch,
 };
-use millpond_state::{Error, KeyedBackend, StateTtlConfig};
+use millpond_state::{CacheMemory, Error, KeyedBackend, StateTtlConfig};
 use millpond_types::{KeyGroupRange, ManualClock};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -101,7 +101,7 @@ fn above<K: millpond_serializer::FlinkKey>(
     cache_bytes: usize,
 ) -> KeyedBackend<K> {
     let store = Arc::clone(store) as Arc<dyn KeyValueStore>;
-    KeyedBackend::above(128, range(), store, cache_bytes).unwrap()
+    KeyedBackend::above(128, range(), store, &CacheMemory::of_each(cache_bytes)).unwrap()
 }
 
 fn turn_to<K: millpond_serializer::FlinkKey>(backend: &KeyedBackend<K>, key: &K) {

@@ -33,7 +33,7 @@ pub(crate) fn on_each_backend(test: impl Fn()) {
     test();
     let choice = BackendChoice::Store(StoreChoice {
         backend: Arc::new(MemoryBackend),
-        cache_bytes: 4_000,
+        cache: millpond_state::CacheMemory::of_each(4_000),
         directory: PathBuf::new(),
         configuration: Arc::default(),
     });

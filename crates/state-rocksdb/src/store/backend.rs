@@ -14,7 +14,7 @@ use rocksdb::{WriteBatch, WriteOptions};
 use tempfile::TempDir;
 
 use super::database::{Access, Database, Db, Shared};
-use super::memory::SharedMemory;
+use super::memory::{SharedMemory, budget_bytes};
 use super::tuning::Tuning;
 use super::{Column, Deleted, RocksDbStore};
 use crate::native_writer::is_of_the_set;
@@ -52,6 +52,13 @@ impl RocksDbBackend {
 impl StateBackend for RocksDbBackend {
     fn name(&self) -> &str {
         "rocksdb"
+    }
+
+    fn memory_bytes(
+        &self,
+        configuration: &Configuration,
+    ) -> std::result::Result<Option<u64>, ConfigError> {
+        budget_bytes(configuration)
     }
 
     fn opens(&self, names: &[&str]) -> bool {

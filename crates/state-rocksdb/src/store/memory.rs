@@ -6,6 +6,7 @@
 //!
 //! Source: Flink 2.3.0, class `RocksDBMemoryControllerUtils`.
 
+use millpond_state::CacheMemory;
 use millpond_types::config::{ConfigError, Configuration, options};
 use rocksdb::{Cache, WriteBufferManager};
 
@@ -27,7 +28,9 @@ impl SharedMemory {
             let key = options::ROCKSDB_WRITE_BUFFER_RATIO.key();
             return Err(ConfigError::new(key, ratio.to_string(), "expected 0 to 1"));
         }
-        let (cache_bytes, write_buffer_bytes) = split(bytes, ratio);
+        // The rest is that of the caches of decoded values.
+        let above = CacheMemory::of(configuration, Some(bytes))?.bytes() as u64;
+        let (cache_bytes, write_buffer_bytes) = split(bytes - above, ratio);
         let cache = Cache::new_lru_cache(cache_bytes);
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(
             write_buffer_bytes,
@@ -42,8 +45,9 @@ impl SharedMemory {
     }
 }
 
-/// The bytes of all instances: fixed ones before managed ones, those of a process last.
-fn budget_bytes(configuration: &Configuration) -> Result<Option<u64>, ConfigError> {
+/// The bytes of all instances and of the caches above them: fixed ones before managed ones, those of
+/// a process last.
+pub(super) fn budget_bytes(configuration: &Configuration) -> Result<Option<u64>, ConfigError> {
     let per_slot = configuration.get(&options::ROCKSDB_MEMORY_FIXED_PER_SLOT)?;
     let managed = configuration.get(&options::ROCKSDB_MEMORY_MANAGED)?;
     let size = match (per_slot, managed) {

@@ -1,5 +1,6 @@
 //! How much memory the cached values of one backend may take.
 
+use super::memory::CacheShare;
 use crate::key_context::Attention;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ const CHANGED_PART: usize = 4;
 /// Bytes are those of the entries and, where keys or values own more elsewhere, the average length of
 /// what was read or written.
 pub(crate) struct Budget {
-    limit: usize,
+    share: CacheShare,
     used: Cell<usize>,
     changed: Cell<usize>,
     /// Set when something is to be done between records.
@@ -20,9 +21,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize, attention: Rc<dyn Attention>) -> Self {
+    pub(crate) fn new(share: CacheShare, attention: Rc<dyn Attention>) -> Self {
         Budget {
-            limit,
+            share,
             used: Cell::new(0),
             changed: Cell::new(0),
             attention,
@@ -33,7 +34,7 @@ impl Budget {
     pub(crate) fn add(&self, bytes: usize) {
         let used = self.used.get() + bytes;
         self.used.set(used);
-        if used > self.limit {
+        if used > self.share.bytes() {
             self.attention.ask();
         }
     }
@@ -48,7 +49,7 @@ impl Budget {
     pub(crate) fn change(&self, bytes: usize) {
         let changed = self.changed.get() + bytes;
         self.changed.set(changed);
-        if changed > self.limit / CHANGED_PART {
+        if changed > self.share.bytes() / CHANGED_PART {
             self.attention.ask();
         }
     }
@@ -61,21 +62,22 @@ impl Budget {
 
     /// Whether so much has changed that it is to be written back.
     pub(crate) fn is_changed(&self) -> bool {
-        self.changed.get() > self.limit / CHANGED_PART
+        self.changed.get() > self.share.bytes() / CHANGED_PART
     }
 
     /// Whether so much has changed that nothing else may before it is written back.
     pub(crate) fn is_full_of_changes(&self) -> bool {
-        self.changed.get() > self.limit / 2
+        self.changed.get() > self.share.bytes() / 2
     }
 
     /// Whether values are to be forgotten.
     pub(crate) fn is_exceeded(&self) -> bool {
-        self.used.get() > self.limit
+        self.used.get() > self.share.bytes()
     }
 
     /// Whether so much is over that records have to wait.
     pub(crate) fn is_far_exceeded(&self) -> bool {
-        self.used.get() > self.limit + self.limit / 8
+        let limit = self.share.bytes();
+        self.used.get() > limit + limit / 8
     }
 }

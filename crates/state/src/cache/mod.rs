@@ -25,6 +25,7 @@
 mod budget;
 mod column;
 mod maps;
+mod memory;
 mod partial_map;
 mod slot;
 mod table;
@@ -33,6 +34,7 @@ mod write_back;
 pub(crate) use budget::Budget;
 pub(crate) use column::{Column, GroupPrefix};
 pub(crate) use maps::CachedMaps;
+pub use memory::CacheMemory;
 pub(crate) use table::CachedTable;
 pub(crate) use write_back::{Changes, PendingImage, WriteBack};
 
@@ -99,8 +101,9 @@ where
     }
 
     fn entry_bytes(&self) -> usize {
-        // Tables are three quarters full on average, and have a control byte per place.
-        let entry = (size_of::<Entry<K, N, Slot<V>>>() + 1) * 4 / 3;
+        // Tables are between 7/16 and 7/8 full, and have a control byte per place. What is changed
+        // while it is written back is there twice.
+        let entry = (size_of::<Entry<K, N, Slot<V>>>() + 1) * 2;
         match self.part_bytes {
             0 => entry + self.owned.load(Ordering::Relaxed),
             _ => entry,

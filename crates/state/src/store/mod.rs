@@ -35,6 +35,7 @@ pub use memory::{MemoryBackend, MemoryStore};
 pub use millpond_snapshot::StateMeta;
 
 use crate::Result;
+use millpond_types::config::{ConfigError, Configuration};
 use millpond_types::{KeyGroupRange, OperatorId};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -230,6 +231,21 @@ pub struct StoreContext {
 pub trait StateBackend: Send + Sync {
     /// The name, as it stands behind `state.backend.type`.
     fn name(&self) -> &str;
+
+    /// The memory that all stores of a process and the caches above them take together, in bytes;
+    /// `None` if memory of the stores is not bounded so.
+    ///
+    /// Of it the caches have what [`CacheMemory`](crate::CacheMemory) says, stores the rest.
+    ///
+    /// # Errors
+    ///
+    /// The configuration has a value that is none.
+    fn memory_bytes(
+        &self,
+        _configuration: &Configuration,
+    ) -> std::result::Result<Option<u64>, ConfigError> {
+        Ok(None)
+    }
 
     /// Whether [`open`](Self::open) makes a store of files with these names.
     fn opens(&self, _names: &[&str]) -> bool {

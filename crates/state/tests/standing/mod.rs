@@ -3,8 +3,8 @@
 #![allow(dead_code, reason = "not every test uses all of it")]
 
 use millpond_serializer::FlinkKey;
-use millpond_state::KeyedBackend;
 use millpond_state::store::MemoryStore;
+use millpond_state::{CacheMemory, KeyedBackend};
 use millpond_types::KeyGroupRange;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ pub(crate) fn backend<K: FlinkKey>(max_parallelism: u32, range: KeyGroupRange) -
         Standing::Heap => KeyedBackend::new(max_parallelism, range),
         Standing::Store => {
             let store = Arc::new(MemoryStore::new());
-            let backend = KeyedBackend::above(max_parallelism, range, store, CACHE_BYTES);
+            let cache = CacheMemory::of_each(CACHE_BYTES);
+            let backend = KeyedBackend::above(max_parallelism, range, store, &cache);
             backend.expect("a thread starts")
         }
     }

@@ -150,9 +150,12 @@ options! {
     /// Where working state lives: hashmap, rocksdb where the program is built with it, or another
     /// backend that the program registers.
     STATE_BACKEND: StateBackendType = "state.backend.type", ["state.backend"], "hashmap";
-    /// Memory for decoded state above a state backend that is not the heap, for each subtask of a
-    /// keyed operator. Millpond's own.
-    WRITE_BACK_CACHE_SIZE: MemorySize = "state.backend.write-back-cache.size", [], "64 mb";
+    /// The most memory for decoded state above a state backend that is not the heap, for each subtask
+    /// of a keyed operator. Not set: its share of all, or 64 mb where none is shared. Millpond's own.
+    WRITE_BACK_CACHE_SIZE: Option<MemorySize> = "state.backend.write-back-cache.size", [];
+    /// Which part of the memory of state backends the decoded state of all subtasks of a process may
+    /// take. Millpond's own.
+    WRITE_BACK_CACHE_FRACTION: f64 = "state.backend.write-back-cache.fraction", [], "0.5";
     /// Where state backends keep their files; of several directories the first is used. Not set:
     /// the directory for temporary files of the system.
     TMP_DIRS: Option<String> = "io.tmp.dirs", ["taskmanager.tmp.dirs"];
