@@ -107,6 +107,7 @@ impl StateBackend for RocksDbBackend {
             working,
             home: Arc::new(home),
             checkpoints: AtomicU64::new(0),
+            runs: AtomicU64::new(0),
         }))
     }
 }

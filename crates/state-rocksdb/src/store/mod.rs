@@ -17,6 +17,7 @@ mod backend;
 mod database;
 mod image;
 mod memory;
+mod sorted_run;
 mod tuning;
 
 pub use backend::RocksDbBackend;
@@ -28,8 +29,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use millpond_snapshot::StateMeta;
 use millpond_state::store::{
-    ColumnId, KeyValueStore, Keys, StoreChange, StoreImage, StoreStatistics, StoredFilter, Visit,
-    WriteBatch,
+    ColumnId, KeyValueStore, Keys, NextBatch, StoreChange, StoreImage, StoreStatistics,
+    StoredFilter, Visit, WriteBatch,
 };
 use millpond_state::{Error, Result};
 use rocksdb::checkpoint::Checkpoint;
@@ -50,6 +51,7 @@ pub struct RocksDbStore {
     home: Arc<TempDir>,
     columns: RwLock<Vec<Column>>,
     checkpoints: AtomicU64,
+    runs: AtomicU64,
 }
 
 struct Column {
@@ -161,30 +163,13 @@ impl KeyValueStore for RocksDbStore {
     }
 
     fn write(&self, column: ColumnId, batch: &WriteBatch) -> Result<()> {
-        let name = self.name(column);
-        let family = self.database.family(&name);
-        let limit = self.database.tuning.write_batch_bytes;
-        let mut options = WriteOptions::default();
-        options.disable_wal(true);
-        let write = |batch: rocksdb::WriteBatch| {
-            let written = self.database.db.write_opt(batch, &options);
-            written.map_err(|error| failed("writing", &name, error))
-        };
-        let mut changes = rocksdb::WriteBatch::default();
-        for change in batch.iter() {
-            match change {
-                StoreChange::Put { key, value } => changes.put_cf(&family, key, value),
-                StoreChange::Append { key, value } => changes.merge_cf(&family, key, value),
-                StoreChange::Delete { key } => changes.delete_cf(&family, key),
-            }
-            if changes.size_in_bytes() >= limit {
-                write(std::mem::take(&mut changes))?;
-            }
-        }
-        match changes.is_empty() {
-            true => Ok(()),
-            false => write(changes),
-        }
+        write_batch(&self.database, &self.name(column), batch)
+    }
+
+    fn write_run(&self, column: ColumnId, next: NextBatch<'_>) -> Result<()> {
+        let number = self.runs.fetch_add(1, Ordering::Relaxed);
+        let path = self.home.path().join(format!("run-{number}.sst"));
+        sorted_run::write(&self.database, &self.name(column), &path, next)
     }
 
     fn scan(
@@ -220,6 +205,35 @@ impl KeyValueStore for RocksDbStore {
             memory_bytes: self.sum_of(properties::CUR_SIZE_ALL_MEM_TABLES)
                 + self.sum_of(properties::ESTIMATE_TABLE_READERS_MEM),
         }
+    }
+}
+
+/// Writes changes into a column family.
+fn write_batch(database: &Database, name: &str, batch: &WriteBatch) -> Result<()> {
+    let family = database.family(name);
+    let limit = database.tuning.write_batch_bytes;
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    // They are sorted: each belongs close to the one before it.
+    options.set_memtable_insert_hint_per_batch(true);
+    let write = |batch: rocksdb::WriteBatch| {
+        let written = database.db.write_opt(batch, &options);
+        written.map_err(|error| failed("writing", name, error))
+    };
+    let mut changes = rocksdb::WriteBatch::default();
+    for change in batch.iter() {
+        match change {
+            StoreChange::Put { key, value } => changes.put_cf(&family, key, value),
+            StoreChange::Append { key, value } => changes.merge_cf(&family, key, value),
+            StoreChange::Delete { key } => changes.delete_cf(&family, key),
+        }
+        if changes.size_in_bytes() >= limit {
+            write(std::mem::take(&mut changes))?;
+        }
+    }
+    match changes.is_empty() {
+        true => Ok(()),
+        false => write(changes),
     }
 }
 
