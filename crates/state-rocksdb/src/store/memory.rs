@@ -8,7 +8,13 @@
 
 use millpond_state::CacheMemory;
 use millpond_types::config::{ConfigError, Configuration, options};
-use rocksdb::{Cache, WriteBufferManager};
+use rocksdb::{Cache, LruCacheOptions, WriteBufferManager};
+
+/// The least memory of one of the parts that a cache is made of.
+const MIN_SHARD_BYTES: usize = 32 << 20;
+
+/// RocksDB's own limit where it chooses.
+const MAX_SHARD_BITS: u32 = 6;
 
 /// What instances share.
 pub(crate) struct SharedMemory {
@@ -31,7 +37,10 @@ impl SharedMemory {
         // The rest is that of the caches of decoded values.
         let above = CacheMemory::of(configuration, Some(bytes))?.bytes() as u64;
         let (cache_bytes, write_buffer_bytes) = split(bytes - above, ratio);
-        let cache = Cache::new_lru_cache(cache_bytes);
+        let mut options = LruCacheOptions::default();
+        options.set_capacity(cache_bytes);
+        options.set_num_shard_bits(shard_bits(cache_bytes));
+        let cache = Cache::new_lru_cache_opts(&options);
         let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(
             write_buffer_bytes,
             false,
@@ -58,6 +67,16 @@ pub(super) fn budget_bytes(configuration: &Configuration) -> Result<Option<u64>,
     Ok(size.map(|size| size.bytes()))
 }
 
+/// As how many parts, as a power of two, a cache keeps its blocks.
+///
+/// A block that is larger than a part is not kept at all. The filter of a table with a million keys
+/// is one block of a megabyte; RocksDB's own choice, parts of half a megabyte, would read and check it
+/// for each key that is looked up. Few threads read, so few parts do not make them wait.
+fn shard_bits(cache_bytes: usize) -> i32 {
+    let parts = (cache_bytes / MIN_SHARD_BYTES).clamp(1, 1 << MAX_SHARD_BITS);
+    parts.ilog2() as i32
+}
+
 /// Bytes of the cache, and of write buffers.
 fn split(bytes: u64, ratio: f64) -> (usize, usize) {
     let bytes = bytes as f64;
@@ -75,6 +94,13 @@ mod tests {
         let (cache, write_buffers) = split(600 << 20, 0.5);
         assert_eq!((cache >> 20, write_buffers >> 20), (500, 200));
         assert_eq!(split(300, 0.0), (300, 0));
+    }
+
+    #[test]
+    fn a_part_of_a_cache_has_room_for_large_blocks() {
+        assert_eq!((shard_bits(0), shard_bits(63 << 20)), (0, 0));
+        assert_eq!((shard_bits(64 << 20), shard_bits(512 << 20)), (1, 4));
+        assert_eq!(shard_bits(1 << 40), 6);
     }
 
     #[test]
