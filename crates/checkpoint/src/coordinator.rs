@@ -33,6 +33,7 @@ use millpond_job::dispatcher::{
 };
 use millpond_job::gateway::{Attempt, Epoch, StopMode, ToWorker};
 use millpond_job::{JobGraph, VertexIndex};
+use millpond_snapshot::StateRead;
 use millpond_types::config::ClaimMode;
 use millpond_types::{CheckpointId, TriggerId};
 
@@ -266,6 +267,12 @@ impl Coordinator {
     /// Counts, sizes, durations and history of the job's checkpoints.
     pub fn statistics(&self) -> &CheckpointStatistics {
         self.statistics.current()
+    }
+
+    /// Something was read to check the snapshot that the current attempt is restored from. What its
+    /// tasks read, they tell themselves.
+    pub fn restore_read(&mut self, read: StateRead) {
+        self.statistics.restore_read(read);
     }
 
     /// The state of a savepoint; `None` if none was started under this id.

@@ -6,6 +6,7 @@ use millpond_job::dispatcher::{
 };
 use millpond_job::gateway::SnapshotOptions;
 use millpond_job::{JobGraph, SubtaskAcknowledgement};
+use millpond_snapshot::StateRead;
 use millpond_types::{CheckpointId, OperatorId};
 
 use crate::config::is_in_memory;
@@ -179,6 +180,13 @@ impl Statistics {
         self.current.restored += 1;
         self.current.fallbacks += u64::from(!restored.damaged.is_empty());
         self.current.latest_restored = Some(restored);
+    }
+
+    /// Something was read for the restore of the current attempt.
+    pub(crate) fn restore_read(&mut self, read: StateRead) {
+        if let Some(restored) = &mut self.current.latest_restored {
+            restored.read += read;
+        }
     }
 
     /// All records of a checkpoint: in the history, and among the newest.

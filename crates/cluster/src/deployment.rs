@@ -8,9 +8,11 @@ use millpond_fs::Location;
 use millpond_job::gateway::Attempt;
 use millpond_operator::RestoredState;
 use millpond_runtime::{Program, Restore};
+use millpond_snapshot::LoadedSnapshot;
 use millpond_types::{JobId, OperatorId};
 use serde::{Deserialize, Serialize};
 
+use crate::local_recovery::{LocalRecovery, OwnCopies};
 use crate::pointer;
 use crate::storage::Storage;
 
@@ -25,6 +27,7 @@ pub(crate) struct Deployment {
     /// Whether sinks wait for checkpoints to commit.
     pub(crate) checkpointing: bool,
     pub(crate) restore: Option<RestoreFrom>,
+    pub(crate) local_recovery: LocalRecovery,
     /// Splits dealt out by the enumerators.
     pub(crate) splits: Vec<AssignedSplits>,
     /// Where each process listens for data connections; a single process needs none.
@@ -39,6 +42,8 @@ pub(crate) struct RestoreFrom {
     /// Place and bytes of metadata that only the job master has: in its memory.
     pub(crate) in_memory: Option<(String, Vec<u8>)>,
     pub(crate) plan: RestorePlan,
+    /// Files that the job master has found whole by a local copy alone, as URIs.
+    pub(crate) read_by_copy: Vec<String>,
     /// Whether state may be dropped that the program has no place for.
     pub(crate) allow_non_restored_state: bool,
     /// Whether state that no operator registers is carried on, rather than refused.
@@ -64,12 +69,16 @@ impl Deployment {
         program
     }
 
-    /// What the data plane restores from.
+    /// What the data plane of a process restores from; `copies` are those of the process.
     ///
     /// # Errors
     ///
     /// The snapshot cannot be read.
-    pub(crate) fn restore(&self, program: &Program) -> Result<Restore, String> {
+    pub(crate) fn restore(
+        &self,
+        program: &Program,
+        copies: Option<&OwnCopies>,
+    ) -> Result<Restore, String> {
         let splits = self
             .splits
             .iter()
@@ -77,8 +86,14 @@ impl Deployment {
         let mut restore = Restore {
             states: HashMap::new(),
             splits: splits.collect(),
+            read: Arc::default(),
+        };
+        let restored = |snapshot: Option<&LoadedSnapshot>| match copies {
+            Some(copies) => copies.restored(snapshot).map_err(|error| error.to_string()),
+            None => Ok(()),
         };
         let Some(from) = &self.restore else {
+            restored(None)?;
             return Ok(restore);
         };
         let storage = match &from.in_memory {
@@ -87,7 +102,11 @@ impl Deployment {
                 .map_err(|error| error.to_string())?,
             None => Storage::default(),
         };
+        let storage = storage.with_copies(copies.and_then(OwnCopies::to_read));
+        restore.read = Arc::clone(storage.read());
         let snapshot = pointer::load(&storage, &from.pointer).map_err(|error| error.message)?;
+        restored(Some(&snapshot))?;
+        let snapshot = snapshot.with_unread(from.read_by_copy.iter().cloned());
         let snapshot = Arc::new(snapshot);
         for vertex in &program.graph.vertices {
             for operator in &vertex.operators {

@@ -71,7 +71,7 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
     let (processes, job) = (options.processes, options.job);
     let configuration = options.configuration.clone();
     let savepoint_directory = options.savepoint_directory.clone();
-    let storage = Storage::default();
+    let storage = Storage::default().with_copies(options.local_recovery.to_read(options.job));
     let mut job_manager = match &options.cluster {
         Some(cluster) => {
             let connected = JobManager::connect(&cluster.job_manager, job, options.heartbeat);

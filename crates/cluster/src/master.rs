@@ -22,7 +22,7 @@ use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, JobStatus, ToWorker};
 use millpond_operator::source::SourceCoordinator;
 use millpond_runtime::Program;
-use millpond_snapshot::{Claim, OwnerProcess, savepoint_directory};
+use millpond_snapshot::{Claim, JobDirectories, OwnerProcess, savepoint_directory};
 use millpond_types::{CheckpointId, Clock, OperatorId, TriggerId};
 
 use crate::cleaner::Deletion;
@@ -139,6 +139,10 @@ pub(crate) fn start(
             let restart = options.restart.clone();
             let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
             let strategy = RestartStrategy::new(restart, crate::random::bits());
+            let copies = options.local_recovery.of_job(options.job);
+            if options.local_recovery.backup {
+                copies.make();
+            }
             view.lock().restart_strategy = strategy.describe();
             let master = Master {
                 coordinator: Coordinator::new(
@@ -153,6 +157,8 @@ pub(crate) fn start(
                 view,
                 clock,
                 processes,
+                copies,
+                has_removed_dead_copies: false,
                 io,
                 phase: Phase::Waiting(now_ms),
                 attempt: 0,
@@ -193,6 +199,9 @@ struct Master {
     view: Arc<View>,
     clock: Arc<dyn Clock>,
     processes: Processes,
+    /// Where local copies of state lie, if there are any.
+    copies: JobDirectories,
+    has_removed_dead_copies: bool,
     io: SnapshotIo,
     phase: Phase,
     attempt: Attempt,
@@ -336,6 +345,8 @@ impl Master {
         });
         // Deletions come first: whoever sees the end sees what is left.
         self.io.finish();
+        self.copies.remove();
+        self.copies.remove_dead();
         self.view.lock().end(status, now_ms);
     }
 
@@ -409,6 +420,7 @@ impl Master {
             checkpointing: self.options.coordinator.interval_ms.is_some()
                 && self.options.coordinator.checkpoints_after_tasks_finish,
             restore: recovered.restore,
+            local_recovery: self.options.local_recovery.clone(),
             splits,
             data_addresses: Vec::new(),
         };
@@ -419,6 +431,7 @@ impl Master {
         if let Some(event) = restored {
             self.tell(event);
         }
+        self.coordinator.restore_read(self.recovery.take_read());
         self.processes.deploy(deployment)
     }
 
@@ -493,6 +506,7 @@ impl Master {
             MasterEvent::MetadataWritten { checkpoint, result } => {
                 self.tell(Event::MetadataWritten { checkpoint, result });
                 self.log_completed(checkpoint);
+                self.remove_dead_copies();
             }
             MasterEvent::Savepoint { trigger, request } => self.on_savepoint(trigger, request),
             MasterEvent::Checkpoint { trigger, kind } => {
@@ -545,6 +559,7 @@ impl Master {
                 let all = self.running.len() as u32 == self.processes.count();
                 if all && matches!(self.phase, Phase::Deploying) {
                     self.phase = Phase::Running;
+                    self.log_restore();
                     self.view
                         .lock()
                         .enter(JobStatus::Running, self.clock.now_ms());
@@ -555,6 +570,36 @@ impl Master {
             | FromWorker::Decline { .. }
             | FromWorker::SourceEnded { .. } => self.tell(Event::Worker(message)),
         }
+    }
+
+    /// Deletes the local copies of jobs that were killed, once this one has a snapshot of its own to be
+    /// restored from.
+    fn remove_dead_copies(&mut self) {
+        if self.coordinator.statistics().completed == 0 || self.has_removed_dead_copies {
+            return;
+        }
+        self.has_removed_dead_copies = true;
+        let copies = self.copies.clone();
+        // If this process ends before, the next job does it.
+        std::thread::spawn(move || copies.remove_dead());
+    }
+
+    /// Tells what the restore of this attempt has read, if it was restored.
+    fn log_restore(&self) {
+        let restored = self.coordinator.statistics().latest_restored.as_ref();
+        let Some(restored) = restored.filter(|_| self.restored.is_some()) else {
+            return;
+        };
+        let read = restored.read;
+        tracing::info!(
+            "attempt {} is restored from \"{}\": {} bytes of state read locally, {} from the storage of \
+             checkpoints; {} local copies of no use",
+            self.attempt,
+            restored.external_path,
+            read.local_bytes,
+            read.remote_bytes,
+            read.unusable_copies
+        );
     }
 
     fn on_savepoint(&mut self, trigger: TriggerId, request: SavepointRequest) {

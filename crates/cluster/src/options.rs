@@ -9,6 +9,7 @@ use millpond_types::JobId;
 use millpond_types::config::ClaimMode;
 
 use crate::job_manager::JobManagerAddress;
+use crate::local_recovery::LocalRecovery;
 use crate::processes::Host;
 
 /// How a job is run.
@@ -38,6 +39,8 @@ pub struct JobOptions {
     pub savepoint_schedule: Option<SavepointScheduleConfig>,
     /// The snapshot that the job starts from.
     pub restore: Option<RestoreOptions>,
+    /// Second copies of state on the disks of the machine.
+    pub local_recovery: LocalRecovery,
     /// How checkpoints are configured, for the REST API.
     pub checkpoint_config: CheckpointConfig,
     /// Options as configured, secrets hidden, for the REST API.

@@ -35,7 +35,8 @@ pub(crate) fn load(storage: &Storage, pointer: &str) -> Result<LoadedSnapshot, P
     if let Some(missing) = missing(&*fs, pointer, &location) {
         return Err(PointerError::permanent(missing));
     }
-    let loaded = millpond_snapshot::load(Arc::clone(&fs), &location);
+    let loaded = millpond_snapshot::load(Arc::clone(&fs), &location)
+        .and_then(|snapshot| storage.with_state_of(snapshot));
     let loaded = loaded.map_err(|error| PointerError {
         // Whatever the file system refuses now says nothing about the snapshot.
         is_transient: matches!(error.kind(), ErrorKind::Io(_)),

@@ -17,6 +17,7 @@ use millpond_runtime::{AttemptHandle, Program, start_attempt};
 use crate::deployment::Deployment;
 use crate::event::MasterEvent;
 use crate::launcher::{Launcher, Room};
+use crate::local_recovery::OwnCopies;
 use crate::options::Heartbeat;
 use crate::process::{MasterMessage, ProcessMessage};
 use crate::transport::{receive, send};
@@ -43,6 +44,7 @@ impl Processes {
             program,
             events,
             attempt: None,
+            copies: None,
         })
     }
 
@@ -101,6 +103,9 @@ impl Processes {
     pub(crate) fn send(&mut self, message: &ToWorker) {
         match self {
             Processes::Local(local) => {
+                if let Some(copies) = &local.copies {
+                    copies.hear(message);
+                }
                 if let Some(attempt) = &local.attempt {
                     attempt.deliver(message.clone());
                 }
@@ -144,6 +149,8 @@ pub(crate) struct LocalProcess {
     program: Program,
     events: Sender<MasterEvent>,
     attempt: Option<AttemptHandle>,
+    /// Since the first deployment, if there are to be any.
+    copies: Option<OwnCopies>,
 }
 
 impl LocalProcess {
@@ -151,6 +158,10 @@ impl LocalProcess {
         if let Some(previous) = self.attempt.take() {
             previous.cancel();
             previous.join();
+        }
+        if self.copies.is_none() {
+            let (config, job) = (&deployment.local_recovery, deployment.job);
+            self.copies = OwnCopies::new(config, job, 0).map_err(|error| error.to_string())?;
         }
         let (to_master, messages) = channel();
         let events = self.events.clone();
@@ -168,7 +179,8 @@ impl LocalProcess {
             }
         });
         let program = deployment.program(&self.program);
-        let options = attempt_options(deployment, &program, 0, Vec::new())?;
+        let copies = self.copies.as_ref();
+        let options = attempt_options(deployment, &program, 0, Vec::new(), copies)?;
         let attempt = start_attempt(Arc::new(program), options, to_master)
             .map_err(|error| error.to_string())?;
         self.attempt = Some(attempt);

@@ -10,7 +10,7 @@ use millpond_checkpoint::{
 use millpond_fs::Location;
 use millpond_job::JobGraph;
 use millpond_runtime::Program;
-use millpond_snapshot::{Claim, ErrorKind, LoadedSnapshot, StreamHandle, Trailer};
+use millpond_snapshot::{Claim, ErrorKind, LoadedSnapshot, StateRead, StreamHandle, Trailer};
 use millpond_types::OperatorId;
 use millpond_types::config::ClaimMode;
 
@@ -67,6 +67,11 @@ impl Recovery {
             storage,
             claim,
         }
+    }
+
+    /// What was read to verify and to plan since this was asked for the last time.
+    pub(crate) fn take_read(&self) -> StateRead {
+        self.storage.read().take()
     }
 
     /// Chooses, verifies and plans.
@@ -301,6 +306,7 @@ impl Recovery {
                 .metadata_for_others(&snapshot.metadata_file)
                 .map(|bytes| (snapshot.metadata_file.to_string(), bytes)),
             plan,
+            read_by_copy: snapshot.read_by_copy(),
             allow_non_restored_state: self.options.allow_non_restored_state,
             carries_unregistered_state: self.options.allow_non_restored_state
                 || self.options.ignore_unregistered_state,

@@ -9,14 +9,39 @@ use std::sync::Arc;
 use millpond_checkpoint::{JOB_MANAGER_SCHEME, is_in_memory};
 use millpond_fs::memory::MemoryFileSystem;
 use millpond_fs::{Error, FileSystem, Location, file_system_for};
+use millpond_snapshot::{LoadedSnapshot, LocalCopies, ReadBytes};
 
-/// The file systems of one job. Clones share the memory.
+/// The file systems of one job. Clones share the memory and the counters.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Storage {
     memory: MemoryFileSystem,
+    copies: Option<Arc<LocalCopies>>,
+    read: Arc<ReadBytes>,
 }
 
 impl Storage {
+    /// Reads copies of the state of snapshots in place of it.
+    pub(crate) fn with_copies(self, copies: Option<Arc<LocalCopies>>) -> Self {
+        Storage { copies, ..self }
+    }
+
+    /// What has been read of the state of snapshots.
+    pub(crate) fn read(&self) -> &Arc<ReadBytes> {
+        &self.read
+    }
+
+    /// A snapshot whose state is read as this storage is told.
+    ///
+    /// # Errors
+    ///
+    /// A path in it cannot be understood.
+    pub(crate) fn with_state_of(
+        &self,
+        snapshot: LoadedSnapshot,
+    ) -> Result<LoadedSnapshot, millpond_snapshot::Error> {
+        snapshot.with_copies(self.copies.clone(), Arc::clone(&self.read))
+    }
+
     /// The file system that serves a location.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use millpond_types::SystemClock;
 use millpond_types::config::{WORKER_HOST_VARIABLE, WORKER_VARIABLE};
 
 use crate::deployment::Deployment;
+use crate::local_recovery::OwnCopies;
 use crate::process::{DataHello, MasterMessage, ProcessMessage};
 use crate::processes::Host;
 use crate::transport::{receive, send};
@@ -79,6 +80,7 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
         listener,
         outgoing,
         attempt: None,
+        copies: None,
     }
     .serve(&incoming);
     Ok(())
@@ -138,6 +140,8 @@ struct Worker {
     listener: TcpListener,
     outgoing: Sender<FromWorker>,
     attempt: Option<AttemptHandle>,
+    /// Since the first deployment, if there are to be any.
+    copies: Option<OwnCopies>,
 }
 
 impl Worker {
@@ -147,6 +151,9 @@ impl Worker {
             match message {
                 MasterMessage::Deploy(deployment) => self.deploy(*deployment),
                 MasterMessage::Worker(message) => {
+                    if let Some(copies) = &self.copies {
+                        copies.hear(&message);
+                    }
                     if let Some(attempt) = &self.attempt {
                         attempt.deliver(message);
                     }
@@ -161,8 +168,9 @@ impl Worker {
             previous.join();
         }
         let attempt = deployment.attempt;
-        let started = self
-            .connect(&deployment)
+        let copies = self.have_copies(&deployment);
+        let started = copies
+            .and_then(|()| self.connect(&deployment))
             .and_then(|sockets| self.start(&deployment, sockets));
         match started {
             Ok(handle) => self.attempt = Some(handle),
@@ -185,13 +193,23 @@ impl Worker {
         }
     }
 
+    fn have_copies(&mut self, deployment: &Deployment) -> Result<(), String> {
+        if self.copies.is_none() {
+            let (config, job) = (&deployment.local_recovery, deployment.job);
+            let copies = OwnCopies::new(config, job, self.process);
+            self.copies = copies.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     fn start(
         &self,
         deployment: &Deployment,
         sockets: Vec<Option<TcpStream>>,
     ) -> Result<AttemptHandle, String> {
         let program = deployment.program(&self.program);
-        let options = attempt_options(deployment, &program, self.process, sockets)?;
+        let copies = self.copies.as_ref();
+        let options = attempt_options(deployment, &program, self.process, sockets, copies)?;
         start_attempt(Arc::new(program), options, self.outgoing.clone())
             .map_err(|error| error.to_string())
     }
@@ -293,6 +311,7 @@ pub(crate) fn attempt_options(
     program: &Program,
     process: u32,
     sockets: Vec<Option<TcpStream>>,
+    copies: Option<&OwnCopies>,
 ) -> Result<AttemptOptions, String> {
     Ok(AttemptOptions {
         job: deployment.job,
@@ -306,7 +325,8 @@ pub(crate) fn attempt_options(
             Mode::AtLeastOnce
         },
         checkpointing: deployment.checkpointing,
-        restore: deployment.restore(program)?,
+        restore: deployment.restore(program, copies)?,
+        copies: copies.and_then(OwnCopies::to_write),
         clock: Arc::new(SystemClock),
         sockets,
     })

@@ -1,7 +1,7 @@
 //! The interface of file systems, and the choice among them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,6 +102,12 @@ pub trait FileSystem: Send + Sync {
     /// does not, or if that is not known.
     fn local_path(&self, _file: &Location) -> Option<PathBuf> {
         None
+    }
+
+    /// Gives a file a second name on this machine, without a copy of its bytes; whether it has one then.
+    /// Who has the name has the bytes, whatever becomes of the file, and must not write them.
+    fn link(&self, _file: &Location, _to: &Path) -> bool {
+        false
     }
 
     /// Reads a whole file.

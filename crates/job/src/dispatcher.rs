@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use millpond_snapshot::StateRead;
 use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
 use serde::{Deserialize, Serialize};
 
@@ -414,6 +415,8 @@ pub struct RestoredCheckpoint {
     pub external_path: String,
     /// What is wrong with each newer snapshot, which was passed over; for people.
     pub damaged: Vec<String>,
+    /// What was read for it so far, by the job master to check it and by its tasks.
+    pub read: StateRead,
 }
 
 /// What is known about one checkpoint or savepoint.

@@ -7,6 +7,7 @@
 //! every process has confirmed, it lets the sources *advance*. An epoch cannot be taken back: a
 //! checkpoint that is aborted consumes its epoch.
 
+use millpond_snapshot::StateRead;
 use millpond_types::CheckpointId;
 use serde::{Deserialize, Serialize};
 
@@ -167,6 +168,8 @@ pub enum FromWorker {
         attempt: Attempt,
         /// The process, counted from 0.
         process: u32,
+        /// What was read of the snapshot that they were restored from.
+        read: StateRead,
     },
     /// The process knows the end of `epoch`.
     Announced {

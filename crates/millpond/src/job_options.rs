@@ -1,12 +1,13 @@
 //! From configuration to how a job is run.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use millpond_checkpoint::{
     CoordinatorConfig, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY, RestartConfig, Retention,
     SavepointScheduleConfig,
 };
-use millpond_cluster::{Heartbeat, JobOptions, RestoreOptions, random};
+use millpond_cluster::{Heartbeat, JobOptions, LocalRecovery, RestoreOptions, random};
 use millpond_fs::Location;
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_job::gateway::FileMerging;
@@ -27,11 +28,7 @@ fn ms(duration: Duration) -> u64 {
 
 /// Says which options are set and have no effect yet.
 fn warn_of_no_effect(configuration: &Configuration) {
-    let without_effect = [
-        options::LOCAL_BACKUP_ENABLED.info(),
-        options::RECOVER_FROM_LOCAL.info(),
-        options::PARALLELISM_OVERRIDES.info(),
-    ];
+    let without_effect = [options::PARALLELISM_OVERRIDES.info()];
     for info in without_effect {
         if info.names().any(|name| configuration.raw(name).is_some()) {
             tracing::warn!(
@@ -130,9 +127,46 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         savepoint_schedule: savepoint_schedule(configuration, savepoint_directory.as_deref())?,
         savepoint_directory,
         restore,
+        local_recovery: local_recovery(configuration)?,
         checkpoint_config,
         configuration: configuration.shown(),
     })
+}
+
+/// Second copies of state: whether, and where.
+fn local_recovery(
+    configuration: &Configuration,
+) -> std::result::Result<LocalRecovery, ConfigError> {
+    let key = options::LOCAL_BACKUP_DIRECTORIES.key();
+    let directories = match configuration.get(&options::LOCAL_BACKUP_DIRECTORIES)? {
+        Some(directories) => split_paths(&directories),
+        None => {
+            let directories = configuration.get(&options::TMP_DIRS)?;
+            let first = directories.iter().flat_map(|all| split_paths(all)).next();
+            vec![first.unwrap_or_else(std::env::temp_dir)]
+        }
+    };
+    // A worker process may have another working directory.
+    let absolute = directories.iter().map(|directory| {
+        let why = |error: std::io::Error| {
+            ConfigError::new(key, directory.display().to_string(), error.to_string())
+        };
+        std::path::absolute(directory).map_err(why)
+    });
+    Ok(LocalRecovery {
+        backup: configuration.get(&options::LOCAL_BACKUP_ENABLED)?,
+        recover: configuration.get(&options::RECOVER_FROM_LOCAL)?,
+        directories: absolute.collect::<std::result::Result<_, _>>()?,
+    })
+}
+
+/// Paths by comma or colon, as Flink takes them.
+fn split_paths(paths: &str) -> Vec<PathBuf> {
+    let parts = paths.split([',', ':', '|']).map(str::trim);
+    parts
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .collect()
 }
 
 /// Where checkpoints go: as told, else as the old name of a state backend says, else to files.

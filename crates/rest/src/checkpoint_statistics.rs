@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use millpond_job::acknowledgement::AcknowledgeMetrics;
 use millpond_job::dispatcher::{
-    CheckpointRecord, CheckpointStatistics, CheckpointStatus, RestoredCheckpoint,
+    CheckpointRecord, CheckpointStatistics, CheckpointStatus, RestoredCheckpoint, StateRead,
     SubtaskCheckpoint, VertexCheckpoint,
 };
 use millpond_types::{CheckpointId, JobId};
@@ -64,6 +64,9 @@ struct Restored {
     /// Newer snapshots that were passed over. Millpond's own; there if there were any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     damaged: Vec<String>,
+    /// What was read of its state. Millpond's own; there if anything was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_read: Option<StateRead>,
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -78,6 +81,7 @@ impl From<RestoredCheckpoint> for Restored {
             is_savepoint: restored.is_savepoint,
             external_path: restored.external_path,
             damaged: restored.damaged,
+            state_read: (restored.read != StateRead::default()).then_some(restored.read),
         }
     }
 }

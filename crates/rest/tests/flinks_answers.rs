@@ -12,7 +12,8 @@ use millpond_job::JobStatus;
 use millpond_job::acknowledgement::AcknowledgeMetrics;
 use millpond_job::dispatcher::{
     AfterSavepoint, CheckpointKind, CheckpointRecord, CheckpointStatistics, CheckpointStatus,
-    ExceptionEntry, RestoredCheckpoint, SavepointFormat, SubtaskCheckpoint, VertexCheckpoint,
+    ExceptionEntry, RestoredCheckpoint, SavepointFormat, StateRead, SubtaskCheckpoint,
+    VertexCheckpoint,
 };
 use millpond_rest::fake::FakeDispatcher;
 use millpond_rest::{RestOptions, RestServer, serve};
@@ -755,6 +756,7 @@ fn the_statistics_of_checkpoints_are_flinks() {
             latest_failed: Some(failed),
             latest_restored: Some(RestoredCheckpoint {
                 damaged: Vec::new(),
+                read: Default::default(),
                 id: 3,
                 restore_timestamp_ms: 1,
                 is_savepoint: true,
@@ -835,6 +837,11 @@ fn a_fall_back_is_told_in_fields_that_flink_does_not_have() {
                 is_savepoint: false,
                 external_path: "file:/checkpoints/chk-3".to_owned(),
                 damaged: vec!["checkpoint 4 is cut".to_owned()],
+                read: StateRead {
+                    local_bytes: 7,
+                    remote_bytes: 8,
+                    unusable_copies: 1,
+                },
             }),
             ..CheckpointStatistics::default()
         },
@@ -843,6 +850,8 @@ fn a_fall_back_is_told_in_fields_that_flink_does_not_have() {
     assert_eq!(statistics["counts"]["fallbacks"], 1);
     let restored = &statistics["latest"]["restored"];
     assert_eq!(restored["damaged"], json!(["checkpoint 4 is cut"]));
+    let read = json!({"local_bytes": 7, "remote_bytes": 8, "unusable_copies": 1});
+    assert_eq!(restored["state_read"], read);
 }
 
 #[test]

@@ -17,6 +17,7 @@ use std::time::Duration;
 use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{ChainedOperator, FromWorker, JobVertex, ToWorker};
 use millpond_operator::{FunctionError, RestoredState, StateFault, SubtaskInfo};
+use millpond_snapshot::{LocalCopies, ReadBytes};
 use millpond_types::{Clock, JobId, OperatorId};
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::allocator::{AllocatorBuilder, ProcessBuilder};
@@ -45,6 +46,8 @@ pub struct Restore {
     pub states: HashMap<(OperatorId, u32), RestoredState>,
     /// Splits that the enumerators of the sources have assigned, serialized.
     pub splits: HashMap<(OperatorId, u32), Vec<Vec<u8>>>,
+    /// What is read of the states.
+    pub read: Arc<ReadBytes>,
 }
 
 impl Restore {
@@ -78,6 +81,8 @@ pub struct AttemptOptions {
     pub checkpointing: bool,
     /// What to restore from.
     pub restore: Restore,
+    /// Takes second copies of what is written for checkpoints; `None`: there are none.
+    pub copies: Option<Arc<LocalCopies>>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Connections to the other processes, by process; empty for a single process.
@@ -248,7 +253,7 @@ fn run(
                 Box::new(guard),
             )
         };
-    let (pool, snapshot_threads) = SnapshotPool::start(workers.min(2))
+    let (pool, snapshot_threads) = SnapshotPool::start(workers.min(2), options.copies.clone())
         .map_err(|error| format!("cannot start threads: {error}"))?;
     let starting = AtomicU32::new(options.workers);
     let (control_of_workers, to_master_of_workers) = (Arc::clone(control), to_master.clone());
@@ -336,6 +341,7 @@ fn work(
         board.send(FromWorker::Running {
             attempt: options.attempt,
             process: options.process,
+            read: options.restore.read.so_far(),
         });
     }
     let mut reported = std::time::Instant::now();

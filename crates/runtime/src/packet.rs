@@ -409,7 +409,7 @@ mod tests {
     /// A task whose one input is sent to by two subtasks of another operator.
     fn task() -> Task {
         let control = Arc::new(Control::new(1, 1));
-        let (pool, _) = SnapshotPool::start(0).expect("no thread is needed");
+        let (pool, _) = SnapshotPool::start(0, None).expect("no thread is needed");
         let (to_master, _) = std::sync::mpsc::channel();
         let clock = Arc::new(ManualClock::at(0));
         let board = Rc::new(Board::new(control, clock, pool, to_master, 0, 0));

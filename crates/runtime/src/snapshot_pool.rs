@@ -9,6 +9,7 @@ use millpond_job::acknowledgement::{AcknowledgeMetrics, SubtaskAcknowledgement};
 use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{FromWorker, SnapshotOptions, VertexIndex};
 use millpond_operator::{FunctionError, OperatorSnapshot};
+use millpond_snapshot::{LocalCopies, StreamHandle, SubtaskSnapshot};
 use millpond_types::{CheckpointId, OperatorId};
 
 use crate::durables::Durables;
@@ -66,8 +67,11 @@ impl SnapshotThreads {
 }
 
 impl SnapshotPool {
-    /// Starts `threads` threads.
-    pub(crate) fn start(threads: usize) -> std::io::Result<(Self, SnapshotThreads)> {
+    /// Starts `threads` threads, which leave second copies of what they write in `copies`.
+    pub(crate) fn start(
+        threads: usize,
+        copies: Option<Arc<LocalCopies>>,
+    ) -> std::io::Result<(Self, SnapshotThreads)> {
         let (queue, work) = channel();
         let work = Arc::new(Mutex::new(work));
         let (alive, ended) = channel::<Infallible>();
@@ -75,6 +79,7 @@ impl SnapshotPool {
         for index in 0..threads {
             let work: Arc<Mutex<Receiver<Work>>> = Arc::clone(&work);
             let (alive, merged) = (alive.clone(), Arc::clone(&all_merged));
+            let copies = copies.clone();
             std::thread::Builder::new()
                 .name(format!("snapshot-{index}"))
                 .spawn(move || {
@@ -84,7 +89,7 @@ impl SnapshotPool {
                     loop {
                         let next = work.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         match next {
-                            Ok(Work::Write(work)) => work.run(&merged),
+                            Ok(Work::Write(work)) => work.run(&merged, copies.as_ref()),
                             Ok(Work::GiveUp(checkpoint)) => merged.give_up(checkpoint),
                             Err(_) => return,
                         }
@@ -114,7 +119,7 @@ impl SnapshotPool {
 }
 
 impl SnapshotWork {
-    fn run(self, merged: &Arc<MergedFiles>) {
+    fn run(self, merged: &Arc<MergedFiles>, copies: Option<&Arc<LocalCopies>>) {
         let began = Instant::now();
         let (attempt, checkpoint) = (self.attempt, self.options.id);
         let (vertex, subtask) = (self.vertex, self.subtask);
@@ -135,7 +140,7 @@ impl SnapshotWork {
             }
         };
         let part = merged.begin(&self.options, attempt, self.process);
-        let written = crate::panic::contain(|| self.write(synced, part.as_ref()));
+        let written = crate::panic::contain(|| self.write(synced, part.as_ref(), copies));
         let answer = match written.map(|written| written.map_err(|error| error.chain())) {
             Ok(Ok(acknowledgement)) => Some(Answer {
                 attempt,
@@ -167,9 +172,10 @@ impl SnapshotWork {
         self,
         mut synced: Duration,
         part: Option<&MergedPart>,
+        copies: Option<&Arc<LocalCopies>>,
     ) -> Result<SubtaskAcknowledgement, FunctionError> {
         let (options, uploaded) = (&self.options, &self.uploaded);
-        let writer = StateWriter::new(options, self.attempt, self.subtask, uploaded, part)?;
+        let writer = StateWriter::new(options, self.attempt, self.subtask, uploaded, part, copies)?;
         let mut operators = Vec::new();
         for (operator, snapshot) in self.operators {
             operators.push(writer.operator(operator, snapshot, &mut synced)?);
@@ -179,6 +185,12 @@ impl SnapshotWork {
         }
         let mut metrics = self.metrics;
         metrics.created_files = writer.finish(&mut synced)?;
+        if let Some(copies) = copies {
+            // What earlier checkpoints have written stays as well.
+            let states = operators.iter().map(|operator| &operator.state);
+            let files = states.flat_map(shared_files);
+            copies.part(self.options.id, self.options.is_savepoint, files);
+        }
         metrics.fsync_duration_ms = synced.as_millis() as u64;
         Ok(SubtaskAcknowledgement {
             vertex: self.vertex,
@@ -187,4 +199,15 @@ impl SnapshotWork {
             metrics,
         })
     }
+}
+
+/// The files, as URIs, that a part of a snapshot refers to outside of the snapshot's directory.
+fn shared_files(part: &SubtaskSnapshot) -> Vec<String> {
+    let mut files = Vec::new();
+    part.streams(&mut |stream| {
+        if let StreamHandle::File { path, .. } | StreamHandle::Segment { path, .. } = stream {
+            files.push(path.clone());
+        }
+    });
+    files
 }

@@ -14,8 +14,8 @@ use millpond_job::gateway::Attempt;
 use millpond_operator::{FunctionError, OperatorSnapshot};
 use millpond_snapshot::{
     ChannelHandle, FileRecord, HeapIncrement, IncrementalHandle, KeyGroupsKind, KeyedHandle,
-    NamedStream, OperatorStateHandle, StateRecord, StateStream, StreamHandle, SubtaskSnapshot,
-    state_file_name,
+    LocalCopies, NamedStream, OperatorStateHandle, StateRecord, StateStream, StreamHandle,
+    SubtaskSnapshot, state_file_name,
 };
 use millpond_state::store::{Sharing, StoreFile};
 use millpond_state::{
@@ -69,7 +69,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<'a> StateWriter<'a> {
-    /// Returns a writer of the snapshot that `options` describe.
+    /// Returns a writer of the snapshot that `options` describe, with second copies if `copies` takes
+    /// them.
     ///
     /// # Errors
     ///
@@ -80,12 +81,19 @@ impl<'a> StateWriter<'a> {
         subtask: u32,
         uploaded: &'a Mutex<UploadedFiles>,
         merged: Option<&'a MergedPart>,
+        copies: Option<&Arc<LocalCopies>>,
     ) -> Result<Self, FunctionError> {
         let directory = Location::parse(&options.directory)?;
         let fs = match options.metadata_only_bytes {
             // The directory may be one that only the job master has; nothing is written there.
             Some(_) => None,
             None => Some(file_system_for(&directory)?),
+        };
+        let fs = match (fs, copies) {
+            (Some(fs), Some(copies)) => {
+                Some(copies.of_snapshot(fs, options.id, options.is_savepoint))
+            }
+            (fs, _) => fs,
         };
         Ok(StateWriter {
             options,

@@ -283,7 +283,14 @@ impl World {
         }
         self.workers[pid].is_open = true;
         let process = self.workers[pid].index;
-        self.tell_master(pid, FromWorker::Running { attempt, process });
+        self.tell_master(
+            pid,
+            FromWorker::Running {
+                attempt,
+                process,
+                read: Default::default(),
+            },
+        );
         for task in 0..self.workers[pid].tasks.len() {
             let is_restoring = matches!(self.workers[pid].tasks[task].kind, Kind::Sink { restoring, .. } if restoring);
             if is_restoring {

@@ -94,6 +94,14 @@ impl OwnerProcess {
         }
         start_of(self.pid).map(|started| started != Some(self.started))
     }
+
+    /// Whether it ran on this machine before the machine was started for the last time. For marks on a
+    /// disk that no other machine has: another one may have the same name.
+    pub fn was_before_boot(&self) -> bool {
+        let boot = |system: &str| system.split(' ').next().map(str::to_owned);
+        let this = OwnerProcess::this();
+        this.is_some_and(|this| this.host == self.host && boot(&this.system) != boot(&self.system))
+    }
 }
 
 impl fmt::Display for OwnerProcess {
@@ -323,6 +331,9 @@ mod tests {
             ..other
         };
         assert_eq!(elsewhere.is_gone(), None, "it cannot be told");
+        let host = "another host".to_owned();
+        assert!(elsewhere.was_before_boot() && !this.was_before_boot());
+        assert!(!OwnerProcess { host, ..elsewhere }.was_before_boot());
     }
 
     #[test]

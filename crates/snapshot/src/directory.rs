@@ -11,20 +11,22 @@
 //! A directory without `_metadata` is no snapshot. Files beside it are named relative to it, so
 //! that the directory can be moved.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use millpond_fs::{FileSystem, Location};
 use millpond_types::{CheckpointId, JobId, KeyGroupRange};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::local_copies::CopiesFirst;
 use crate::rocksdb::WITHOUT_ROCKSDB;
 use crate::trailer::STATE_FILE_PREFIX;
 use crate::{
     Error, ErrorKind, FileRecord, HeapIncrements, IncrementalHandle, KeyGroupOffsets, KeyedHandle,
-    KeyedHeader, KeyedReader, MergedReader, Metadata, OperatorStateHandle, OperatorStateReader,
-    RocksDb, StateSource, StreamHandle,
+    KeyedHeader, KeyedReader, LocalCopies, MergedReader, Metadata, OperatorStateHandle,
+    OperatorStateReader, ReadBytes, RocksDb, StateSource, StreamHandle,
 };
 
 /// The name of the file that makes a directory a snapshot.
@@ -133,6 +135,7 @@ pub fn load(fs: Arc<dyn FileSystem>, pointer: &Location) -> Result<LoadedSnapsho
     let directory = file.parent().unwrap_or_else(|| file.clone());
     Ok(LoadedSnapshot {
         fs,
+        copies: None,
         rocksdb: None,
         directory,
         metadata_file: file,
@@ -143,6 +146,8 @@ pub fn load(fs: Arc<dyn FileSystem>, pointer: &Location) -> Result<LoadedSnapsho
 /// A snapshot whose metadata is in memory.
 pub struct LoadedSnapshot {
     fs: Arc<dyn FileSystem>,
+    /// The same, if it knows of local copies.
+    copies: Option<Arc<CopiesFirst>>,
     rocksdb: Option<Arc<dyn RocksDb>>,
     /// The directory that the metadata lies in.
     pub directory: Location,
@@ -189,6 +194,49 @@ impl LoadedSnapshot {
     /// The file system that the snapshot was loaded from.
     pub fn file_system(&self) -> &Arc<dyn FileSystem> {
         &self.fs
+    }
+
+    /// Reads local copies in place of files where there are sound ones, if `copies` are handed in, and
+    /// counts in `read` what is read of files, or copies of them, from now on.
+    ///
+    /// # Errors
+    ///
+    /// Io, if a path cannot be understood.
+    pub fn with_copies(
+        self,
+        copies: Option<Arc<LocalCopies>>,
+        read: Arc<ReadBytes>,
+    ) -> Result<Self, Error> {
+        let trailer = self.metadata.trailer.as_ref();
+        let mut files: HashMap<_, _> = self.files()?.into_iter().map(|file| (file, None)).collect();
+        for record in trailer.map_or(&[][..], |trailer| &trailer.files) {
+            if let Some(file) = self.file_of(&record.stream())? {
+                files.insert(file.to_string(), Some(record.clone()));
+            }
+        }
+        let copies = CopiesFirst::new(Arc::clone(&self.fs), copies, files, read);
+        let copies = Arc::new(copies);
+        Ok(LoadedSnapshot {
+            fs: Arc::clone(&copies) as Arc<dyn FileSystem>,
+            copies: Some(copies),
+            ..self
+        })
+    }
+
+    /// The files that were found whole by a local copy alone, as URIs.
+    pub fn read_by_copy(&self) -> Vec<String> {
+        let copies = self.copies.iter();
+        copies.flat_map(|copies| copies.with_copy()).collect()
+    }
+
+    /// Somebody else has found these files whole [by their copies](Self::read_by_copy): those that have no
+    /// copy any more are checked before they are read.
+    #[must_use]
+    pub fn with_unread(self, files: impl IntoIterator<Item = String>) -> Self {
+        if let Some(copies) = &self.copies {
+            copies.take_as_unread(files);
+        }
+        self
     }
 
     /// Hands in what reads state in files of a RocksDB; without it such state is refused.
@@ -262,6 +310,12 @@ impl LoadedSnapshot {
             (_, None) => return Ok(StateSource::of_bytes("an empty segment", Vec::new())),
             (_, Some(file)) => file,
         };
+        if let Some(copies) = &self.copies
+            && let Some(record) = copies.to_check(&file)?
+        {
+            let source = StateSource::of_file(&record.name, self.fs.open(&file)?, 0, record.size)?;
+            checked_sum(&source, record)?;
+        }
         let (name, reader) = (file.to_string(), self.fs.open(&file)?);
         if let StreamHandle::Segment { start, .. } = stream {
             let start = u64::try_from(*start).unwrap_or(u64::MAX);
@@ -275,6 +329,23 @@ impl LoadedSnapshot {
         }
         let len = reader.len();
         StateSource::of_file(&name, reader, 0, len)
+    }
+
+    /// Gives the local copy of a file that is the whole stream a second name, if there is one on the same
+    /// disk; whether it has that name then.
+    ///
+    /// # Errors
+    ///
+    /// Io, if the path of the file cannot be understood.
+    pub fn link(&self, stream: &StreamHandle, to: &Path) -> Result<bool, Error> {
+        let file = match stream {
+            StreamHandle::File { .. } | StreamHandle::Relative { .. } => self.file_of(stream)?,
+            StreamHandle::Bytes { .. }
+            | StreamHandle::KeyGroups { .. }
+            | StreamHandle::Segment { .. }
+            | StreamHandle::EmptySegment => None,
+        };
+        Ok(file.is_some_and(|file| self.fs.link(&file, to)))
     }
 
     /// Opens those key groups of a handle that `wanted` has; `None` if it has none of them.
@@ -456,12 +527,13 @@ impl LoadedSnapshot {
     fn check_record(&self, record: &FileRecord) -> Option<Damage> {
         let stream = record.stream();
         let checked = self.open(&stream).and_then(|source| {
-            let found = checksum_of(&source)?;
-            if found == record.checksum {
+            if let (Some(copies), Some(file)) = (&self.copies, self.file_of(&stream)?)
+                && copies.has_copy(&file)?
+            {
+                // That has been checked, and is what a restore on this machine reads.
                 return Ok(());
             }
-            let expected = format!("a file with the checksum {:016x}", record.checksum);
-            Err(Error::corrupt(0, expected, format!("{found:016x}")).in_file(source.name()))
+            checked_sum(&source, record)
         });
         checked.err().map(|error| self.damage(&stream, &error))
     }
@@ -517,6 +589,16 @@ impl LoadedSnapshot {
             }
         }
     }
+}
+
+/// Checks that the bytes are those of a file.
+fn checked_sum(source: &StateSource, record: &FileRecord) -> Result<(), Error> {
+    let found = checksum_of(source)?;
+    if found == record.checksum {
+        return Ok(());
+    }
+    let expected = format!("a file with the checksum {:016x}", record.checksum);
+    Err(Error::corrupt(0, expected, format!("{found:016x}")).in_file(source.name()))
 }
 
 fn checksum_of(source: &StateSource) -> Result<u64, Error> {

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | `directory` | names, finding and loading a snapshot, checking all its files |
 //! | `claim` | the marker beside a snapshot that a job has claimed |
+//! | `local_copies` | second copies of state files on the disk of the machine that wrote them |
 //! | `metadata`, `handle`, `properties`, `trailer` | `_metadata` |
 //! | `flink_release` | which versions of all this a release of Flink reads |
 //! | `state_stream` | a state on its way to a file, or into the metadata if it is small |
@@ -29,6 +30,7 @@ mod flink_release;
 mod handle;
 mod inventory;
 mod keyed;
+mod local_copies;
 mod metadata;
 mod operator_state;
 mod properties;
@@ -60,6 +62,7 @@ pub use keyed::{
     MergedReader, NativeHeapReader, NativeHeapWriter, WrittenKeyed, WrittenState, is_ambiguous,
     key_group_prefix_bytes, put_length, read_length, split_key,
 };
+pub use local_copies::{JobDirectories, LocalCopies, ReadBytes, StateRead};
 pub use metadata::{MasterState, Metadata, OperatorSnapshot, SubtaskSnapshot};
 pub use operator_state::{OperatorStateHeader, OperatorStateReader, OperatorStateWriter};
 pub use properties::CheckpointProperties;

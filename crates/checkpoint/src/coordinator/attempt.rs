@@ -3,6 +3,7 @@
 use millpond_job::VertexIndex;
 use millpond_job::dispatcher::RestoredCheckpoint;
 use millpond_job::gateway::{Attempt, Epoch, FromWorker, ToWorker};
+use millpond_snapshot::StateRead;
 use millpond_types::CheckpointId;
 
 use super::{Coordinator, LastCheckpoint};
@@ -52,6 +53,7 @@ impl Coordinator {
             is_savepoint,
             external_path: directory,
             damaged: skipped.iter().map(|(_, damage)| damage.clone()).collect(),
+            read: StateRead::default(),
         });
     }
 
@@ -85,9 +87,15 @@ impl Coordinator {
 
     pub(super) fn worker_says(&mut self, message: FromWorker) {
         match message {
-            FromWorker::Running { attempt, process } => {
+            FromWorker::Running {
+                attempt,
+                process,
+                read,
+            } => {
                 if self.is_current(attempt) && process < self.processes {
-                    self.running.insert(process);
+                    if self.running.insert(process) {
+                        self.statistics.restore_read(read);
+                    }
                     if self.all_running() {
                         self.schedule.start(self.now_ms);
                         self.epoch_began_ms = self.now_ms;

@@ -5,7 +5,7 @@ use millpond_job::graph::{
     ChainingStrategy, NodeId, NodeKind, Partitioner, StreamEdge, StreamGraph, StreamNode,
 };
 use millpond_job::{JobStatus, OperatorAcknowledgement, SubtaskAcknowledgement};
-use millpond_snapshot::SubtaskSnapshot;
+use millpond_snapshot::{StateRead, SubtaskSnapshot};
 use millpond_types::JobId;
 
 use super::*;
@@ -83,7 +83,11 @@ impl Rig {
             processes: 2,
         });
         for process in 0..2 {
-            self.tell(Event::Worker(FromWorker::Running { attempt, process }));
+            self.tell(Event::Worker(FromWorker::Running {
+                attempt,
+                process,
+                read: StateRead::default(),
+            }));
         }
     }
 
@@ -649,6 +653,7 @@ fn waiting_savepoints_come_before_a_due_checkpoint() {
     rig.tell(Event::Worker(FromWorker::Running {
         attempt: 2,
         process: 0,
+        read: StateRead::default(),
     }));
     rig.now_ms = 2500;
     rig.tell(Event::TriggerCheckpoint {

@@ -840,7 +840,11 @@ impl World {
             });
         }
         for process in 0..processes {
-            let message = FromWorker::Running { attempt, process };
+            let message = FromWorker::Running {
+                attempt,
+                process,
+                read: Default::default(),
+            };
             self.send(process, true, Future::FromProcess(message));
         }
         let life = self.random.pick(&[100, 1500, 9000, 40_000]);

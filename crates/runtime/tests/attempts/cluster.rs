@@ -56,6 +56,7 @@ impl Cluster {
                     mode: Mode::ExactlyOnce,
                     checkpointing: start.checkpointing,
                     restore: start.restore.clone(),
+                    copies: None,
                     clock: Arc::new(SystemClock),
                     sockets,
                 };
@@ -347,5 +348,6 @@ pub(crate) fn restore(
     Restore {
         states,
         splits: HashMap::new(),
+        read: Arc::default(),
     }
 }

@@ -121,6 +121,9 @@ options! {
     /// Whether checkpoints are also written to a local disk.
     LOCAL_BACKUP_ENABLED: bool = "execution.checkpointing.local-backup.enabled",
         ["execution.state-recovery.from-local", "state.backend.local-recovery"], "false";
+    /// Directories for these copies, by comma or colon; not set: the first of `io.tmp.dirs`.
+    LOCAL_BACKUP_DIRECTORIES: Option<String> = "execution.checkpointing.local-backup.dirs",
+        ["taskmanager.state.local.root-dirs"];
 
     /// The savepoint or retained checkpoint to restore from.
     RECOVERY_PATH: Option<String> =

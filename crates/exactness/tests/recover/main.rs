@@ -1,5 +1,7 @@
 //! A job recovers by itself: from the newest snapshot, or from an older one if that is damaged.
 
+mod local_recovery;
+
 use std::path::{Path, PathBuf};
 
 use millpond_exactness::job_process::{Bench, JobProcess, kill_process, wait_for};
@@ -66,6 +68,11 @@ fn directory_of(bench: &Bench, checkpoint: i64) -> PathBuf {
     found.expect("the checkpoint is there").directory
 }
 
+fn assert_exact(bench: &Bench) {
+    let wrong = difference(&expected(&WORKLOAD), &bench.published());
+    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+}
+
 /// The largest state file.
 fn state_file(directory: &Path) -> PathBuf {
     let entries = std::fs::read_dir(directory).expect("a directory");
@@ -87,8 +94,7 @@ fn a_savepoint_newer_than_the_last_checkpoint_is_what_a_job_recovers_from() {
     assert_eq!(restored["is_savepoint"], true);
     assert_eq!(restored["external_path"], savepoint);
     job.finish();
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+    assert_exact(&bench);
 }
 
 #[test]
@@ -105,8 +111,7 @@ fn a_job_without_any_snapshot_starts_anew() {
             .then_some(())
     });
     job.finish();
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
+    assert_exact(&bench);
 }
 
 /// Damages the newest of three checkpoints; the job falls back to the second.
