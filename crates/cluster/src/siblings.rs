@@ -1,7 +1,8 @@
-//! Snapshots beside a claimed one that share files with it.
+//! Snapshots that share files with a claimed one.
 //!
 //! A job that claims `chk-7` of an old job may not delete what `chk-6` of that job refers to: that was
-//! not claimed, and may be somebody's last resort.
+//! not claimed, and may be somebody's last resort. Nor what a checkpoint of a still older job refers to,
+//! of which the old one had claimed a snapshot: its files lie in another directory, and so does it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use std::sync::Arc;
 use millpond_fs::{ErrorKind, Location};
 use millpond_snapshot::{Claim, LoadedSnapshot, METADATA_FILE, claimed_name};
 
-/// Returns those of `files`, which `claimed` refers to, that other snapshots beside it need as well.
+/// Returns those of `files`, which `claimed` refers to, that other snapshots need as well: those beside it,
+/// and those beside the directories that the files lie in.
 ///
 /// Others are also the checkpoints of jobs that have claimed a snapshot beside it, but for `job`: they
 /// may have outlived what was claimed.
@@ -22,21 +24,48 @@ pub(crate) fn files_of_others(
     job: &str,
 ) -> (Vec<String>, Vec<String>) {
     let inside = format!("{}/", claimed.directory);
-    let mut outside = files.iter().filter(|file| !file.starts_with(&inside));
-    let (Some(_), Some(parent)) = (outside.next(), claimed.directory.parent()) else {
+    let outside: Vec<&String> = files.iter().filter(|f| !f.starts_with(&inside)).collect();
+    if outside.is_empty() {
         return (Vec::new(), Vec::new());
-    };
-    let fs = claimed.file_system();
+    }
     let mut needed = BTreeSet::new();
     let mut problems = Vec::new();
-    let entries = fs.list(&parent).unwrap_or_else(|error| {
+    let mut places: BTreeSet<Location> = claimed.directory.parent().into_iter().collect();
+    for file in outside {
+        match Location::parse(file) {
+            // `job/shared/file` or `job/chk-5/file`: the snapshots of the job lie beside that directory.
+            Ok(file) => places.extend(file.parent().and_then(|directory| directory.parent())),
+            Err(error) => problems.push(error.to_string()),
+        }
+    }
+    for place in &places {
+        look_around(claimed, place, job, &mut needed, &mut problems);
+    }
+    let is_of_others = |file: &&String| {
+        needed.contains(*file) || !problems.is_empty() && !file.starts_with(&inside)
+    };
+    let of_others = files.iter().filter(is_of_others).cloned().collect();
+    (of_others, problems)
+}
+
+/// Collects what the snapshots in `place` need, but for `claimed`, and those of other jobs than `job` that
+/// have claimed one there.
+fn look_around(
+    claimed: &LoadedSnapshot,
+    place: &Location,
+    job: &str,
+    needed: &mut BTreeSet<String>,
+    problems: &mut Vec<String>,
+) {
+    let fs = claimed.file_system();
+    let entries = fs.list(place).unwrap_or_else(|error| {
         problems.push(error.to_string());
         Vec::new()
     });
     // Behind the snapshots themselves: one that was subsumed meanwhile has a successor by then.
     let (directories, beside): (Vec<_>, Vec<_>) = entries.iter().partition(|entry| entry.is_dir);
     for entry in directories {
-        let directory = parent.join(&entry.name);
+        let directory = place.join(&entry.name);
         if directory == claimed.directory {
             continue;
         }
@@ -48,7 +77,7 @@ pub(crate) fn files_of_others(
     let markers = beside
         .iter()
         .filter(|entry| claimed_name(&entry.name).is_some())
-        .map(|entry| parent.join(&entry.name));
+        .map(|entry| place.join(&entry.name));
     for marker in markers {
         match Claim::read(&**fs, &marker) {
             Ok(Some(claim)) if claim.job == job => {}
@@ -62,11 +91,6 @@ pub(crate) fn files_of_others(
             Err(error) => problems.push(error.to_string()),
         }
     }
-    let is_of_others = |file: &&String| {
-        needed.contains(*file) || !problems.is_empty() && !file.starts_with(&inside)
-    };
-    let of_others = files.iter().filter(is_of_others).cloned().collect();
-    (of_others, problems)
 }
 
 /// The files that the snapshot in a directory needs; none if there is no snapshot.
@@ -150,6 +174,19 @@ mod tests {
         let (of_others, problems) = files_of_others(&claimed, &files, "own");
         assert_eq!(of_others, ["memory:/c/shared/b", "memory:/c/shared/c"]);
         assert_eq!(problems.len(), 1);
+    }
+
+    /// `a/chk-3` and `a/chk-4` were retained, job b claimed `a/chk-4` and left `b/chk-5` behind. Whoever
+    /// claims that deleted the files of `a/chk-3`, which nobody had claimed.
+    #[test]
+    fn what_a_snapshot_needs_where_the_files_come_from_is_of_others() {
+        let fs = MemoryFileSystem::new();
+        write(&fs, "a/chk-3", &["a/shared/x"]);
+        write(&fs, "b/chk-5", &["a/shared/x", "a/shared/y", "b/shared/z"]);
+        let claimed = millpond_snapshot::load(Arc::new(fs), &at("b/chk-5")).expect("sound");
+        let files = claimed.files().expect("understood");
+        let (of_others, problems) = files_of_others(&claimed, &files, "own");
+        assert_eq!(of_others, ["memory:/c/a/shared/x"], "{problems:?}");
     }
 
     /// The claimed neighbour is gone, but the checkpoints of its owner elsewhere have kept its files.
