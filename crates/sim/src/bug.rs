@@ -35,11 +35,13 @@ pub enum Bug {
     DeafMaster,
     /// A job ends while metadata of an older snapshot is being written.
     HastyEnd,
+    /// Whoever claims a snapshot asks only those beside it which files they need.
+    NearSighted,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 17] = [
         Bug::SkippedAcknowledgement,
         Bug::CommitTwice,
         Bug::StaleMaster,
@@ -56,5 +58,6 @@ impl Bug {
         Bug::LostKeyGroup,
         Bug::DeafMaster,
         Bug::HastyEnd,
+        Bug::NearSighted,
     ];
 }

@@ -12,7 +12,7 @@ use millpond_job::gateway::{
 };
 use millpond_snapshot::StreamHandle;
 use millpond_types::config::ClaimMode;
-use millpond_types::{CheckpointId, TriggerId};
+use millpond_types::{CheckpointId, KeyGroup, KeyGroupRange, TriggerId};
 
 use crate::job::Key;
 use crate::state::Content;
@@ -117,7 +117,7 @@ impl World {
     pub(crate) fn laws_hear(&mut self, m: usize, pid: usize, message: &FromWorker) {
         let process = self.workers[pid].index;
         let master = &mut self.masters[m];
-        let (attempt, laws) = (master.attempt, &mut master.laws);
+        let (attempt, laws) = (master.lifecycle.attempt(), &mut master.laws);
         match message {
             FromWorker::Announced {
                 attempt: of, epoch, ..
@@ -164,7 +164,7 @@ impl World {
             Action::Discard { checkpoint, .. } => *checkpoint == id,
             _ => false,
         });
-        let (now_ms, attempt) = (self.now_ms, self.masters[m].attempt);
+        let (now_ms, attempt) = (self.now_ms, self.masters[m].lifecycle.attempt());
         let laws = &mut self.masters[m].laws;
         laws.durable.insert(id);
         if !is_given_up {
@@ -224,6 +224,27 @@ impl World {
                 let count = (in_a_row + 1).min(failures.len());
                 (count, limit, least.saturating_sub(1))
             }
+        }
+    }
+
+    /// Each key group has one owner, and both ways of asking for it agree.
+    pub(crate) fn check_key_groups(&mut self, m: usize) {
+        for vertex in 0..self.masters[m].graph.vertices.len() {
+            let vertex = &self.masters[m].graph.vertices[vertex];
+            let (parallelism, max) = (vertex.parallelism, vertex.max_parallelism);
+            let ranges = (0..parallelism).map(|subtask| {
+                (
+                    subtask,
+                    KeyGroupRange::of_subtask(subtask, parallelism, max),
+                )
+            });
+            let owned = ranges.flat_map(|(subtask, range)| range.iter().map(move |g| (g, subtask)));
+            let expected = (0..max as u16).map(KeyGroup);
+            let expected = expected.map(|group| (group, group.subtask(parallelism, max)));
+            let holds = owned.eq(expected);
+            self.law(holds, || {
+                format!("{max} key groups are no partition over {parallelism} subtasks")
+            });
         }
     }
 
@@ -303,7 +324,7 @@ impl World {
     }
 
     fn check_send(&mut self, m: usize, message: &ToWorker) {
-        let current = self.masters[m].attempt;
+        let current = self.masters[m].lifecycle.attempt();
         let processes = self.setting.processes;
         let laws = &mut self.masters[m].laws;
         match message {
@@ -369,7 +390,7 @@ impl World {
             0 => config.max_concurrent as usize,
             _ => 1,
         };
-        let attempt = self.masters[m].attempt;
+        let attempt = self.masters[m].lifecycle.attempt();
         let laws = &mut self.masters[m].laws;
         let id = options.id;
         let newest = std::mem::replace(&mut laws.newest_id, id);
@@ -430,7 +451,7 @@ impl World {
         directory: &str,
         reason: DiscardReason,
     ) {
-        let (now_ms, attempt) = (self.now_ms, self.masters[m].attempt);
+        let (now_ms, attempt) = (self.now_ms, self.masters[m].lifecycle.attempt());
         let candidates = self.masters[m].coordinator.recovery_candidates();
         let is_needed = candidates.iter().any(|c| c.directory == directory);
         let has_newer = candidates.iter().any(|other| other.checkpoint > id);

@@ -1,8 +1,8 @@
 //! The job master: what `cluster::master` does around the product's coordinator, restart strategy,
 //! choice of a recovery and restore plan.
 //!
-//! Those four decide here as they do there. What carries their decisions out is a model: the phases of an
-//! attempt, the thread that writes metadata, the thread that deletes, and the processes.
+//! Those decide here as they do there. What carries their decisions out is a model: the phases of an attempt, the thread that writes
+//! metadata, the thread that deletes, and the processes.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -23,35 +23,10 @@ use millpond_types::{CheckpointId, TriggerId};
 use crate::bug::Bug;
 use crate::disk::StoredSnapshot;
 use crate::laws::MasterLaws;
+use crate::lifecycle::{Cancellation, Due, Lifecycle};
 use crate::state;
 use crate::worker::{Deployment, Life, Worker};
 use crate::world::{What, World};
-
-/// How long a process may take to end an attempt before it is killed.
-const END_TIMEOUT_MS: u64 = 10_000;
-/// How long to wait before an unreachable snapshot is tried again.
-const RECOVERY_RETRY_MS: u64 = 1_000;
-/// How many times in a row an unreachable snapshot is tried.
-const RECOVERY_RETRIES: u32 = 30;
-
-/// Where the job is in its life.
-#[derive(Clone, Debug)]
-pub(crate) enum Phase {
-    Waiting(u64),
-    Deploying,
-    Running,
-    Ending { next: AfterEnd, deadline_ms: u64 },
-    Ended(JobStatus),
-}
-
-/// What follows when all processes have ended an attempt.
-#[derive(Clone, Debug)]
-pub(crate) enum AfterEnd {
-    Restart(u64),
-    Fail,
-    Cancel,
-    Finish,
-}
 
 /// Something to be deleted.
 pub(crate) struct Deletion {
@@ -65,16 +40,15 @@ pub(crate) struct Master {
     pub(crate) directory: String,
     pub(crate) graph: JobGraph,
     pub(crate) coordinator: Coordinator,
-    pub(crate) phase: Phase,
-    pub(crate) attempt: Attempt,
+    pub(crate) lifecycle: Lifecycle,
+    /// How the job has ended.
+    pub(crate) status: Option<JobStatus>,
     pub(crate) laws: MasterLaws,
     /// The snapshot that it starts from, until it was used.
     start: Option<(String, ClaimMode)>,
-    restart: RestartStrategy,
     children: Vec<Option<usize>>,
-    running: BTreeSet<u32>,
-    ended: BTreeSet<u32>,
-    recovery_retries: u32,
+    /// A planted bug: when an attempt begins that may not.
+    restarts_at_ms: Option<u64>,
     schedule: Option<SavepointSchedule>,
     scheduled: Option<TriggerId>,
     /// Metadata to be written.
@@ -89,9 +63,9 @@ impl Master {
     /// Whether the checkpoint was given up, or its attempt is over.
     pub(crate) fn has_given_up(&self, attempt: Attempt, checkpoint: CheckpointId) -> bool {
         self.life == Life::Dead
-            || attempt != self.attempt
+            || attempt != self.lifecycle.attempt()
             || self.laws.is_given_up(checkpoint)
-            || !matches!(self.phase, Phase::Deploying | Phase::Running)
+            || !self.lifecycle.is_under_way()
     }
 
     pub(crate) fn pids(&self) -> impl Iterator<Item = usize> + '_ {
@@ -99,7 +73,7 @@ impl Master {
     }
 
     pub(crate) fn is_running(&self) -> bool {
-        self.life != Life::Dead && !matches!(self.phase, Phase::Ended(_))
+        self.life != Life::Dead && !self.lifecycle.is_ended()
     }
 }
 
@@ -129,21 +103,20 @@ impl World {
         });
         let coordinator = Coordinator::new(config, &graph, taken + 1);
         let seed = self.random.below(u64::MAX);
+        let restart = RestartStrategy::new(self.setting.restart.clone(), seed);
+        let processes = self.setting.processes;
         let schedule = self.setting.schedule;
         self.masters.push(Master {
             life: Life::Runs,
             directory,
             graph,
             coordinator,
-            phase: Phase::Waiting(self.now_ms),
-            attempt: 0,
+            lifecycle: Lifecycle::new(restart, processes, self.now_ms),
+            status: None,
             laws: MasterLaws::new(taken),
             start,
-            restart: RestartStrategy::new(self.setting.restart.clone(), seed),
-            children: vec![None; self.setting.processes as usize],
-            running: BTreeSet::new(),
-            ended: BTreeSet::new(),
-            recovery_retries: 0,
+            children: vec![None; processes as usize],
+            restarts_at_ms: None,
             schedule: schedule.map(|config| SavepointSchedule::new(config, self.now_ms)),
             scheduled: None,
             writing: VecDeque::new(),
@@ -177,7 +150,7 @@ impl World {
 
     fn master_takes(&mut self, m: usize, what: impl FnOnce() -> What) -> bool {
         match self.masters[m].life.at(self.now_ms) {
-            Life::Runs => !matches!(self.masters[m].phase, Phase::Ended(_)),
+            Life::Runs => !self.masters[m].lifecycle.is_ended(),
             Life::Dead => false,
             Life::Paused(until) => {
                 self.put_off(until, what());
@@ -196,12 +169,10 @@ impl World {
 
     fn arm_timer(&mut self, m: usize) {
         let master = &self.masters[m];
-        let own = match &master.phase {
-            Phase::Waiting(until) => Some(*until),
-            Phase::Ending { deadline_ms, .. } => Some(*deadline_ms),
-            Phase::Deploying | Phase::Running => None,
-            Phase::Ended(_) => return,
-        };
+        if master.lifecycle.is_ended() {
+            return;
+        }
+        let own = master.lifecycle.next_ms(self.now_ms);
         let may = self.may_take_scheduled(m);
         let schedule = master.schedule.as_ref().filter(|_| may);
         let deadline = master.coordinator.next_deadline();
@@ -253,12 +224,12 @@ impl World {
         }
         self.note(|| format!("master {m} hears from process {pid}: {}", brief(&message)));
         let message = match self.bug {
-            Some(Bug::StaleAttempt) => with_attempt(message, self.masters[m].attempt),
+            Some(Bug::StaleAttempt) => with_attempt(message, self.masters[m].lifecycle.attempt()),
             Some(_) | None => message,
         };
         self.laws_hear(m, pid, &message);
         let process = self.workers[pid].index;
-        if attempt_of(&message) == self.masters[m].attempt {
+        if attempt_of(&message) == self.masters[m].lifecycle.attempt() {
             self.on_worker(m, process, message);
         } else if matches!(
             message,
@@ -271,29 +242,18 @@ impl World {
     }
 
     fn on_worker(&mut self, m: usize, process: u32, message: FromWorker) {
-        let processes = self.setting.processes;
+        let now_ms = self.now_ms;
         match message {
-            FromWorker::Failed { .. } => self.fail_attempt(m, "a task has failed"),
+            FromWorker::Failed { kind, .. } => match self.masters[m].lifecycle.is_final(kind) {
+                true => self.fail_for_good(m),
+                false => self.fail_attempt(m, "a task has failed"),
+            },
             FromWorker::Ended { .. } => {
-                let master = &mut self.masters[m];
-                master.ended.insert(process);
-                let all = master.ended.len() as u32 == processes;
-                if all && matches!(master.phase, Phase::Running | Phase::Deploying) {
-                    if self.bug == Some(Bug::HastyEnd) {
-                        return self.end(m, JobStatus::Finished);
-                    }
-                    let (next, deadline_ms) = (AfterEnd::Finish, self.now_ms);
-                    self.masters[m].phase = Phase::Ending { next, deadline_ms };
-                }
+                self.masters[m].lifecycle.process_ended(process, now_ms);
             }
             FromWorker::Running { .. } => {
-                self.masters[m].running.insert(process);
                 self.tell(m, Event::Worker(message));
-                let master = &mut self.masters[m];
-                let all = master.running.len() as u32 == processes;
-                if all && matches!(master.phase, Phase::Deploying) {
-                    master.phase = Phase::Running;
-                }
+                self.masters[m].lifecycle.process_runs(process);
             }
             FromWorker::Acknowledge {
                 attempt,
@@ -338,7 +298,7 @@ impl World {
         }
         self.note(|| format!("master {m} loses process {pid}"));
         self.forget(m, process);
-        if matches!(self.masters[m].phase, Phase::Deploying | Phase::Running) {
+        if self.masters[m].lifecycle.is_under_way() {
             self.see("a lost process");
             self.fail_attempt(m, "a process is lost");
         }
@@ -362,52 +322,39 @@ impl World {
     }
 
     fn proceed(&mut self, m: usize) {
-        let now_ms = self.now_ms;
-        match self.masters[m].phase.clone() {
-            Phase::Waiting(until)
-                if until <= now_ms && !self.masters[m].coordinator.is_finalizing() =>
-            {
-                self.begin_attempt(m);
-            }
-            Phase::Ending { next, deadline_ms } => {
-                let master = &self.masters[m];
-                let missing: Vec<usize> = (0..master.children.len())
-                    .filter(|process| !master.ended.contains(&(*process as u32)))
-                    .collect();
-                let waits = missing.iter().any(|p| master.children[*p].is_some());
-                if waits && deadline_ms > now_ms {
-                    return;
+        let master = &mut self.masters[m];
+        let lost = (0..self.setting.processes).zip(&master.children);
+        let lost = lost.filter(|(_, child)| child.is_none());
+        let lost: Vec<u32> = lost.map(|(process, _)| process).collect();
+        let is_finalizing = match self.bug {
+            Some(Bug::HastyEnd) => false,
+            Some(_) | None => master.coordinator.is_finalizing(),
+        };
+        let due = match master.restarts_at_ms {
+            Some(at_ms) if at_ms <= self.now_ms => Due::Begin,
+            Some(_) => Due::Nothing,
+            None => master.lifecycle.due(self.now_ms, &lost, is_finalizing),
+        };
+        match due {
+            Due::Nothing => {}
+            Due::Begin => self.begin_attempt(m),
+            Due::Kill(late) => {
+                self.see("a process that did not end in time");
+                for process in &late {
+                    self.forget(m, *process as usize);
                 }
-                if waits {
-                    self.see("a process that did not end in time");
-                    for process in missing {
-                        self.forget(m, process);
-                    }
-                }
-                if !self.masters[m].coordinator.is_finalizing() {
-                    self.after_end(m, next);
-                }
-            }
-            Phase::Waiting(_) | Phase::Deploying | Phase::Running | Phase::Ended(_) => {}
-        }
-    }
-
-    fn after_end(&mut self, m: usize, next: AfterEnd) {
-        match next {
-            AfterEnd::Restart(at_ms) => {
-                self.masters[m].phase = Phase::Waiting(at_ms.max(self.now_ms));
+                self.masters[m].lifecycle.killed(&late);
                 self.proceed(m);
             }
-            AfterEnd::Fail => self.end(m, JobStatus::Failed),
-            AfterEnd::Cancel => self.end(m, JobStatus::Canceled),
-            AfterEnd::Finish => self.end(m, JobStatus::Finished),
+            Due::End { status, .. } => self.end(m, status),
         }
     }
 
     fn end(&mut self, m: usize, status: JobStatus) {
         self.note(|| format!("master {m} ends: {status}"));
         self.tell(m, Event::JobEnded { status });
-        self.masters[m].phase = Phase::Ended(status);
+        self.masters[m].lifecycle.end();
+        self.masters[m].status = Some(status);
         // It waits for its threads.
         while !self.masters[m].writing.is_empty() {
             self.write_next(m);
@@ -423,26 +370,20 @@ impl World {
     }
 
     fn begin_attempt(&mut self, m: usize) {
-        let master = &mut self.masters[m];
-        master.attempt += 1;
-        master.running.clear();
-        master.ended.clear();
+        self.masters[m].restarts_at_ms = None;
+        self.masters[m].lifecycle.begin();
+        let now_ms = self.now_ms;
         let (plan, event) = match self.recover(m) {
             Ok(recovered) => recovered,
-            Err(Some(reason)) if self.masters[m].recovery_retries < RECOVERY_RETRIES => {
-                self.note(|| format!("master {m}: {reason}"));
-                let master = &mut self.masters[m];
-                master.recovery_retries += 1;
-                master.phase = Phase::Waiting(self.now_ms + RECOVERY_RETRY_MS);
-                return;
-            }
             Err(reason) => {
                 self.note(|| format!("master {m} cannot recover: {reason:?}"));
+                if reason.is_some() && self.masters[m].lifecycle.unreachable(now_ms).is_some() {
+                    return;
+                }
                 self.see("a refusal to go back");
                 return self.end(m, JobStatus::Failed);
             }
         };
-        self.masters[m].recovery_retries = 0;
         self.check_begin(m);
         self.deploy(m, plan, event);
     }
@@ -538,7 +479,7 @@ impl World {
         };
         let plan = self.plan_restore(m, directory)?;
         let files_of_others = match mode {
-            ClaimMode::Claim => self.files_of_others(directory, &snapshot.files),
+            ClaimMode::Claim => self.files_of_others(m, directory, &snapshot.files),
             ClaimMode::NoClaim | ClaimMode::Legacy => Vec::new(),
         };
         if mode == ClaimMode::Claim {
@@ -571,18 +512,59 @@ impl World {
         Ok((Some(plan), Some(event)))
     }
 
-    /// Those of a claimed snapshot's files that snapshots beside it need as well.
-    fn files_of_others(&self, claimed: &str, files: &[String]) -> Vec<String> {
-        let others = self.disk.snapshots().filter(|(other, _)| *other != claimed);
+    /// Those of a claimed snapshot's files that others need as well, as `cluster::siblings` finds them: the
+    /// snapshots in the directories that its files come from, and those of jobs that have claimed one of
+    /// these.
+    fn files_of_others(&self, m: usize, claimed: &str, files: &[String]) -> Vec<String> {
+        let inside = format!("{claimed}/");
+        let outside: Vec<&String> = files.iter().filter(|f| !f.starts_with(&inside)).collect();
+        if outside.is_empty() {
+            return Vec::new();
+        }
+        let mut places = BTreeSet::from([parent(claimed)]);
+        if self.bug != Some(Bug::NearSighted) {
+            places.extend(outside.iter().map(|file| parent(parent(file))));
+        }
+        let own = self.masters[m].directory.as_str();
+        let mut owners = self.owners_of_claims_in(&places);
+        owners.remove(own);
+        let others = self.disk.snapshots().filter(|(other, _)| {
+            let place = parent(other);
+            *other != claimed && (places.contains(place) || owners.contains(place))
+        });
         let needed: BTreeSet<&String> = others.flat_map(|(_, snapshot)| &snapshot.files).collect();
         let of_others = files.iter().filter(|file| needed.contains(file));
         of_others.cloned().collect()
     }
 
+    /// The directories of jobs that have claimed a snapshot in one of `places`, or one in the directory of
+    /// such a job, and so on.
+    pub(crate) fn owners_of_claims_in<'a>(
+        &'a self,
+        places: &BTreeSet<&'a str>,
+    ) -> BTreeSet<&'a str> {
+        let mut owners = BTreeSet::new();
+        loop {
+            let is_in = |of: &str| places.contains(parent(of)) || owners.contains(parent(of));
+            let found = self.claims.iter().filter(|(of, _)| is_in(of));
+            let found = found.map(|(_, owner)| self.masters[*owner].directory.as_str());
+            let found: BTreeSet<&str> = found.collect();
+            if found.is_subset(&owners) {
+                return owners;
+            }
+            owners.extend(found);
+        }
+    }
+
     fn deploy(&mut self, m: usize, plan: Option<RestorePlan>, event: Option<Event>) {
         let processes = self.setting.processes;
-        let attempt = self.masters[m].attempt;
+        let attempt = self.masters[m].lifecycle.attempt();
+        self.masters[m].lifecycle.recovered(match &event {
+            Some(Event::Restored { directory, .. }) => Some(directory.clone()),
+            _ => None,
+        });
         self.laws_begin_attempt(m);
+        self.check_key_groups(m);
         self.tell(m, Event::AttemptStarted { attempt, processes });
         if let Some(event) = event {
             self.tell(m, event);
@@ -596,7 +578,7 @@ impl World {
         if self.fault(20) {
             // Some process cannot be reached.
             self.see("a failed deployment");
-            self.masters[m].ended.extend(0..processes);
+            self.masters[m].lifecycle.not_deployed();
             return self.fail_attempt(m, "a process does not start");
         }
         let pids: Vec<usize> = self.masters[m].pids().collect();
@@ -615,7 +597,7 @@ impl World {
             let deployment = Rc::clone(&deployment);
             self.to_worker(pid, What::Deployed { pid, deployment });
         }
-        self.masters[m].phase = Phase::Deploying;
+        self.masters[m].lifecycle.deployed();
     }
 
     fn to_worker(&mut self, pid: usize, what: What) {
@@ -634,61 +616,63 @@ impl World {
     }
 
     fn fail_attempt(&mut self, m: usize, why: &str) {
-        if !matches!(
-            self.masters[m].phase,
-            Phase::Deploying | Phase::Running | Phase::Waiting(_)
-        ) {
+        let now_ms = self.now_ms;
+        let Some(restart) = self.masters[m].lifecycle.failed(now_ms, why) else {
             return;
-        }
+        };
         self.note(|| format!("master {m}: attempt fails: {why}"));
         self.laws_fail_attempt(m);
         let reason = why.to_owned();
         self.tell(m, Event::AttemptFailed { reason });
-        let now_ms = self.now_ms;
-        let restart = match self.masters[m].restart.failed(now_ms) {
+        match restart {
             Restart::Fail { .. } if self.bug == Some(Bug::EndlessRestarts) => {
-                Restart::After { delay_ms: 10 }
+                self.masters[m].restarts_at_ms = Some(now_ms + 10);
             }
             Restart::After { .. } if self.bug == Some(Bug::ImpatientRestart) => {
-                Restart::After { delay_ms: 0 }
+                self.masters[m].restarts_at_ms = Some(now_ms);
             }
-            restart => restart,
-        };
-        let next = match restart {
-            Restart::After { delay_ms } => AfterEnd::Restart(now_ms + delay_ms),
             Restart::Fail { .. } => {
                 self.see("a failed job");
                 self.check_final_failure(m);
-                AfterEnd::Fail
             }
-        };
-        self.end_attempt(m, next);
+            Restart::After { .. } => {}
+        }
+        self.end_attempt(m);
     }
 
-    fn end_attempt(&mut self, m: usize, next: AfterEnd) {
-        let deadline_ms = self.now_ms + END_TIMEOUT_MS;
-        self.masters[m].phase = Phase::Ending { next, deadline_ms };
-        let attempt = self.masters[m].attempt;
+    fn fail_for_good(&mut self, m: usize) {
+        let (is_new, ends_attempt) = self.masters[m]
+            .lifecycle
+            .failed_for_good(self.now_ms, "refused");
+        if is_new {
+            self.note(|| format!("master {m}: the job fails for good"));
+            self.see("a failure for good");
+        }
+        if ends_attempt {
+            self.masters[m].laws.attempt_is_over();
+            let reason = "refused".to_owned();
+            self.tell(m, Event::AttemptFailed { reason });
+            self.end_attempt(m);
+        }
+    }
+
+    fn end_attempt(&mut self, m: usize) {
+        let attempt = self.masters[m].lifecycle.attempt();
         self.send(m, &ToWorker::Cancel { attempt });
     }
 
     pub(crate) fn cancel(&mut self, m: usize) {
+        let cancellation = self.masters[m].lifecycle.cancel(self.now_ms);
+        if cancellation == Cancellation::Ignored {
+            return;
+        }
         let reason = "the job was cancelled".to_owned();
-        match &self.masters[m].phase {
-            Phase::Ended(_)
-            | Phase::Ending {
-                next: AfterEnd::Fail | AfterEnd::Finish,
-                ..
-            } => {}
-            Phase::Waiting(_) => {
-                self.tell(m, Event::AttemptFailed { reason });
-                self.end(m, JobStatus::Canceled);
-            }
-            Phase::Ending { .. } | Phase::Deploying | Phase::Running => {
-                self.masters[m].laws.attempt_is_over();
-                self.tell(m, Event::AttemptFailed { reason });
-                self.end_attempt(m, AfterEnd::Cancel);
-            }
+        self.masters[m].laws.attempt_is_over();
+        self.tell(m, Event::AttemptFailed { reason });
+        match cancellation {
+            Cancellation::Ignored => {}
+            Cancellation::EndJob => self.end(m, JobStatus::Canceled),
+            Cancellation::EndAttempt => self.end_attempt(m),
         }
     }
 
@@ -696,7 +680,7 @@ impl World {
 
     fn may_take_scheduled(&self, m: usize) -> bool {
         let master = &self.masters[m];
-        matches!(master.phase, Phase::Running) && master.scheduled.is_none()
+        master.lifecycle.is_running() && master.scheduled.is_none()
     }
 
     fn take_scheduled(&mut self, m: usize) {
@@ -845,7 +829,7 @@ impl World {
                 self.cancel(m);
             }
             Action::EndOfInput => {
-                let attempt = self.masters[m].attempt;
+                let attempt = self.masters[m].lifecycle.attempt();
                 self.send(m, &ToWorker::EndOfInput { attempt });
             }
         }
@@ -1012,6 +996,11 @@ impl World {
             });
         }
     }
+}
+
+/// The directory around a file or directory.
+pub(crate) fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 pub(crate) fn attempt_of(message: &FromWorker) -> Attempt {

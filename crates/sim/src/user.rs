@@ -1,5 +1,7 @@
 //! Users, who start the job and want things of it, and faults.
 
+use std::collections::BTreeSet;
+
 use millpond_checkpoint::Event;
 use millpond_job::JobStatus;
 use millpond_job::dispatcher::{AfterSavepoint, CheckpointKind};
@@ -8,6 +10,7 @@ use millpond_types::config::ClaimMode;
 
 use crate::bug::Bug;
 use crate::job::Row;
+use crate::master::{Master, parent};
 use crate::state;
 use crate::worker::Life;
 use crate::world::{What, World};
@@ -70,13 +73,9 @@ impl World {
 
     /// Only the end of a job that does not retain its checkpoints takes away what it could go on from.
     fn cannot_go_on(&mut self, why: &str) {
-        let last = self.masters.last().map(|master| &master.phase);
-        let was_deleted = match last {
-            Some(crate::master::Phase::Ended(status)) => {
-                !self.setting.config.retention.keeps(*status)
-            }
-            Some(_) | None => false,
-        };
+        let status = self.masters.last().and_then(|master| master.status);
+        let retention = self.setting.config.retention;
+        let was_deleted = status.is_some_and(|status| !retention.keeps(status));
         self.law(was_deleted, || format!("the job cannot be resumed: {why}"));
         self.see("a job that nothing was retained of");
         self.is_over = true;
@@ -92,15 +91,19 @@ impl World {
         let Some(claimed) = self.disk.snapshot(directory) else {
             return false;
         };
-        let prefix = format!("{}/", owner.directory);
+        // The owner, and whoever has claimed a checkpoint of it, and so on.
+        let mut places = self.owners_of_claims_in(&BTreeSet::from([owner.directory.as_str()]));
+        places.insert(&owner.directory);
         let refers = self.disk.snapshots().any(|(of, snapshot)| {
-            of.starts_with(&prefix)
+            of != directory
+                && places.contains(parent(of))
                 && snapshot
                     .files
                     .iter()
                     .any(|file| claimed.files.contains(file))
         });
-        owner.is_running() || refers
+        let runs = |master: &Master| master.is_running() && places.contains(&*master.directory);
+        refers || self.masters.iter().any(runs)
     }
 
     /// A master has ended by itself.
@@ -214,7 +217,12 @@ impl World {
                     process,
                     task: None,
                     message: "a user function has failed".to_owned(),
-                    kind: FailureKind::Retryable,
+                    kind: self.random.pick(&[
+                        FailureKind::Retryable,
+                        FailureKind::Retryable,
+                        FailureKind::DamagedState,
+                        FailureKind::RefusedState,
+                    ]),
                 };
                 self.tell_master(pid, message);
             }

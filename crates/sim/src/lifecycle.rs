@@ -1,0 +1,441 @@
+//! The life of a job: attempts that begin, run, end and are followed by others. A model of the phases of
+//! `cluster::master`, which decides the same between threads and sockets.
+//!
+//! ```text
+//!              begin            all run             fails, cancelled, all ended
+//!  Waiting ───────────▶ Deploying ─────▶ Running ──────────────────────────────▶ Ending
+//!     ▲                     └───────────────────────────────────────────────────▶  │
+//!     └──────────────────── restart ◀── all processes have ended, or were killed ──┤
+//!                                                                                  ▼
+//!                                                                                Ended
+//! ```
+//!
+//! An attempt is over only when all of its processes have ended it, so that two attempts never write at
+//! the same time; one that does not end in time is killed. Neither the next attempt nor the end of the
+//! job comes while metadata is being written: a snapshot could be on disk that the job does not know of.
+//!
+//! Nothing here acts. The job master tells what happens, and asks [`due`](Lifecycle::due) what to do.
+
+use std::collections::BTreeSet;
+
+use millpond_job::JobStatus;
+use millpond_job::gateway::{Attempt, FailureKind};
+
+use millpond_checkpoint::{Restart, RestartStrategy};
+
+/// Milliseconds that a process may take to end an attempt before it is killed.
+const END_TIMEOUT_MS: u64 = 10_000;
+
+/// Milliseconds to wait before a snapshot that cannot be reached is tried again.
+const RECOVERY_RETRY_MS: u64 = 1_000;
+
+/// How many times in a row that is done.
+const RECOVERY_RETRIES: u32 = 30;
+
+/// Where a job is in its life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    /// An attempt is to begin at this time.
+    Waiting(u64),
+    /// Processes are restoring state.
+    Deploying,
+    /// Records flow.
+    Running,
+    /// Processes are ending the attempt.
+    Ending { next: AfterEnd, deadline_ms: u64 },
+    /// Over.
+    Ended,
+}
+
+/// What follows when all processes have ended an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AfterEnd {
+    /// Another attempt, not before this time.
+    Restart(u64),
+    /// The end of the job, and why it has failed.
+    End(JobStatus, Option<String>),
+}
+
+/// What is to be done now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    /// Nothing.
+    Nothing,
+    /// Begin the next attempt: [`begin`](Lifecycle::begin), then recover and deploy.
+    Begin,
+    /// Kill these processes, which have not ended in time: [`killed`](Lifecycle::killed), then ask again.
+    Kill(Vec<u32>),
+    /// End the job.
+    End {
+        /// How.
+        status: JobStatus,
+        /// Why, if it failed.
+        failure: Option<String>,
+    },
+}
+
+/// What becomes of a cancellation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cancellation {
+    /// The job is over, or ends anyway.
+    Ignored,
+    /// No attempt is under way: the job ends now.
+    EndJob,
+    /// The attempt is to be ended.
+    EndAttempt,
+}
+
+/// The life of one job.
+#[derive(Clone, Debug)]
+pub(crate) struct Lifecycle {
+    phase: Phase,
+    attempt: Attempt,
+    processes: u32,
+    restart: RestartStrategy,
+    /// Processes whose subtasks all run.
+    running: BTreeSet<u32>,
+    /// Processes that have ended the attempt.
+    ended: BTreeSet<u32>,
+    /// How many times in a row no snapshot could be reached.
+    unreachable: u32,
+    /// Directory of the snapshot that the attempt was restored from.
+    restored: Option<String>,
+    /// The attempt that could not be opened as state was damaged though its files had been found
+    /// intact, and its snapshot.
+    unreadable: Option<(Attempt, String)>,
+}
+
+impl Lifecycle {
+    /// Returns the life of a job on `processes` processes, at least 1, whose first attempt is to begin.
+    pub(crate) fn new(restart: RestartStrategy, processes: u32, now_ms: u64) -> Self {
+        Lifecycle {
+            phase: Phase::Waiting(now_ms),
+            attempt: 0,
+            processes,
+            restart,
+            running: BTreeSet::new(),
+            ended: BTreeSet::new(),
+            unreachable: 0,
+            restored: None,
+            unreadable: None,
+        }
+    }
+
+    /// The number of the newest attempt; 0 before the first.
+    pub(crate) fn attempt(&self) -> Attempt {
+        self.attempt
+    }
+
+    /// Whether all processes run, and none has failed or ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Whether an attempt is deployed that has neither failed nor come to its end. A process that is lost
+    /// fails it; at any other time the next deployment starts that process again.
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self.phase, Phase::Deploying | Phase::Running)
+    }
+
+    /// Whether the job is over.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// When [`due`](Self::due) is to be asked even if nothing happens, in milliseconds since 1970.
+    pub(crate) fn next_ms(&self, now_ms: u64) -> Option<u64> {
+        match self.phase {
+            Phase::Waiting(until_ms) => Some(until_ms),
+            // Behind its deadline it waits for metadata, whose outcome is an event.
+            Phase::Ending { deadline_ms, .. } => Some(deadline_ms).filter(|at| *at > now_ms),
+            Phase::Deploying | Phase::Running | Phase::Ended => None,
+        }
+    }
+
+    /// What is to be done now. `lost` are the processes that cannot report anything any more;
+    /// `is_finalizing` is whether metadata is being written.
+    pub(crate) fn due(&mut self, now_ms: u64, lost: &[u32], is_finalizing: bool) -> Due {
+        if let Phase::Ending { next, deadline_ms } = &self.phase {
+            let missing = (0..self.processes).filter(|process| !self.ended.contains(process));
+            let missing: Vec<u32> = missing.filter(|process| !lost.contains(process)).collect();
+            if !missing.is_empty() {
+                return match *deadline_ms > now_ms {
+                    true => Due::Nothing,
+                    false => Due::Kill(missing),
+                };
+            }
+            if is_finalizing {
+                return Due::Nothing;
+            }
+            match next.clone() {
+                AfterEnd::Restart(at_ms) => self.phase = Phase::Waiting(at_ms.max(now_ms)),
+                AfterEnd::End(status, failure) => return Due::End { status, failure },
+            }
+        }
+        match self.phase {
+            Phase::Waiting(until_ms) if until_ms <= now_ms && !is_finalizing => Due::Begin,
+            Phase::Waiting(_)
+            | Phase::Deploying
+            | Phase::Running
+            | Phase::Ending { .. }
+            | Phase::Ended => Due::Nothing,
+        }
+    }
+
+    /// The next attempt begins: its number.
+    pub(crate) fn begin(&mut self) -> Attempt {
+        self.attempt += 1;
+        self.running.clear();
+        self.ended.clear();
+        self.attempt
+    }
+
+    /// The snapshot that the attempt is to be restored from cannot be reached. Returns the milliseconds
+    /// after which it is tried again; `None` if that was done often enough.
+    pub(crate) fn unreachable(&mut self, now_ms: u64) -> Option<u64> {
+        if self.unreachable >= RECOVERY_RETRIES {
+            return None;
+        }
+        self.unreachable += 1;
+        self.phase = Phase::Waiting(now_ms + RECOVERY_RETRY_MS);
+        Some(RECOVERY_RETRY_MS)
+    }
+
+    /// The attempt is about to be deployed, restored from the snapshot in this directory.
+    pub(crate) fn recovered(&mut self, directory: Option<String>) {
+        self.unreachable = 0;
+        self.restored = directory;
+    }
+
+    /// The attempt is deployed.
+    pub(crate) fn deployed(&mut self) {
+        self.phase = Phase::Deploying;
+    }
+
+    /// The attempt could not be deployed everywhere. Processes that were not reached have nothing to end;
+    /// the others are told to. The attempt has [failed](Self::failed) then.
+    pub(crate) fn not_deployed(&mut self) {
+        self.ended.extend(0..self.processes);
+    }
+
+    /// A process runs; whether from now on all do.
+    pub(crate) fn process_runs(&mut self, process: u32) -> bool {
+        self.running.insert(process);
+        let all = self.running.len() as u32 == self.processes;
+        let begins = all && self.phase == Phase::Deploying;
+        if begins {
+            self.phase = Phase::Running;
+        }
+        begins
+    }
+
+    /// A process has ended the attempt. If all have by themselves, the job has reached its end.
+    pub(crate) fn process_ended(&mut self, process: u32, now_ms: u64) {
+        self.ended.insert(process);
+        let all = self.ended.len() as u32 == self.processes;
+        if all && self.is_under_way() {
+            // Metadata of a slower snapshot may be being written.
+            let next = AfterEnd::End(JobStatus::Finished, None);
+            self.end_attempt(next, now_ms);
+        }
+    }
+
+    /// Processes that had not ended the attempt in time are killed.
+    pub(crate) fn killed(&mut self, processes: &[u32]) {
+        self.ended.extend(processes);
+    }
+
+    /// The attempt has failed. Returns what follows; `None` if that was decided before. Unless it is
+    /// `None`, processes are to be told to end the attempt.
+    pub(crate) fn failed(&mut self, now_ms: u64, why: &str) -> Option<Restart> {
+        match self.phase {
+            Phase::Waiting(_) | Phase::Deploying | Phase::Running => {}
+            Phase::Ending { .. } | Phase::Ended => return None,
+        }
+        let restart = self.restart.failed(now_ms);
+        let next = match &restart {
+            Restart::After { delay_ms } => AfterEnd::Restart(now_ms + delay_ms),
+            Restart::Fail { reason } => {
+                AfterEnd::End(JobStatus::Failed, Some(format!("{reason}: {why}")))
+            }
+        };
+        self.end_attempt(next, now_ms);
+        Some(restart)
+    }
+
+    /// Whether a failure ends the job whatever the restart strategy says.
+    pub(crate) fn is_final(&mut self, kind: FailureKind) -> bool {
+        match kind {
+            FailureKind::Retryable => false,
+            FailureKind::RefusedState => true,
+            FailureKind::DamagedState => {
+                let Some(restored) = self.restored.clone() else {
+                    return false;
+                };
+                // Several processes may tell of the same attempt.
+                let before = self.unreadable.as_ref();
+                let again = before.is_some_and(|(attempt, snapshot)| {
+                    *attempt < self.attempt && *snapshot == restored
+                });
+                self.unreadable = Some((self.attempt, restored));
+                again
+            }
+        }
+    }
+
+    /// The attempt has failed for a reason that no other attempt can mend. Returns whether that is new,
+    /// and whether processes are to be told to end the attempt.
+    pub(crate) fn failed_for_good(&mut self, now_ms: u64, why: &str) -> (bool, bool) {
+        let failure = format!("The failure is not recoverable: {why}");
+        let end = AfterEnd::End(JobStatus::Failed, Some(failure));
+        match &mut self.phase {
+            // Another process was faster, with what it saw of the same failure.
+            Phase::Ending { next, .. } if matches!(next, AfterEnd::Restart(_)) => {
+                *next = end;
+                (true, false)
+            }
+            Phase::Deploying | Phase::Running => {
+                self.end_attempt(end, now_ms);
+                (true, true)
+            }
+            Phase::Waiting(_) | Phase::Ending { .. } | Phase::Ended => (false, false),
+        }
+    }
+
+    /// The job is to be cancelled. A job that has failed, or has reached its end, ends so.
+    pub(crate) fn cancel(&mut self, now_ms: u64) -> Cancellation {
+        match &self.phase {
+            Phase::Ended => Cancellation::Ignored,
+            Phase::Waiting(_) => Cancellation::EndJob,
+            Phase::Ending {
+                next: AfterEnd::End(JobStatus::Failed | JobStatus::Finished, _),
+                ..
+            } => Cancellation::Ignored,
+            Phase::Ending { .. } | Phase::Deploying | Phase::Running => {
+                self.end_attempt(AfterEnd::End(JobStatus::Canceled, None), now_ms);
+                Cancellation::EndAttempt
+            }
+        }
+    }
+
+    /// The job is over.
+    pub(crate) fn end(&mut self) {
+        self.phase = Phase::Ended;
+    }
+
+    fn end_attempt(&mut self, next: AfterEnd, now_ms: u64) {
+        let deadline_ms = now_ms + END_TIMEOUT_MS;
+        self.phase = Phase::Ending { next, deadline_ms };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millpond_checkpoint::RestartConfig;
+
+    /// A job on two processes, restarted after 100 ms as often as it likes, whose first attempt runs.
+    fn running() -> Lifecycle {
+        let config = RestartConfig::FixedDelay {
+            attempts: 3,
+            delay_ms: 100,
+        };
+        let mut life = Lifecycle::new(RestartStrategy::new(config, 1), 2, 1000);
+        assert_eq!(life.due(1000, &[], false), Due::Begin);
+        assert_eq!(life.begin(), 1);
+        life.recovered(None);
+        life.deployed();
+        assert!(!life.process_runs(0));
+        assert!(life.process_runs(1), "all run");
+        life
+    }
+
+    #[test]
+    fn an_attempt_follows_when_all_processes_have_ended_the_one_before_and_the_delay_is_over() {
+        let mut life = running();
+        let restart = life.failed(2000, "boom");
+        assert_eq!(restart, Some(Restart::After { delay_ms: 100 }));
+        assert_eq!(life.failed(2001, "again"), None, "decided before");
+        life.process_ended(0, 2010);
+        assert_eq!(life.due(2500, &[], false), Due::Nothing, "1 has not ended");
+        life.process_ended(1, 2600);
+        assert_eq!(life.due(2600, &[], false), Due::Begin);
+        assert_eq!(life.begin(), 2);
+    }
+
+    #[test]
+    fn who_does_not_end_in_time_is_killed_and_who_is_lost_is_not_waited_for() {
+        let mut life = running();
+        life.failed(2000, "boom");
+        assert_eq!(life.next_ms(2000), Some(12_000));
+        assert_eq!(life.due(12_000, &[1], false), Due::Kill(vec![0]));
+        assert_eq!(life.next_ms(12_000), None);
+        life.killed(&[0]);
+        assert_eq!(life.due(12_000, &[1], false), Due::Begin);
+    }
+
+    /// A stop overtook a slower snapshot: the job ended, and the metadata that was written afterwards
+    /// was known to nobody.
+    #[test]
+    fn neither_an_attempt_nor_the_end_of_the_job_comes_while_metadata_is_written() {
+        let mut life = running();
+        life.process_ended(0, 2000);
+        life.process_ended(1, 2000);
+        assert_eq!(life.due(2000, &[], true), Due::Nothing);
+        assert_eq!(life.cancel(2001), Cancellation::Ignored, "it has finished");
+        assert!(!life.is_under_way(), "who is lost now is not missed");
+        let end = Due::End {
+            status: JobStatus::Finished,
+            failure: None,
+        };
+        assert_eq!(life.due(2002, &[], false), end);
+        let mut life = running();
+        life.failed(2000, "boom");
+        assert_eq!(life.due(2200, &[0, 1], true), Due::Nothing);
+        assert_eq!(life.due(2200, &[0, 1], false), Due::Begin);
+    }
+
+    #[test]
+    fn a_job_that_fails_for_good_says_which_failure_it_was_and_cannot_be_cancelled() {
+        let mut life = running();
+        life.failed(2000, "connection lost");
+        assert_eq!(life.failed_for_good(2001, "no place"), (true, false));
+        assert_eq!(life.failed_for_good(2002, "no place"), (false, false));
+        assert_eq!(life.cancel(2003), Cancellation::Ignored);
+        let failure = Some("The failure is not recoverable: no place".to_owned());
+        let status = JobStatus::Failed;
+        assert_eq!(life.due(2004, &[0, 1], false), Due::End { status, failure });
+    }
+
+    #[test]
+    fn state_that_two_attempts_could_not_read_is_damaged_for_good() {
+        let mut life = running();
+        life.recovered(Some("file:/chk-1".to_owned()));
+        assert!(!life.is_final(FailureKind::DamagedState));
+        assert!(
+            !life.is_final(FailureKind::DamagedState),
+            "the same attempt"
+        );
+        life.begin();
+        life.recovered(Some("file:/chk-0".to_owned()));
+        assert!(
+            !life.is_final(FailureKind::DamagedState),
+            "another snapshot"
+        );
+        life.begin();
+        assert!(life.is_final(FailureKind::DamagedState));
+        assert!(!life.is_final(FailureKind::Retryable));
+    }
+
+    #[test]
+    fn a_snapshot_out_of_reach_is_tried_again_for_a_while() {
+        let mut life = running();
+        for now_ms in 0..u64::from(RECOVERY_RETRIES) {
+            assert_eq!(life.unreachable(now_ms), Some(RECOVERY_RETRY_MS));
+            assert_eq!(life.due(now_ms + 999, &[], false), Due::Nothing);
+        }
+        assert_eq!(life.unreachable(0), None);
+        life.recovered(None);
+        assert!(life.unreachable(0).is_some(), "only those in a row count");
+    }
+}
