@@ -35,10 +35,13 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    pub(crate) fn random(random: &mut Random) -> Job {
+    pub(crate) fn random(random: &mut Random, is_long: bool) -> Job {
         let keys = 1 + random.below(6);
         let splits = 1 + random.below(4);
-        let length = 1 + random.below(12);
+        let length = match is_long {
+            true => 60,
+            false => 1 + random.below(12),
+        };
         let split = |random: &mut Random| {
             let records = random.below(length + 1);
             (0..records).map(|_| random.below(keys) as Key).collect()

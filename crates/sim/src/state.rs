@@ -81,7 +81,10 @@ impl World {
             let reused = base
                 .get(&group)
                 .and_then(|file| self.reused(pid, part, file, &content));
-            own.insert(group, reused.or_else(|| self.write_file(part, content))?);
+            own.insert(
+                group,
+                reused.or_else(|| self.write_file(pid, part, content))?,
+            );
         }
         let (first, last) = (*own.keys().next()?, *own.keys().next_back()?);
         let named = |(group, path): (&u16, &String)| NamedStream {
@@ -139,7 +142,7 @@ impl World {
     ///
     /// The names are those of `runtime::state_writer`: what lies in a checkpoint's own directory is named
     /// after attempt and subtask, and what checkpoints share after number and time of its checkpoint too.
-    fn write_file(&mut self, part: &Part, content: StateFile) -> Option<String> {
+    fn write_file(&mut self, pid: usize, part: &Part, content: StateFile) -> Option<String> {
         let options = &part.options;
         let name = format!("{}-{}-{}", part.attempt, part.subtask, content.group);
         let file = match self.random.percent(70) {
@@ -152,6 +155,11 @@ impl World {
         if self.disk.read(&file).is_some() {
             self.see("a file that is there already");
             return None;
+        }
+        let master = &self.masters[self.workers[pid].master];
+        if master.has_given_up(part.attempt, options.id) {
+            // What a zombie writes may have the name of what its master's successor has deleted.
+            self.garbage.insert(file.clone());
         }
         self.disk.write(file.clone(), content);
         Some(file)

@@ -149,6 +149,8 @@ pub(crate) struct Setting {
     /// Whether checkpoints share files in the directory of one of them too. The registry allows it; of
     /// the tasks none does so, and a job that starts again where it was does not expect it.
     pub(crate) shares_exclusive: bool,
+    /// Whether much happens: a longer input, and more faults, for several lives of the job.
+    pub(crate) is_long: bool,
 }
 
 impl Setting {
@@ -208,6 +210,7 @@ impl Setting {
             slowest_message_ms: random.pick(&[1, 4, 30]),
             has_zombies: random.percent(50),
             shares_exclusive: random.percent(30),
+            is_long: random.percent(5),
         }
     }
 }
@@ -251,7 +254,7 @@ impl World {
     fn new(seed: u64, bug: Option<Bug>, traced: bool) -> World {
         let mut random = Random::new(seed);
         let setting = Setting::random(&mut random);
-        let job = Job::random(&mut random);
+        let job = Job::random(&mut random, setting.is_long);
         let mut world = World {
             seed,
             bug,
@@ -285,9 +288,12 @@ impl World {
     /// Faults, users and the end of both.
     fn plan(&mut self) {
         self.later(0, What::Start);
-        let calm = self.random.pick(&[300, 1500, 4000]);
+        let (calm, faults) = match self.setting.is_long {
+            true => (4000, 8 + self.random.below(10)),
+            false => (self.random.pick(&[300, 1500, 4000]), self.random.below(7)),
+        };
         self.later(calm, What::Calm);
-        for _ in 0..self.random.below(7) {
+        for _ in 0..faults {
             let at = self.random.below(calm);
             self.later(at, What::Fault);
         }

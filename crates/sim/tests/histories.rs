@@ -19,7 +19,7 @@ const WORTH_SEEING: [&str; 31] = [
     "a checkpoint by hand",
     "a checkpoint on top of another",
     "a checkpoint that is superfluous",
-    "a claim that is refused",
+    "a failure for good",
     "a complete checkpoint",
     "a damaged snapshot",
     "a declined checkpoint",
