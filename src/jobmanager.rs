@@ -17,8 +17,10 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
     };
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
         .map_err(|error| Failure::action(error.to_string()).during("Signals cannot be heard."))?;
-    let running = JobManagerService::start(&configuration)
-        .map_err(|why| Failure::action(why).during("The job manager cannot be started."))?;
+    let running = JobManagerService::start(&configuration, || {
+        printer::line("Another job manager leads: standing by.");
+    })
+    .map_err(|why| Failure::action(why).during("The job manager cannot be started."))?;
     printer::line(format!("Job manager listening at {}.", running.address()));
     printer::line(format!(
         "Web interface listening at http://{}.",

@@ -5,10 +5,12 @@
 //! it: whoever takes over starts the job again from its newest checkpoint.
 
 use std::net::TcpStream;
+use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use millpond_job::JobStatus;
 use millpond_job::dispatcher::Dispatcher;
 use millpond_job::report::JobReport;
 use millpond_job::resources::{
@@ -20,6 +22,7 @@ use millpond_types::config::JOB_MANAGER_VARIABLE;
 use crate::event::MasterEvent;
 use crate::launcher::{Launcher, Room};
 use crate::local_dispatcher::LocalDispatcher;
+use crate::master_lock::MasterLock;
 use crate::options::Heartbeat;
 use crate::transport::{Outbox, receive, send};
 
@@ -38,6 +41,9 @@ pub struct JobManagerAddress {
     pub token: String,
     /// Where its REST API listens.
     pub rest: String,
+    /// The file that the master of this job holds locked for as long as it lives, if its cluster is
+    /// highly available; no path with `|` in it.
+    pub lock: Option<String>,
 }
 
 impl JobManagerAddress {
@@ -51,19 +57,28 @@ impl JobManagerAddress {
             return Ok(None);
         };
         Self::parse(&text).map(Some).ok_or_else(|| {
-            format!("{JOB_MANAGER_VARIABLE} is \"{text}\", expected address|token|rest address")
+            format!(
+                "{JOB_MANAGER_VARIABLE} is \"{text}\", expected address|token|rest address|lock"
+            )
         })
     }
 
     /// The text for [`JOB_MANAGER_VARIABLE`].
     pub fn to_environment(&self) -> String {
-        format!("{}|{}|{}", self.rpc, self.token, self.rest)
+        let lock = self.lock.as_deref().unwrap_or_default();
+        format!("{}|{}|{}|{lock}", self.rpc, self.token, self.rest)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('|').map(str::to_owned);
+        let mut parts = text.splitn(4, '|').map(str::to_owned);
         let (rpc, token, rest) = (parts.next()?, parts.next()?, parts.next()?);
-        Some(JobManagerAddress { rpc, token, rest })
+        let lock = parts.next().filter(|path| !path.is_empty());
+        Some(JobManagerAddress {
+            rpc,
+            token,
+            rest,
+            lock,
+        })
     }
 }
 
@@ -82,6 +97,7 @@ pub(crate) struct JobManager {
     outgoing: Outbox<FromJobMaster>,
     incoming: Option<TcpStream>,
     shared: Arc<Mutex<Shared>>,
+    lock: Option<Arc<MasterLock>>,
 }
 
 fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
@@ -99,6 +115,9 @@ impl JobManager {
         job: JobId,
         heartbeat: Heartbeat,
     ) -> std::io::Result<Self> {
+        let lock = manager.lock.as_ref();
+        let lock = lock.map(|path| MasterLock::acquire(Path::new(path), heartbeat.timeout));
+        let lock = lock.transpose()?.map(Arc::new);
         let mut stream = TcpStream::connect(&manager.rpc)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(heartbeat.timeout))?;
@@ -131,6 +150,7 @@ impl JobManager {
             outgoing,
             incoming: Some(incoming),
             shared: Arc::default(),
+            lock,
         })
     }
 
@@ -140,6 +160,7 @@ impl JobManager {
             job: self.job,
             outgoing: self.outgoing.clone(),
             shared: Arc::clone(&self.shared),
+            lock: self.lock.clone(),
         })
     }
 
@@ -266,6 +287,7 @@ struct Slots {
     job: JobId,
     outgoing: Outbox<FromJobMaster>,
     shared: Arc<Mutex<Shared>>,
+    lock: Option<Arc<MasterLock>>,
 }
 
 impl Slots {
@@ -298,5 +320,11 @@ impl Launcher for Slots {
             process,
         };
         self.tell(FromJobMaster::Kill { worker });
+    }
+
+    fn job_ends(&mut self, status: JobStatus) {
+        if let Some(Err(error)) = self.lock.as_ref().map(|lock| lock.end(status)) {
+            tracing::error!("that the job is {status} cannot be noted: {error}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
+use millpond_job::JobStatus;
 use millpond_types::config::WORKER_VARIABLE;
 
 /// Room for worker processes.
@@ -43,6 +44,9 @@ pub(crate) trait Launcher: Send {
 
     /// Ends a process, if it lives.
     fn kill(&mut self, process: u32);
+
+    /// The job has ended, and nothing of it is deleted yet.
+    fn job_ends(&mut self, status: JobStatus);
 }
 
 /// Children of the master: the same executable with the same arguments, on this machine.
@@ -97,5 +101,9 @@ impl Launcher for Forks {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    fn job_ends(&mut self, _status: JobStatus) {
+        // Whoever has started this process sees how it ends.
     }
 }

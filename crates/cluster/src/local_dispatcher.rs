@@ -72,6 +72,7 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
     let configuration = options.configuration.clone();
     let savepoint_directory = options.savepoint_directory.clone();
     let storage = Storage::default().with_copies(options.local_recovery.to_read(options.job));
+    let checkpoint_directory = options.coordinator.checkpoint_directory.clone();
     let mut job_manager = match &options.cluster {
         Some(cluster) => {
             let connected = JobManager::connect(&cluster.job_manager, job, options.heartbeat);
@@ -98,6 +99,7 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
         events: Mutex::new(events.clone()),
         config,
         configuration,
+        checkpoint_directory,
         savepoint_directory,
         processes,
         strangers: Mutex::default(),
@@ -119,6 +121,7 @@ pub(crate) struct LocalDispatcher {
     events: Mutex<Sender<MasterEvent>>,
     config: CheckpointConfig,
     configuration: Vec<(String, String)>,
+    checkpoint_directory: String,
     savepoint_directory: Option<String>,
     processes: u32,
     /// Triggers for jobs that are not here: their failure is the operation's result.
@@ -140,6 +143,7 @@ impl LocalDispatcher {
             exceptions: view.exceptions.clone(),
             savepoints: view.savepoints.clone().into_iter().collect(),
             checkpoints: view.checkpoints.clone().into_iter().collect(),
+            checkpoint_directory: self.checkpoint_directory.clone(),
             savepoint_directory: self.savepoint_directory.clone(),
             checkpoint_config: self.config.clone(),
         }

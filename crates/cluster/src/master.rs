@@ -334,6 +334,7 @@ impl Master {
 
     fn end(&mut self, status: JobStatus, failure: Option<String>) {
         self.measure(true);
+        self.processes.job_ends(status);
         self.tell(Event::JobEnded { status });
         let now_ms = self.clock.now_ms();
         let runtime_ms = now_ms.saturating_sub(self.started_ms);

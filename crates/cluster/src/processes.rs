@@ -10,8 +10,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use millpond_job::ToWorker;
 use millpond_job::gateway::Attempt;
+use millpond_job::{JobStatus, ToWorker};
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
 
 use crate::deployment::Deployment;
@@ -128,6 +128,14 @@ impl Processes {
         match self {
             Processes::Local(_) => false,
             Processes::Launched(launched) => launched.forget(process, generation),
+        }
+    }
+
+    /// The job has ended, and nothing of it is deleted yet.
+    pub(crate) fn job_ends(&mut self, status: JobStatus) {
+        match self {
+            Processes::Local(_) => {}
+            Processes::Launched(launched) => launched.launcher.job_ends(status),
         }
     }
 

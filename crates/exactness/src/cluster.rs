@@ -22,6 +22,7 @@ pub struct Cluster<'a> {
     bench: &'a Bench,
     options: Vec<String>,
     job_manager: Service,
+    standby: Option<Service>,
     task_managers: Vec<Service>,
     program: String,
 }
@@ -107,6 +108,7 @@ impl<'a> Cluster<'a> {
             bench,
             job_manager: start_job_manager(bench, &options, 0),
             options,
+            standby: None,
             task_managers: Vec::new(),
             program: String::new(),
         };
@@ -119,6 +121,45 @@ impl<'a> Cluster<'a> {
         let port = self.port();
         self.job_manager.kill();
         self.job_manager = start_job_manager(self.bench, &self.options, port);
+    }
+
+    /// Starts another job manager, which stands by.
+    ///
+    /// # Panics
+    ///
+    /// If it does not, or the cluster is not highly available.
+    pub fn add_standby(&mut self) {
+        let mut options = self.options.clone();
+        options.push("jobmanager.rpc.port=0".to_owned());
+        let mut standby = Service::start(self.bench, JOB_MANAGER, &options);
+        standby.said("Another job manager leads: standing by");
+        self.standby = Some(standby);
+    }
+
+    /// Kills the leader with SIGKILL and waits until the standby leads.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn kill_leader(&mut self) {
+        self.job_manager.kill();
+        self.job_manager = self.standby.take().expect("a standby");
+        self.rest();
+    }
+
+    /// How many jobs a next leader would go on with.
+    pub fn kept_jobs(&self) -> usize {
+        let directory = self.bench.directory().join("ha/default/jobs");
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let names = entries.map(|entry| entry.path());
+        names
+            .filter(|path| path.extension().is_some_and(|end| end == "json"))
+            .count()
+    }
+
+    /// Where a job is asked for now.
+    pub fn follow(&mut self, job: &mut ClusterJob) {
+        job.rest = self.rest();
     }
 
     fn port(&mut self) -> u16 {
@@ -296,14 +337,20 @@ impl<'a> Cluster<'a> {
         self.job_manager.child.id()
     }
 
+    fn kill(&mut self) {
+        let managers = std::iter::once(&mut self.job_manager).chain(&mut self.standby);
+        managers
+            .chain(&mut self.task_managers)
+            .for_each(Service::kill);
+    }
+
     /// Ends all services with SIGKILL and waits until nothing is left.
     ///
     /// # Panics
     ///
     /// If something is.
     pub fn end(mut self) {
-        self.job_manager.kill();
-        self.task_managers.iter_mut().for_each(Service::kill);
+        self.kill();
         wait_for("all processes to be gone", || {
             self.processes().is_empty().then_some(())
         });
@@ -312,8 +359,7 @@ impl<'a> Cluster<'a> {
 
 impl Drop for Cluster<'_> {
     fn drop(&mut self) {
-        self.job_manager.kill();
-        self.task_managers.iter_mut().for_each(Service::kill);
+        self.kill();
         self.processes().into_iter().for_each(kill_process);
     }
 }

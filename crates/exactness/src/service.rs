@@ -21,7 +21,9 @@ fn say(line: impl AsRef<str>) {
 }
 
 pub(crate) fn job_manager() -> Result<(), String> {
-    let running = JobManagerService::start(&configuration()?)?;
+    let running = JobManagerService::start(&configuration()?, || {
+        say("Another job manager leads: standing by.")
+    })?;
     say(format!("Job manager listening at {}.", running.address()));
     say(format!(
         "Web interface listening at http://{}.",

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use millpond_exactness::cluster::{Cluster, ClusterJob};
 use millpond_exactness::job_process::{
@@ -9,6 +10,8 @@ use millpond_exactness::job_process::{
 };
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::random::Random;
+use millpond_exactness::seeds::for_each_seed;
 
 const WORKLOAD: Workload = Workload {
     records_a: 12_000,
@@ -335,4 +338,182 @@ fn strangers_on_the_port_of_task_managers_are_shown_out() {
     drop(idle);
     assert_exact(&bench);
     cluster.end();
+}
+
+/// Jobs and the leader are noted in a directory of the bench.
+fn highly_available(bench: &Bench) -> Vec<String> {
+    let storage = bench.directory().join("ha").display().to_string();
+    vec![
+        "high-availability.type=filesystem".to_owned(),
+        format!("high-availability.storageDir={storage}"),
+    ]
+}
+
+fn start_highly_available(bench: &Bench) -> Cluster<'_> {
+    let own = highly_available(bench);
+    let own = own.iter().map(String::as_str);
+    let options: Vec<&str> = HEARTBEAT.iter().copied().chain(own).collect();
+    Cluster::start(bench, &options)
+}
+
+fn master_of(cluster: &Cluster) -> u32 {
+    wait_for("a job master", || {
+        let masters = cluster.children_of(cluster.job_manager());
+        masters.first().copied()
+    })
+}
+
+#[test]
+fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
+    let bench = bench(2_000);
+    let mut cluster = start_highly_available(&bench);
+    cluster.add_task_manager(2);
+    cluster.add_standby();
+    let mut job = cluster.run(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(3);
+    cluster.kill_leader();
+    cluster.follow(&mut job);
+    wait_for("the job to run again", || {
+        (job.status() == "RUNNING").then_some(())
+    });
+    slots(&mut cluster, (2, 0));
+    job.wait_for_checkpoints(2);
+    let savepoint = job.savepoint(false);
+    assert!(savepoint.contains("savepoint-"), "{savepoint}");
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    // It has ended for every leader.
+    cluster.add_standby();
+    cluster.kill_leader();
+    slots(&mut cluster, (2, 2));
+    assert_eq!(cluster.get("/jobs")["jobs"], serde_json::json!([]));
+    cluster.end();
+}
+
+#[test]
+fn a_job_whose_master_is_killed_goes_on_by_itself_where_jobs_are_kept() {
+    let bench = bench(2_000);
+    let mut cluster = start_highly_available(&bench);
+    cluster.add_task_manager(2);
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    for _ in 0..3 {
+        job.wait_for_checkpoints(2);
+        let master = master_of(&cluster);
+        kill_process(master);
+        wait_for("another master", || {
+            (master_of(&cluster) != master).then_some(())
+        });
+        wait_for("the job to run again", || {
+            (job.status() == "RUNNING").then_some(())
+        });
+    }
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    cluster.end();
+}
+
+/// It would complete a checkpoint or delete a file when it wakes up, beside its successor.
+#[test]
+fn a_master_that_stands_still_while_its_leader_dies_is_killed_by_its_successor() {
+    let bench = bench(2_000);
+    let mut cluster = start_highly_available(&bench);
+    cluster.add_task_manager(2);
+    cluster.add_standby();
+    let mut job = cluster.run(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(3);
+    let master = master_of(&cluster);
+    stop_process(master);
+    cluster.kill_leader();
+    cluster.follow(&mut job);
+    wait_for("the job to run again", || {
+        (job.status() == "RUNNING").then_some(())
+    });
+    assert!(
+        !cluster.processes().contains(&master),
+        "it could still wake up"
+    );
+    continue_process(master);
+    job.wait_for("FINISHED");
+    assert_exact(&bench);
+    cluster.end();
+}
+
+#[test]
+fn a_job_that_is_cancelled_while_it_has_no_master_is_not_started_again() {
+    let bench = bench(2_000);
+    let mut cluster = start_highly_available(&bench);
+    cluster.add_task_manager(2);
+    cluster.add_standby();
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(2);
+    job.cancel();
+    job.wait_for("CANCELED");
+    cluster.kill_leader();
+    slots(&mut cluster, (2, 2));
+    assert_eq!(cluster.get("/jobs")["jobs"], serde_json::json!([]));
+    assert!(cluster.children_of(cluster.job_manager()).is_empty());
+    cluster.end();
+}
+
+#[test]
+fn whatever_is_killed_the_result_is_exact() {
+    for_each_seed(Duration::from_secs(30), |seed| {
+        let mut random = Random::new(seed);
+        let bench = bench(2_000);
+        let mut cluster = start_highly_available(&bench);
+        let mut task_managers = vec![cluster.add_task_manager(1), cluster.add_task_manager(1)];
+        let mut job = cluster.run(&[("parallelism.default", "2")]);
+        let mut killed = Vec::new();
+        for _ in 0..4 {
+            std::thread::sleep(random.duration(Duration::from_millis(500)));
+            if job.status() == "FINISHED" {
+                break;
+            }
+            match random.below(4) {
+                0 => {
+                    killed.push("leader");
+                    cluster.add_standby();
+                    cluster.kill_leader();
+                    cluster.follow(&mut job);
+                }
+                1 => {
+                    killed.push("task manager");
+                    let index = random.below(2) as usize;
+                    cluster.kill_task_manager(task_managers[index]);
+                    task_managers[index] = cluster.add_task_manager(1);
+                }
+                2 => {
+                    killed.push("master");
+                    let masters = cluster.children_of(cluster.job_manager());
+                    masters.into_iter().for_each(kill_process);
+                }
+                _ => {
+                    killed.push("worker");
+                    let index = random.below(2) as usize;
+                    let workers = cluster.children_of(task_managers[index]);
+                    workers.into_iter().for_each(kill_process);
+                }
+            }
+        }
+        wait_for(
+            &format!("the end of the job, seed {seed}, {killed:?}"),
+            || {
+                let status = job.status();
+                assert!(
+                    status != "FAILED",
+                    "{seed} {killed:?}: {:?}",
+                    job.try_get("/exceptions")
+                );
+                // A leader that came behind its end does not know it.
+                let has_ended = status == "FINISHED" || {
+                    let jobs = cluster.get("/jobs")["jobs"].clone();
+                    jobs == serde_json::json!([]) && !killed.is_empty() && cluster.kept_jobs() == 0
+                };
+                has_ended.then_some(())
+            },
+        );
+        let wrong = difference(&expected(&WORKLOAD), &bench.published());
+        assert_eq!(wrong, None, "seed {seed}, {killed:?}");
+        cluster.end();
+    });
 }

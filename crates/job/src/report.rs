@@ -22,6 +22,8 @@ pub struct JobReport {
     pub savepoints: BTreeMap<TriggerId, Operation<String>>,
     /// Checkpoints that were asked for.
     pub checkpoints: BTreeMap<TriggerId, Operation<CheckpointId>>,
+    /// Where its own checkpoints are, as a URI.
+    pub checkpoint_directory: String,
     /// Where savepoints go whose trigger names no directory.
     pub savepoint_directory: Option<String>,
     /// How its checkpoints are configured.

@@ -21,6 +21,8 @@ use millpond_types::{Clock, JobId, SystemClock};
 
 use crate::connections::Acceptor;
 use crate::job_process::{JobProcess, Program};
+use crate::job_recovery::{self, RecoveryError};
+use crate::job_store::{JobStore, StoredJob};
 use crate::program_store::ProgramStore;
 use crate::registry::Registry;
 use crate::session_dispatcher::SessionDispatcher;
@@ -28,6 +30,9 @@ use crate::slot_pool::SlotPool;
 
 /// How long a program may take until it has a job.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The pause before a job is started again, the second time; each is twice the one before, up to a minute.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How often deadlines are looked at when nothing happens.
 const LOOK: Duration = Duration::from_millis(200);
@@ -49,6 +54,9 @@ pub(crate) struct JobManagerOptions {
     pub(crate) slot_timeout: Duration,
     /// Where it keeps programs and logs of jobs.
     pub(crate) directory: PathBuf,
+    /// Whether it keeps the jobs there as well, goes on with those that it finds, and starts a job again
+    /// whose master is gone.
+    pub(crate) keeps_jobs: bool,
     /// The most bytes of a program.
     pub(crate) max_program_bytes: u64,
     /// The options of the cluster, weaker than those of each job.
@@ -98,6 +106,11 @@ pub(crate) enum Event {
         program: Box<Program>,
         job: Option<JobId>,
         reply: Sender<Result<JobId, String>>,
+    },
+    /// A job is to be started again, with these options, or cannot be now or at all.
+    Recovered {
+        job: JobId,
+        configuration: Result<Configuration, RecoveryError>,
     },
     /// A user wants something of a job.
     ForJobMaster {
@@ -150,11 +163,21 @@ impl JobManager {
             registry: Arc::clone(&registry),
             events: Mutex::new(sender.clone()),
             configuration: options.configuration.clone(),
-            programs,
+            programs: programs.clone(),
             max_program_bytes: options.max_program_bytes,
             disposals: Disposals::in_files(),
         });
-        let manager = Manager {
+        let store = match options.keeps_jobs {
+            true => Some(JobStore::open(&options.directory).map_err(in_directory)?),
+            false => None,
+        };
+        let kept = store.as_ref().map(JobStore::all).transpose();
+        let kept = kept.map_err(in_directory)?.unwrap_or_default();
+        let mut manager = Manager {
+            store,
+            recovering: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            programs: programs.clone(),
             address: address.clone(),
             options,
             registry,
@@ -164,6 +187,10 @@ impl JobManager {
             task_managers: BTreeMap::new(),
             jobs: BTreeMap::new(),
         };
+        for (job, stored) in kept {
+            tracing::info!("job {job} goes on");
+            manager.recover(job, stored, Duration::ZERO);
+        }
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let started = thread("connections")
             .spawn(move || acceptor.serve(&listener))
@@ -198,12 +225,16 @@ struct TaskManager {
 }
 
 struct Job {
+    /// As it was submitted.
+    stored: StoredJob,
     program: Program,
     token: String,
     process: JobProcess,
     outbox: Option<Outbox<ToJobMaster>>,
     /// Who waits until it is accepted, and for how long.
     reply: Option<(Sender<Result<JobId, String>>, u64)>,
+    /// Whether its master has told anything.
+    has_reported: bool,
     /// Worker processes that were started, and where.
     workers: BTreeMap<WorkerId, String>,
 }
@@ -218,6 +249,13 @@ impl Job {
 }
 
 struct Manager {
+    /// None if jobs end with this process.
+    store: Option<JobStore>,
+    /// Those whose next master is not there yet.
+    recovering: BTreeMap<JobId, StoredJob>,
+    /// How many masters in a row have died without a checkpoint of their own.
+    deaths: BTreeMap<JobId, u32>,
+    programs: ProgramStore,
     options: JobManagerOptions,
     address: String,
     registry: Arc<Registry>,
@@ -305,7 +343,13 @@ impl Manager {
                 job,
                 reply,
             } => self.submit(*program, job, reply),
-            Event::ForJobMaster { job, message } => self.tell_job_master(job, message),
+            Event::Recovered { job, configuration } => self.recovered(job, configuration),
+            Event::ForJobMaster { job, message } => match message {
+                ToJobMaster::Cancel if self.recovering.contains_key(&job) => {
+                    self.end_without_master(job, JobStatus::Canceled, None);
+                }
+                message => self.tell_job_master(job, message),
+            },
             Event::Disposed { directory } => {
                 let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
                 for job in jobs {
@@ -373,9 +417,11 @@ impl Manager {
 
     fn tell_job_master(&self, job: JobId, message: ToJobMaster) {
         let outbox = self.jobs.get(&job).and_then(|job| job.outbox.as_ref());
-        // One that is not there has told how it ended, or its process will.
-        if let Some(outbox) = outbox {
-            outbox.send(message);
+        match outbox {
+            Some(outbox) => {
+                outbox.send(message);
+            }
+            None => self.registry.lock().lose_operations(job),
         }
     }
 
@@ -386,7 +432,7 @@ impl Manager {
         reply: Sender<Result<JobId, String>>,
     ) {
         let job = job.unwrap_or_else(|| JobId(random::bytes()));
-        if self.jobs.contains_key(&job) {
+        if self.jobs.contains_key(&job) || self.recovering.contains_key(&job) {
             let why = format!("Job has already been submitted: {job}");
             // Whoever asked has gone away.
             let _ = reply.send(Err(why));
@@ -396,10 +442,28 @@ impl Manager {
         program
             .configuration
             .set(options::FIXED_JOB_ID.key(), job.to_string());
+        let stored = StoredJob::of(&program);
+        let put = self.store.as_ref().map(|store| store.put(job, &stored));
+        if let Some(Err(error)) = put {
+            let _ = reply.send(Err(format!("the job cannot be kept: {error}")));
+            return;
+        }
+        self.start_master(job, stored, program, Some(reply));
+    }
+
+    fn start_master(
+        &mut self,
+        job: JobId,
+        stored: StoredJob,
+        program: Program,
+        reply: Option<Sender<Result<JobId, String>>>,
+    ) {
+        let lock = self.store.as_ref().map(|store| store.lock(job));
         let address = JobManagerAddress {
             rpc: self.address.clone(),
             token: random::hex(16),
             rest: self.options.rest.clone(),
+            lock: lock.map(|path| path.display().to_string()),
         };
         let log = self
             .options
@@ -420,17 +484,126 @@ impl Manager {
                 );
                 let until_ms = self.clock.now_ms() + ACCEPT_TIMEOUT.as_millis() as u64;
                 let new = Job {
+                    stored,
                     program,
                     token: address.token,
                     process,
                     outbox: None,
-                    reply: Some((reply, until_ms)),
+                    reply: reply.map(|reply| (reply, until_ms)),
+                    has_reported: false,
                     workers: BTreeMap::new(),
                 };
                 self.jobs.insert(job, new);
             }
             Err(error) => {
-                let _ = reply.send(Err(format!("the program cannot be started: {error}")));
+                let why = format!("the program cannot be started: {error}");
+                match reply {
+                    Some(reply) => {
+                        self.forget(job);
+                        let _ = reply.send(Err(why));
+                    }
+                    None => self.end_without_master(job, JobStatus::Failed, Some(why)),
+                }
+            }
+        }
+    }
+
+    /// Finds out what a job is to begin from, and starts it then.
+    fn recover(&mut self, job: JobId, stored: StoredJob, delay: Duration) {
+        self.recovering.insert(job, stored.clone());
+        let events = self.events.clone();
+        let lock = self.store.as_ref().map(|store| store.lock(job));
+        std::thread::spawn(move || {
+            std::thread::sleep(delay);
+            let end = lock.and_then(|lock| millpond_cluster::job_end(&lock));
+            let configuration = match end {
+                Some(status) => Err(RecoveryError::Ended(status)),
+                None => job_recovery::configuration(&stored),
+            };
+            // The job manager has ended.
+            let _ = events.send(Event::Recovered { job, configuration });
+        });
+    }
+
+    fn recovered(&mut self, job: JobId, configuration: Result<Configuration, RecoveryError>) {
+        // It may have been cancelled meanwhile.
+        let Some(stored) = self.recovering.remove(&job) else {
+            return;
+        };
+        let mut configuration = match configuration {
+            Ok(configuration) => configuration,
+            Err(RecoveryError::Unreadable(why)) => {
+                tracing::warn!("job {job} cannot be started again now: {why}");
+                self.recover(job, stored, RETRY);
+                return;
+            }
+            Err(RecoveryError::Ended(status)) => {
+                self.end_without_master(job, status, None);
+                return;
+            }
+            Err(RecoveryError::Damaged(why)) => {
+                self.end_without_master(job, JobStatus::Failed, Some(why));
+                return;
+            }
+        };
+        configuration.set(options::FIXED_JOB_ID.key(), job.to_string());
+        match self.programs.path(&stored.program) {
+            Ok(path) => {
+                let program = Program {
+                    id: stored.program.clone(),
+                    path,
+                    arguments: stored.arguments.clone(),
+                    configuration,
+                };
+                self.start_master(job, stored, program, None);
+            }
+            Err(error) => {
+                self.end_without_master(job, JobStatus::Failed, Some(error.to_string()));
+            }
+        }
+    }
+
+    /// A job that has no master ends.
+    fn end_without_master(&mut self, job: JobId, status: JobStatus, why: Option<String>) {
+        self.recovering.remove(&job);
+        self.forget(job);
+        if let Some(why) = &why {
+            tracing::error!("job {job} has failed: {why}");
+        }
+        let now_ms = self.clock.now_ms();
+        if let Some(report) = self.registry.lock().jobs.get_mut(&job) {
+            enter(report, status, why, now_ms);
+        }
+    }
+
+    /// A job has ended: nobody is to go on with it.
+    fn forget(&mut self, job: JobId) {
+        self.deaths.remove(&job);
+        if let Some(Err(error)) = self.store.as_ref().map(|store| store.remove(job)) {
+            tracing::error!(
+                "job {job} has ended and will be run again, as it stays noted: {error}"
+            );
+        }
+    }
+
+    /// Notes where the checkpoints of a job are and whether it has one, once its master has told.
+    fn note_checkpoints(&mut self, job: JobId, report: &JobReport) {
+        let (Some(store), Some(known)) = (&self.store, self.jobs.get_mut(&job)) else {
+            return;
+        };
+        let stored = StoredJob {
+            checkpoints: Some(report.checkpoint_directory.clone()),
+            has_checkpoint: known.stored.has_checkpoint
+                || report.statistics.latest_completed.is_some(),
+            ..known.stored.clone()
+        };
+        if stored == known.stored {
+            return;
+        }
+        match store.put(job, &stored) {
+            Ok(()) => known.stored = stored,
+            Err(error) => {
+                tracing::error!("where the checkpoints of job {job} are is not noted: {error}");
             }
         }
     }
@@ -458,11 +631,17 @@ impl Manager {
 
     fn on_report(&mut self, job: JobId, report: JobReport) {
         let status = report.details.overview.status;
-        self.registry.lock().jobs.insert(job, report);
+        self.note_checkpoints(job, &report);
+        if report.statistics.latest_completed.is_some() {
+            self.deaths.remove(&job);
+        }
+        self.registry.lock().put(job, report);
         if let Some(known) = self.jobs.get_mut(&job) {
+            known.has_reported = true;
             known.reply(Ok(job));
         }
         if status.is_globally_terminal() {
+            self.forget(job);
             self.kill_workers(job);
             self.pool.release(job);
             self.count_slots();
@@ -522,19 +701,40 @@ impl Manager {
             "the process of the job master ended ({how}); its output is in {}",
             known.process.log().display()
         );
+        let was_submitted = known.reply.is_none();
+        if !was_submitted && !known.has_reported {
+            // Its program did not get as far as its job.
+            self.forget(job);
+        }
         known.reply(Err(format!(
             "{text} and ends with:\n{}",
             known.process.last_words()
         )));
-        let now_ms = self.clock.now_ms();
-        let mut state = self.registry.lock();
-        if !state.is_alive(job) {
+        let has_ended = known.has_reported && !self.registry.lock().is_alive(job);
+        if has_ended || !was_submitted {
             return;
         }
-        tracing::error!("job {job} has failed: {text}");
-        if let Some(report) = state.jobs.get_mut(&job) {
-            fail(report, text, now_ms);
+        if self.store.is_none() {
+            self.end_without_master(job, JobStatus::Failed, Some(text));
+            return;
         }
+        let deaths = self.deaths.entry(job).or_default();
+        let delay = RETRY * (1 << (*deaths).min(6));
+        let delay = if *deaths == 0 { Duration::ZERO } else { delay };
+        *deaths += 1;
+        tracing::warn!(
+            "{text}; job {job} is started again in {} ms",
+            delay.as_millis()
+        );
+        let now_ms = self.clock.now_ms();
+        {
+            let mut state = self.registry.lock();
+            state.lose_operations(job);
+            if let Some(report) = state.jobs.get_mut(&job) {
+                enter(report, JobStatus::Restarting, Some(text), now_ms);
+            }
+        }
+        self.recover(job, known.stored, delay);
     }
 
     /// Gives slots to jobs that wait for them, if there are any now.
@@ -586,16 +786,18 @@ impl Manager {
 }
 
 /// The master can tell no more.
-fn fail(report: &mut JobReport, why: String, now_ms: u64) {
+fn enter(report: &mut JobReport, status: JobStatus, why: Option<String>, now_ms: u64) {
     let overview = &mut report.details.overview;
-    overview.status = JobStatus::Failed;
-    overview.end_time_ms = Some(now_ms);
+    overview.status = status;
+    overview.end_time_ms = status.is_globally_terminal().then_some(now_ms);
     overview.last_modification_ms = now_ms;
-    report.details.timestamps.insert(JobStatus::Failed, now_ms);
-    let entry = ExceptionEntry {
-        timestamp_ms: now_ms,
-        task: None,
-        message: why,
-    };
-    report.exceptions.insert(0, entry);
+    report.details.timestamps.insert(status, now_ms);
+    if let Some(message) = why {
+        let entry = ExceptionEntry {
+            timestamp_ms: now_ms,
+            task: None,
+            message,
+        };
+        report.exceptions.insert(0, entry);
+    }
 }

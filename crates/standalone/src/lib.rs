@@ -17,6 +17,9 @@
 mod connections;
 mod job_manager;
 mod job_process;
+mod job_recovery;
+mod job_store;
+mod leadership;
 mod program_cache;
 mod program_store;
 mod registry;

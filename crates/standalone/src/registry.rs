@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use millpond_job::dispatcher::TaskManagerOverview;
+use millpond_job::dispatcher::{Operation, OperationFailure, TaskManagerOverview};
 use millpond_job::report::JobReport;
 use millpond_types::{JobId, TriggerId};
 
@@ -32,6 +32,50 @@ impl Registry {
 }
 
 impl State {
+    /// What the master of a job tells. What an earlier master of it has told of operations stays.
+    pub(crate) fn put(&mut self, job: JobId, mut report: JobReport) {
+        if let Some(earlier) = self.jobs.remove(&job) {
+            for (trigger, operation) in earlier.savepoints {
+                report.savepoints.entry(trigger).or_insert(operation);
+            }
+            for (trigger, operation) in earlier.checkpoints {
+                report.checkpoints.entry(trigger).or_insert(operation);
+            }
+        }
+        self.jobs.insert(job, report);
+    }
+
+    /// The master of a job is gone, and with it what it was asked to do.
+    pub(crate) fn lose_operations(&mut self, job: JobId) {
+        let Some(report) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        let failure = || OperationFailure {
+            class: "org.apache.flink.util.FlinkException".to_owned(),
+            message: format!("The master of job {job} was gone before this was done; ask again"),
+        };
+        // Of which kind those are that it has told nothing of is not known.
+        let range = (job, TriggerId([0; 16]))..=(job, TriggerId([0xff; 16]));
+        for (_, trigger) in self.triggered.range(range) {
+            let is_told =
+                report.savepoints.contains_key(trigger) || report.checkpoints.contains_key(trigger);
+            if !is_told {
+                report.savepoints.insert(*trigger, Operation::InProgress);
+                report.checkpoints.insert(*trigger, Operation::InProgress);
+            }
+        }
+        for operation in report.savepoints.values_mut() {
+            if *operation == Operation::InProgress {
+                *operation = Operation::Completed(Err(failure()));
+            }
+        }
+        for operation in report.checkpoints.values_mut() {
+            if *operation == Operation::InProgress {
+                *operation = Operation::Completed(Err(failure()));
+            }
+        }
+    }
+
     /// Whether a job runs, or is about to.
     pub(crate) fn is_alive(&self, job: JobId) -> bool {
         let report = self.jobs.get(&job);

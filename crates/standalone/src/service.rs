@@ -5,30 +5,45 @@ use std::path::PathBuf;
 
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_rest::{RestOptions, RestServer};
-use millpond_types::config::{ConfigError, Configuration, options};
+use millpond_types::config::{ConfigError, Configuration, HighAvailability, options};
 use tempfile::TempDir;
 
 use crate::job_manager::{JobManager, JobManagerOptions};
-use crate::task_manager::{self, TaskManagerOptions};
+use crate::leadership::{Leader, Leadership};
+use crate::task_manager::{self, JobManagerPlace, TaskManagerOptions};
 
 /// A job manager and its REST API, until they are dropped with the process.
 pub struct JobManagerService {
     manager: JobManager,
     server: RestServer,
     _directory: Option<TempDir>,
+    _leadership: Option<Leadership>,
 }
 
 impl JobManagerService {
-    /// Starts both.
+    /// Starts both; if the cluster is highly available and another job manager leads, waits until that
+    /// one is gone, and says so by `standing_by`.
     ///
     /// # Errors
     ///
     /// A bad option; no socket, thread or directory can be had; for people.
-    pub fn start(configuration: &Configuration) -> Result<Self, String> {
+    pub fn start(
+        configuration: &Configuration,
+        standing_by: impl FnOnce(),
+    ) -> Result<Self, String> {
+        let shared = high_availability(configuration)?;
+        let leadership = shared.as_ref().map(|directory| {
+            Leadership::acquire(directory, standing_by)
+                .map_err(|error| format!("\"{}\": {error}", directory.display()))
+        });
+        let leadership = leadership.transpose()?;
         let listener = millpond_rest::bind(configuration).map_err(|error| told(&error))?;
         let rest = listener.local_addr().map_err(|error| error.to_string())?;
         let configured = get(configuration.get(&options::UPLOAD_DIRECTORY))?;
-        let (directory, temporary) = directory(configuration, configured)?;
+        let (directory, temporary) = match &shared {
+            Some(shared) => (shared.clone(), None),
+            None => directory(configuration, configured)?,
+        };
         let bind_host = get(configuration.get(&options::JOB_MANAGER_BIND_HOST))?;
         let rest_address = get(configuration.get(&options::REST_BIND_ADDRESS))?;
         warn_if_open("REST", options::REST_BIND_ADDRESS.key(), &rest_address);
@@ -42,6 +57,7 @@ impl JobManagerService {
             heartbeat: heartbeat(configuration)?,
             slot_timeout: get(configuration.get(&options::SLOT_REQUEST_TIMEOUT))?,
             directory,
+            keeps_jobs: shared.is_some(),
             max_program_bytes: get(configuration.get(&options::MAX_CONTENT_LENGTH))?.into(),
             configuration: configuration.clone(),
         })?;
@@ -60,10 +76,19 @@ impl JobManagerService {
                 millpond_rest::serve(listener, dispatcher, rest_options)
             }
         };
+        if let (Some(leadership), Some(directory)) = (&leadership, &shared) {
+            let leader = Leader {
+                rpc: manager.address().to_owned(),
+                rest: rest.to_string(),
+            };
+            let published = leadership.publish(directory, &leader);
+            published.map_err(|error| format!("\"{}\": {error}", directory.display()))?;
+        }
         Ok(JobManagerService {
             manager,
             server: server.map_err(|error| told(&error))?,
             _directory: temporary,
+            _leadership: leadership,
         })
     }
 
@@ -106,11 +131,14 @@ impl TaskManagerService {
         let (directory, temporary) = directory(configuration, None)?;
         let options = TaskManagerOptions {
             id: id.unwrap_or_else(|| format!("{}-{}", host.advertised, random::hex(3))),
-            job_manager: format!(
-                "{}:{}",
-                get(configuration.get(&options::JOB_MANAGER_RPC_ADDRESS))?,
-                get(configuration.get(&options::JOB_MANAGER_RPC_PORT))?
-            ),
+            job_manager: match high_availability(configuration)? {
+                Some(directory) => JobManagerPlace::Leader(directory),
+                None => JobManagerPlace::Address(format!(
+                    "{}:{}",
+                    get(configuration.get(&options::JOB_MANAGER_RPC_ADDRESS))?,
+                    get(configuration.get(&options::JOB_MANAGER_RPC_PORT))?
+                )),
+            },
             host,
             slots,
             heartbeat: heartbeat(configuration)?,
@@ -132,10 +160,10 @@ impl TaskManagerService {
     /// The job manager does not want it, or cannot be reached for too long; for people.
     pub fn run(&self, registered: impl Fn(String)) -> Result<(), String> {
         let options = &self.options;
-        task_manager::run(options, || {
+        task_manager::run(options, |address| {
             registered(format!(
-                "Task manager {} registered at {} with {} slots.",
-                options.id, options.job_manager, options.slots
+                "Task manager {} registered at {address} with {} slots.",
+                options.id, options.slots
             ));
         })
     }
@@ -149,6 +177,35 @@ fn told(error: &millpond_rest::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
+    }
+}
+
+/// The directory of the cluster, if it is highly available.
+fn high_availability(configuration: &Configuration) -> Result<Option<PathBuf>, String> {
+    match get(configuration.get(&options::HIGH_AVAILABILITY))? {
+        HighAvailability::None => Ok(None),
+        HighAvailability::FileSystem => {
+            let key = options::HIGH_AVAILABILITY_STORAGE.key();
+            let storage = get(configuration.get(&options::HIGH_AVAILABILITY_STORAGE))?;
+            let storage = storage.ok_or_else(|| {
+                format!(
+                    "{key} has to be set with {}",
+                    options::HIGH_AVAILABILITY.key()
+                )
+            })?;
+            let cluster = get(configuration.get(&options::HIGH_AVAILABILITY_CLUSTER))?;
+            let storage = storage.strip_prefix("file://").unwrap_or(&storage);
+            let storage = storage.strip_prefix("file:").unwrap_or(storage);
+            if storage.contains('|') || storage.contains("://") {
+                return Err(format!(
+                    "{key} is \"{storage}\", expected a local path without |"
+                ));
+            }
+            let path = PathBuf::from(storage).join(cluster.trim_start_matches('/'));
+            std::path::absolute(&path)
+                .map(Some)
+                .map_err(|error| format!("{key}: {error}"))
+        }
     }
 }
 

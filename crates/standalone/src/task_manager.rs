@@ -14,6 +14,7 @@ use millpond_job::resources::{
 };
 use millpond_types::config::{format_duration, options};
 
+use crate::leadership::leader;
 use crate::program_cache::ProgramCache;
 use crate::worker_child::WorkerChildren;
 
@@ -26,13 +27,42 @@ const RETRY: Duration = Duration::from_millis(200);
 /// How long the job manager may take to answer the first message.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Where a job manager is.
+#[derive(Clone, Debug)]
+pub(crate) enum JobManagerPlace {
+    /// At this address and port.
+    Address(String),
+    /// Where the leader says that it is, in this directory.
+    Leader(PathBuf),
+}
+
+impl JobManagerPlace {
+    fn address(&self) -> std::io::Result<String> {
+        match self {
+            JobManagerPlace::Address(address) => Ok(address.clone()),
+            JobManagerPlace::Leader(directory) => Ok(leader(directory)?.rpc),
+        }
+    }
+}
+
+impl std::fmt::Display for JobManagerPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            JobManagerPlace::Address(address) => f.write_str(address),
+            JobManagerPlace::Leader(directory) => {
+                write!(f, "the leader of \"{}\"", directory.display())
+            }
+        }
+    }
+}
+
 /// How a task manager works.
 #[derive(Clone, Debug)]
 pub(crate) struct TaskManagerOptions {
     /// Its name, unique in the cluster.
     pub(crate) id: String,
-    /// The job manager's address and port.
-    pub(crate) job_manager: String,
+    /// Where the job manager is.
+    pub(crate) job_manager: JobManagerPlace,
     /// Where its worker processes listen.
     pub(crate) host: Host,
     /// Its slots.
@@ -50,30 +80,30 @@ pub(crate) struct TaskManagerOptions {
 /// # Errors
 ///
 /// The job manager does not want it, or cannot be reached for too long; for people.
-pub(crate) fn run(options: &TaskManagerOptions, registered: impl Fn()) -> Result<(), String> {
+pub(crate) fn run(options: &TaskManagerOptions, registered: impl Fn(&str)) -> Result<(), String> {
     std::fs::create_dir_all(&options.directory)
         .map_err(|error| format!("\"{}\": {error}", options.directory.display()))?;
     let children = Arc::new(WorkerChildren::default());
-    let programs = ProgramCache::new(options.job_manager.clone(), options.directory.clone());
-    let programs = Arc::new(programs);
     loop {
-        let stream = register(options)?;
-        registered();
+        let (stream, address) = register(options)?;
+        registered(&address);
+        let programs = ProgramCache::new(address.clone(), options.directory.clone());
+        let programs = Arc::new(programs);
         let why = match attend(options, stream, &children, &programs) {
             Ok(why) => why,
             Err(error) => error.to_string(),
         };
-        tracing::warn!("the job manager at {} is gone: {why}", options.job_manager);
+        tracing::warn!("the job manager at {address} is gone: {why}");
         children.kill_all();
     }
 }
 
 /// Connects, and is accepted.
-fn register(options: &TaskManagerOptions) -> Result<TcpStream, String> {
+fn register(options: &TaskManagerOptions) -> Result<(TcpStream, String), String> {
     let deadline = Instant::now() + options.registration_timeout;
     loop {
         let error = match try_to_register(options) {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(registered)) => return Ok(registered),
             Ok(Err(refused)) => return Err(format!("the job manager refuses: {refused}")),
             Err(error) => error,
         };
@@ -91,8 +121,12 @@ fn register(options: &TaskManagerOptions) -> Result<TcpStream, String> {
     }
 }
 
-fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Result<TcpStream, String>> {
-    let mut stream = TcpStream::connect(&options.job_manager)?;
+/// A connection to the job manager, and its address; or why that refuses.
+type Registered = Result<(TcpStream, String), String>;
+
+fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Registered> {
+    let address = options.job_manager.address()?;
+    let mut stream = TcpStream::connect(&address)?;
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(options.heartbeat.timeout))?;
     stream.set_read_timeout(Some(WELCOME_TIMEOUT))?;
@@ -111,7 +145,7 @@ fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Result<TcpSt
         None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
     }
     stream.set_read_timeout(Some(options.heartbeat.timeout))?;
-    Ok(Ok(stream))
+    Ok(Ok((stream, address)))
 }
 
 /// Does what the job manager says until it is gone; returns why it is.

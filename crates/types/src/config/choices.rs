@@ -59,6 +59,38 @@ impl ConfigValue for CheckpointingMode {
     }
 }
 
+/// Where the jobs of a cluster and its leader are noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HighAvailability {
+    /// Nowhere: jobs end with their job manager.
+    None,
+    /// In a directory. Millpond's own.
+    FileSystem,
+}
+
+impl fmt::Display for HighAvailability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            HighAvailability::None => "NONE",
+            HighAvailability::FileSystem => "FILESYSTEM",
+        })
+    }
+}
+
+impl ConfigValue for HighAvailability {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_choice(
+            text,
+            "HighAvailabilityMode",
+            &[HighAvailability::None, HighAvailability::FileSystem],
+        )
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// What becomes of a job's checkpoints when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExternalizedCheckpointRetention {

@@ -25,7 +25,7 @@ use std::fmt;
 
 pub use choices::{
     CheckpointStorage, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention,
-    RestartStrategyType, StateBackendType,
+    HighAvailability, RestartStrategyType, StateBackendType,
 };
 pub use duration::{format_duration, parse_duration};
 pub use environment::{

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::option::{ConfigOption, OptionInfo};
 use super::{
     CheckpointStorage, CheckpointingMode, ClaimMode, CompactionStyle, CompressionPerLevel,
-    ExternalizedCheckpointRetention, MemorySize, PortRange, PredefinedOptions, RestartStrategyType,
-    StateBackendType,
+    ExternalizedCheckpointRetention, HighAvailability, MemorySize, PortRange, PredefinedOptions,
+    RestartStrategyType, StateBackendType,
 };
 
 /// Makes one constant per option and the list of all; a macro, because a function cannot see to it
@@ -359,6 +359,14 @@ options! {
     /// Where a job manager keeps uploaded programs, logs of jobs, and how they ended; a task manager
     /// the programs that it runs. Not set: a directory that goes with the process.
     UPLOAD_DIRECTORY: Option<String> = "web.upload.dir", ["jobmanager.web.upload.dir"];
+    /// Where jobs and the leader are noted, so that another job manager goes on when one dies: NONE or
+    /// FILESYSTEM.
+    HIGH_AVAILABILITY: HighAvailability = "high-availability.type", ["high-availability"], "NONE";
+    /// The directory for that; all job managers and task managers of the cluster see it.
+    HIGH_AVAILABILITY_STORAGE: Option<String> =
+        "high-availability.storageDir", ["high-availability.zookeeper.storageDir"];
+    /// The directory below it of this cluster.
+    HIGH_AVAILABILITY_CLUSTER: String = "high-availability.cluster-id", [], "default";
     /// The most bytes of an upload.
     MAX_CONTENT_LENGTH: u32 = "rest.server.max-content-length", [], "104857600";
 }
