@@ -28,7 +28,11 @@ fn ms(duration: Duration) -> u64 {
 
 /// Says which options are set and have no effect yet.
 fn warn_of_no_effect(configuration: &Configuration) {
-    let without_effect = [options::PARALLELISM_OVERRIDES.info()];
+    let without_effect = [
+        options::PARALLELISM_OVERRIDES.info(),
+        options::FILE_MERGING_ACROSS_BOUNDARY.info(),
+        options::FILE_MERGING_POOL_BLOCKING.info(),
+    ];
     for info in without_effect {
         if info.names().any(|name| configuration.raw(name).is_some()) {
             tracing::warn!(
@@ -394,4 +398,28 @@ fn restart(
             attempts_before_reset_backoff: configuration.get(&options::EXPONENTIAL_ATTEMPTS)?,
         },
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_merged_as_flink_would_only_if_that_is_enabled() {
+        let mut configuration = Configuration::new();
+        assert_eq!(file_merging(&configuration).expect("usable"), None);
+        configuration.set(options::FILE_MERGING_ENABLED.key(), "true");
+        let flinks = FileMerging {
+            max_file_bytes: 32 << 20,
+            max_subtasks_per_file: 4,
+            max_space_percent: 200,
+        };
+        assert_eq!(file_merging(&configuration).expect("usable"), Some(flinks));
+        configuration.set(options::FILE_MERGING_MAX_SUBTASKS.key(), "0");
+        let error = file_merging(&configuration).expect_err("nobody could join");
+        assert!(
+            error.to_string().contains("max-subtasks-per-file"),
+            "{error}"
+        );
+    }
 }
