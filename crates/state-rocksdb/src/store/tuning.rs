@@ -265,7 +265,9 @@ mod tests {
         assert_eq!(plain.write_buffer_bytes, 64 << 20);
         assert_eq!((plain.write_buffers, plain.background_threads), (2, 2));
         assert_eq!(plain.compression, [Compression::Snappy]);
-        assert_eq!(plain.bloom_filter, None);
+        assert_eq!(plain.bloom_filter, Some(10.0));
+        let without = tuning(&[("state.backend.rocksdb.use-bloom-filter", "false")]);
+        assert_eq!(without.expect("values").bloom_filter, None);
         let predefined = (
             "state.backend.rocksdb.predefined-options",
             "spinning_disk_optimized_high_mem",

@@ -227,8 +227,8 @@ options! {
         "state.backend.rocksdb.block.metadata-blocksize", [], "4 kb";
     /// Memory for the blocks of one state, if memory is not shared.
     ROCKSDB_BLOCK_CACHE_SIZE: MemorySize = "state.backend.rocksdb.block.cache-size", [], "8 mb";
-    /// Whether files have a Bloom filter.
-    ROCKSDB_BLOOM_FILTER: bool = "state.backend.rocksdb.use-bloom-filter", [], "false";
+    /// Whether files have a Bloom filter. Flink's default is false.
+    ROCKSDB_BLOOM_FILTER: bool = "state.backend.rocksdb.use-bloom-filter", [], "true";
     /// Bits of the Bloom filter per key.
     ROCKSDB_BLOOM_FILTER_BITS: f64 =
         "state.backend.rocksdb.bloom-filter.bits-per-key", [], "10.0";
