@@ -90,6 +90,9 @@ pub(crate) trait OneEntry: Codec {
         0
     }
 
+    /// Puts the elements of a list behind those of another one.
+    fn join(_list: &mut Self::Value, _tail: &Self::Value) {}
+
     /// Appends the elements of a list behind the first `start`, with delimiters between.
     fn put_behind(value: &Self::Value, _start: usize, out: &mut Vec<u8>) {
         Self::put(value, out);
@@ -255,6 +258,10 @@ impl<T: FlinkType> OneEntry for ListCodec<T> {
 
     fn length(value: &ListValue<T>) -> usize {
         value.len()
+    }
+
+    fn join(list: &mut ListValue<T>, tail: &ListValue<T>) {
+        tail.for_each(|element| list.push(element.clone()));
     }
 
     fn put_behind(value: &ListValue<T>, start: usize, out: &mut Vec<u8>) {

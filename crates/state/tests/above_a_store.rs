@@ -181,6 +181,99 @@ fn a_new_key_and_one_in_the_cache_cost_one_question_at_most() {
 }
 
 #[test]
+fn what_is_added_to_a_list_is_not_looked_up_before_it_is_read() {
+    const KEYS: i64 = 100;
+    let store = Arc::new(Watched::default());
+    let backend = above::<i64>(&store, 1 << 20);
+    let mut list = backend.list_state::<i32>("list").unwrap();
+    let keys: Vec<i64> = (0..KEYS).collect();
+    for epoch in 0..3 {
+        let groups = keys.iter().map(|key| (key, backend.key_group(key)));
+        backend.prefetch(groups);
+        for key in &keys {
+            turn_to(&backend, key);
+            list.add(2 * epoch);
+            list.add(2 * epoch + 1);
+        }
+        write_back(&backend);
+    }
+    // One that is not written back, and one that follows a list that is known to be none.
+    turn_to(&backend, &0);
+    list.add(6);
+    turn_to(&backend, &1);
+    list.clear();
+    list.add(7);
+    assert_eq!(store.gets(), 0);
+    for key in &keys {
+        turn_to(&backend, key);
+        let expected: &[i32] = match key {
+            0 => &[0, 1, 2, 3, 4, 5, 6],
+            1 => &[7],
+            _ => &[0, 1, 2, 3, 4, 5],
+        };
+        assert_eq!(list.get(), expected, "key {key}");
+        assert_eq!(list.get(), expected, "key {key}, once more");
+    }
+    assert_eq!(store.gets(), keys.len() - 1, "each list that was not known");
+    write_back(&backend);
+    let first = [0, 1, 2, 3, 4, 5, 6].map(|element: i32| element.to_be_bytes());
+    let group = backend.key_group(&0).0 as u8;
+    let key = [&[group][..], &[0; 9]].concat();
+    let entries = store.entries(0);
+    let found = entries.iter().find(|(found, _)| *found == key);
+    assert_eq!(found.map(|(_, value)| value), Some(&first.join(&b',')));
+}
+
+/// Any history of lists is that of vectors, whatever is forgotten and written back meanwhile.
+#[test]
+fn a_random_history_of_lists_holds_what_vectors_would_hold() {
+    for seed in 1..=20_u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut below = |limit: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % limit
+        };
+        let store = Arc::new(Watched::default());
+        let backend = above::<i64>(&store, 3_000);
+        let mut list = backend.list_state::<i64>("list").unwrap();
+        let mut model = vec![Vec::new(); 60];
+        for step in 0..3_000_i64 {
+            let key = below(60);
+            turn_to(&backend, &(key as i64));
+            let expected = &mut model[key as usize];
+            match below(20) {
+                0 => {
+                    list.clear();
+                    expected.clear();
+                }
+                1 => {
+                    list.update([step, step]);
+                    *expected = vec![step, step];
+                }
+                2..=5 => assert_eq!(list.get(), *expected, "seed {seed}, step {step}"),
+                6 => assert_eq!(list.is_empty(), expected.is_empty(), "seed {seed}"),
+                7 => {
+                    let keys: Vec<i64> = (0..below(60) as i64).collect();
+                    backend.prefetch(keys.iter().map(|key| (key, backend.key_group(key))));
+                }
+                8 if below(4) == 0 => drop(backend.freeze()),
+                9 => drop(backend.maintain()),
+                _ => {
+                    list.add(step);
+                    expected.push(step);
+                }
+            }
+        }
+        for (key, expected) in (0..).zip(&model) {
+            turn_to(&backend, &key);
+            assert_eq!(list.get(), *expected, "seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn the_cache_stays_within_its_bounds_and_nothing_is_lost() {
     const KEYS: i64 = 50_000;
     let store = Arc::new(Watched::default());

@@ -494,7 +494,8 @@ where
         let epoch = self.sealed.epoch;
         let mut head = Vec::new();
         let mut user_key = Vec::new();
-        self.sealed.take_group(group, |key, namespace, map| {
+        self.sealed.take_group(group, |key, namespace, slot| {
+            let map = &slot.value;
             head.clear();
             column.put_head(group, key, namespace, &mut head);
             // What is stored and was removed with the whole map.

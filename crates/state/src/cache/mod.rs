@@ -20,6 +20,10 @@
 //! decided by a clock: a hand passes over all places, and takes what was not used since it came by
 //! last. An entry costs no list and no queue, and a use one bit.
 //!
+//! What is added to a list of which nothing is known is not looked up: the entry is a *tail*, the
+//! elements of one epoch, which the store puts behind its own. Who reads such a list waits for the
+//! epochs that are on their way, asks the store, and has the whole list from then on.
+//!
 //! Rejected: a second table for what has changed. Each record would look into both.
 
 mod budget;
@@ -214,6 +218,7 @@ where
             Some(slot) => {
                 let before = parts(&slot.value);
                 if change(&mut slot.value) {
+                    slot.become_whole();
                     self.change(slot);
                 } else {
                     slot.touch();
@@ -231,6 +236,56 @@ where
                 Change::Set(slot)
             }
         });
+    }
+
+    /// Lets `change` see what was added to the list of a key in this epoch, or the list if it is known.
+    #[inline]
+    fn append(
+        &self,
+        group: usize,
+        probe: Probe<'_, K, N>,
+        nothing: impl Fn() -> V,
+        change: impl FnOnce(&mut V),
+    ) {
+        self.groups.borrow_mut()[group].modify(probe, |slot| match slot {
+            Some(slot) => {
+                if slot.is_tail() && slot.epoch() != self.epoch.get() {
+                    // Its elements are in the store, or on their way.
+                    slot.value = nothing();
+                }
+                change(&mut slot.value);
+                self.change(slot);
+                Change::Keep
+            }
+            None => {
+                let mut slot = Slot::tail(nothing());
+                change(&mut slot.value);
+                self.inserted(0);
+                self.change(&mut slot);
+                Change::Set(slot)
+            }
+        });
+    }
+
+    /// What is known of a key, if it is a tail; `None` within it if it is of an epoch that has ended.
+    fn tail(&self, group: usize, probe: Probe<'_, K, N>) -> Option<Option<V>> {
+        let groups = self.groups.borrow();
+        let slot = groups[group].get(probe).filter(|slot| slot.is_tail())?;
+        Some((slot.epoch() == self.epoch.get()).then(|| slot.value.clone()))
+    }
+
+    /// Puts the whole value in the place of a tail, unless a caller further out is looking at one.
+    fn settle(&self, group: usize, probe: Probe<'_, K, N>, value: V) -> Result<(), V> {
+        let Some(mut groups) = self.groups.try_borrow_mut() else {
+            return Err(value);
+        };
+        groups[group].modify(probe, |slot| {
+            let slot = slot.expect("a tail that was just seen");
+            slot.value = value;
+            slot.become_whole();
+            Change::Keep
+        });
+        Ok(())
     }
 
     /// Calls `look` with what is known of a key, if anything is.
@@ -335,13 +390,13 @@ where
     fn take_group<E>(
         &mut self,
         group: usize,
-        mut visit: impl FnMut(&K, &N, &V) -> Result<(), E>,
+        mut visit: impl FnMut(&K, &N, &Slot<V>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(frozen) = self.groups[group].take() else {
             return Ok(());
         };
         frozen.try_for_each(|key, namespace, slot| match slot.epoch() == self.epoch {
-            true => visit(key, namespace, &slot.value),
+            true => visit(key, namespace, slot),
             false => Ok(()),
         })
     }

@@ -8,6 +8,8 @@ pub(crate) struct Slot<V> {
     pub(crate) value: V,
     /// The epoch of the last change; 0 if the store has it as it is here.
     epoch: u32,
+    /// Whether the value is no more than what was added in its epoch to a list that was not looked up.
+    is_tail: bool,
     /// Whether it was used since the hand of the clock passed by.
     used: AtomicBool,
 }
@@ -17,6 +19,7 @@ impl<V: Clone> Clone for Slot<V> {
         Slot {
             value: self.value.clone(),
             epoch: self.epoch,
+            is_tail: self.is_tail,
             used: AtomicBool::new(true),
         }
     }
@@ -28,6 +31,7 @@ impl<V> Slot<V> {
         Slot {
             value,
             epoch,
+            is_tail: false,
             used: AtomicBool::new(true),
         }
     }
@@ -35,6 +39,26 @@ impl<V> Slot<V> {
     /// A value as the store has it.
     pub(crate) fn stored(value: V) -> Self {
         Slot::new(value, 0)
+    }
+
+    /// What is added to a list that is not looked up.
+    pub(crate) fn tail(value: V) -> Self {
+        Slot {
+            is_tail: true,
+            ..Slot::stored(value)
+        }
+    }
+
+    /// Whether the store holds more than what is here.
+    #[inline]
+    pub(crate) fn is_tail(&self) -> bool {
+        self.is_tail
+    }
+
+    /// The whole value has become known, or is another one.
+    #[inline]
+    pub(crate) fn become_whole(&mut self) {
+        self.is_tail = false;
     }
 
     pub(crate) fn epoch(&self) -> u32 {

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 use millpond_serializer::{ByteReader, FlinkKey, Incompatibility, Namespace};
 use millpond_snapshot::StateMeta;
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -37,6 +37,8 @@ pub(crate) struct CachedTable<K, N, C: OneEntry> {
     column: Column,
     cache: Cache<K, N, Option<C::Value>>,
     ttl: Option<Ttl>,
+    /// Whether lists were read since records were looked at ahead: those are worth looking up.
+    is_read: Cell<bool>,
     /// A key on its way to the store.
     key: RefCell<Vec<u8>>,
     /// What is being restored.
@@ -70,6 +72,7 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> CachedTable<K, N, C> {
             stored,
             column,
             ttl,
+            is_read: Cell::new(false),
             key: RefCell::default(),
             restored: RefCell::default(),
         })
@@ -97,6 +100,25 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> CachedTable<K, N, C> {
         self.column.get(&key).map(|bytes| self.decode(&bytes))
     }
 
+    /// Has the whole list of a key known, if only a tail is; returns it if it cannot be remembered.
+    #[inline]
+    fn know_whole(&self, group: usize, probe: Probe<'_, K, N>) -> Option<Option<C::Value>> {
+        if !C::HAS_ELEMENTS {
+            return None;
+        }
+        self.is_read.set(true);
+        let tail = self.cache.tail(group, probe)?;
+        self.stored.write_back().wait();
+        let mut list = self.load(group, probe);
+        if let Some(Some(tail)) = tail {
+            match &mut list {
+                Some(list) => C::join(list, &tail),
+                None => list = Some(tail),
+            }
+        }
+        self.cache.settle(group, probe, list).err()
+    }
+
     /// Calls `visit` for each entry, after all changes are written back.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&K, &N, &C::Value)) {
         self.write_back_now();
@@ -118,6 +140,9 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> CachedTable<K, N, C> {
 impl<K: FlinkKey, N: Namespace, C: OneEntry> Cells<N, C::Value> for CachedTable<K, N, C> {
     fn get(&self, namespace: &N) -> Option<C::Value> {
         self.context.with(namespace, |group, probe| {
+            if let Some(list) = self.know_whole(group, probe) {
+                return list;
+            }
             let load = || (self.load(group, probe), 0);
             self.cache.read(group, probe, load, Option::clone)
         })
@@ -125,6 +150,9 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> Cells<N, C::Value> for CachedTable<
 
     fn read(&self, namespace: &N, read: &mut dyn FnMut(Option<&C::Value>)) {
         self.context.with(namespace, |group, probe| {
+            if let Some(list) = self.know_whole(group, probe) {
+                return read(list.as_ref());
+            }
             let load = || (self.load(group, probe), 0);
             self.cache
                 .read(group, probe, load, |value| read(value.as_ref()));
@@ -183,6 +211,25 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> Cells<N, C::Value> for CachedTable<
         });
     }
 
+    fn append(
+        &self,
+        namespace: &N,
+        extend: &mut dyn FnMut(Option<&mut C::Value>) -> Change<C::Value>,
+    ) {
+        self.context.with(namespace, |group, probe| {
+            self.cache.append(
+                group,
+                probe,
+                || None,
+                |list| match extend(list.as_mut()) {
+                    Change::Keep => {}
+                    Change::Set(elements) => *list = Some(elements),
+                    Change::Remove => unreachable!("elements are added"),
+                },
+            );
+        });
+    }
+
     fn update_with(&self, namespace: &N, change: &mut dyn FnMut(&mut Option<C::Value>)) {
         self.update_slot(namespace, |slot| {
             let existed = slot.is_some();
@@ -196,6 +243,8 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> CachedTable<K, N, C> {
     #[inline]
     fn update_slot(&self, namespace: &N, change: impl FnOnce(&mut Option<C::Value>) -> bool) {
         self.context.with(namespace, |group, probe| {
+            // What is changed is not looked at: it is remembered.
+            let _ = self.know_whole(group, probe);
             let load = || self.load(group, probe);
             self.cache.modify(group, probe, load, |_| 0, change);
         });
@@ -267,6 +316,9 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> RegisteredState<K> for CachedTable<
         let Some(namespace) = &self.only_namespace else {
             return 0;
         };
+        if C::HAS_ELEMENTS && !self.is_read.replace(false) {
+            return 0;
+        }
         let mut unknown: Vec<usize> = Vec::new();
         let mut heads = Keys::new();
         for (at, touch) in keys.iter().enumerate() {
@@ -376,17 +428,24 @@ impl<K: FlinkKey, N: Namespace, C: OneEntry> Changes for TableChanges<K, N, C> {
 
     fn take_group(&mut self, group: usize, batch: &mut WriteBatch) -> Result<()> {
         let (column, owned, expiry) = (&self.column, &self.owned, self.expiry);
-        self.sealed.take_group(group, |key, namespace, value| {
+        self.sealed.take_group(group, |key, namespace, slot| {
             let head = |out: &mut Vec<u8>| column.put_head(group, key, namespace, out);
-            let Some(value) = value else {
+            let Some(value) = &slot.value else {
                 batch.delete(head);
                 return Ok(());
             };
             let before = batch.bytes();
-            match expiry.map_or(Swept::All, |expiry| C::sweep(value, expiry)) {
-                Swept::All => batch.put(head, |out| C::put(value, out)),
-                Swept::Part(value) => batch.put(head, |out| C::put(&value, out)),
-                Swept::Nothing => batch.delete(head),
+            let left = expiry.map_or(Swept::All, |expiry| C::sweep(value, expiry));
+            let left = match &left {
+                Swept::All => Some(value),
+                Swept::Part(value) => Some(value),
+                Swept::Nothing => None,
+            };
+            match left {
+                Some(value) if slot.is_tail() => batch.append(head, |out| C::put(value, out)),
+                Some(value) => batch.put(head, |out| C::put(value, out)),
+                None if slot.is_tail() => return Ok(()),
+                None => batch.delete(head),
             }
             if std::mem::needs_drop::<C::Value>() || std::mem::needs_drop::<K>() {
                 average(owned, batch.bytes() - before);
