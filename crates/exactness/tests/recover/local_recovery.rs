@@ -168,9 +168,9 @@ fn copies_that_are_gone_or_damaged_are_passed_over_and_told() {
             fs::write(copy, &bytes[..bytes.len() - 1])
         }),
     ];
-    for (harm, (name, damage)) in harms.iter().enumerate() {
+    for (index, backend) in BACKENDS.iter().enumerate() {
+        let (name, damage) = &harms[(index + 1) % harms.len()];
         let bench = bench();
-        let backend = BACKENDS[harm % BACKENDS.len()];
         let mut job = start(&bench, backend);
         checkpoint(&job);
         let copies = copies(&bench);
