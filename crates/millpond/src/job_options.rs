@@ -422,4 +422,39 @@ mod tests {
             "{error}"
         );
     }
+
+    fn recovery(pairs: &[(&str, &str)]) -> LocalRecovery {
+        let pairs = pairs.iter().map(|(key, value)| (*key, *value));
+        local_recovery(&Configuration::from_pairs(pairs)).expect("usable")
+    }
+
+    #[test]
+    fn local_copies_are_configured_as_in_flink() {
+        let off = recovery(&[]);
+        assert_eq!((off.backup, off.recover), (false, false));
+        assert_eq!(off.directories, [std::env::temp_dir()]);
+        let both = recovery(&[
+            ("state.backend.local-recovery", "true"),
+            ("io.tmp.dirs", "/a,/b"),
+        ]);
+        assert_eq!((both.backup, both.recover), (true, true));
+        assert_eq!(both.directories, [PathBuf::from("/a")]);
+        let written = recovery(&[
+            ("execution.checkpointing.local-backup.enabled", "true"),
+            ("taskmanager.state.local.root-dirs", "/a:, /b , relative"),
+        ]);
+        assert_eq!((written.backup, written.recover), (true, false));
+        let here = std::env::current_dir().expect("a directory");
+        let expected = [
+            PathBuf::from("/a"),
+            PathBuf::from("/b"),
+            here.join("relative"),
+        ];
+        assert_eq!(written.directories, expected);
+        let off = recovery(&[
+            ("execution.state-recovery.from-local", "true"),
+            ("execution.checkpointing.local-backup.enabled", "false"),
+        ]);
+        assert_eq!((off.backup, off.recover), (false, true));
+    }
 }
