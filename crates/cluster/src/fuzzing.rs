@@ -1,5 +1,6 @@
 //! The way in for fuzzing (`fuzz/`); in no other build.
 
+use millpond_job::resources::{FromJobMaster, FromTaskManager, Hello, ToJobMaster, ToTaskManager};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +16,11 @@ pub fn messages(bytes: &[u8]) {
     of::<MasterMessage>(bytes);
     of::<ProcessMessage>(bytes);
     of::<DataHello>(bytes);
+    of::<Hello>(bytes);
+    of::<FromTaskManager>(bytes);
+    of::<ToTaskManager>(bytes);
+    of::<FromJobMaster>(bytes);
+    of::<ToJobMaster>(bytes);
 }
 
 fn of<M: Serialize + DeserializeOwned>(mut bytes: &[u8]) {

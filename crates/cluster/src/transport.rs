@@ -130,7 +130,12 @@ mod tests {
     use std::net::TcpListener;
 
     use millpond_damage::{Damage, peak_memory_mib};
+    use millpond_job::resources::{
+        FromJobMaster, Hello, PROTOCOL, Peer, StartWorker, TaskManagerInfo, ToTaskManager, WorkerId,
+    };
     use millpond_job::{EpochEnd, FromWorker, SnapshotOptions, StopMode, ToWorker};
+
+    use millpond_types::JobId;
 
     use super::*;
     use crate::process::{MasterMessage, ProcessMessage};
@@ -192,7 +197,31 @@ mod tests {
             subtask: 1,
             reason: "no room on the device".to_owned(),
         });
-        let corpus = [framed(&announce), framed(&decline)];
+        let start = StartWorker {
+            worker: WorkerId {
+                job: JobId([7; 16]),
+                allocation: 2,
+                process: 1,
+            },
+            program: "0123_flights".to_owned(),
+            arguments: vec!["--keys".to_owned(), "1000".to_owned()],
+            configuration: "parallelism.default=2\n".to_owned(),
+            orders: "127.0.0.1:1|1|token|200".to_owned(),
+        };
+        let hello = Hello {
+            protocol: PROTOCOL,
+            who: Peer::TaskManager(TaskManagerInfo {
+                id: "tm".to_owned(),
+                host: "127.0.0.1".to_owned(),
+                slots: 4,
+            }),
+        };
+        let corpus = [
+            framed(&announce),
+            framed(&decline),
+            framed(&ToTaskManager::Start(Box::new(start))),
+            framed(&hello),
+        ];
         let is_some = |received: std::io::Result<Option<_>>| matches!(received, Ok(Some(_)));
         assert!(is_some(
             receive::<MasterMessage>(&mut &corpus[0][..]).map(|m| m.map(drop))
@@ -204,6 +233,9 @@ mod tests {
         let total = Damage::seeded().search(&corpus, |_, bytes| {
             errors += u64::from(receive::<MasterMessage>(&mut &bytes[..]).is_err());
             errors += u64::from(receive::<ProcessMessage>(&mut &bytes[..]).is_err());
+            errors += u64::from(receive::<ToTaskManager>(&mut &bytes[..]).is_err());
+            errors += u64::from(receive::<FromJobMaster>(&mut &bytes[..]).is_err());
+            errors += u64::from(receive::<Hello>(&mut &bytes[..]).is_err());
         });
         assert!(total == 0 || errors > 0, "none of {total} was found");
         assert!(peak_memory_mib().is_none_or(|peak| peak < 512));
