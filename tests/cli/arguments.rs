@@ -54,7 +54,7 @@ fn an_unknown_action_is_told_with_the_known_ones() {
     assert!(
         ended
             .stdout
-            .contains("\"checkpoint\", \"latest\", \"state\" and \"demo\"."),
+            .contains("\"latest\", \"state\", \"jobmanager\", \"taskmanager\" and \"demo\"."),
         "{}",
         ended.stdout
     );

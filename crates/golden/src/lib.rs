@@ -28,14 +28,26 @@ pub struct Golden {
     pub moved: Option<(String, String)>,
 }
 
+/// The folder of all crates. Two clones with one target directory share this crate as compiled, so the
+/// test that runs is asked, and not the clone that has compiled it.
+fn crates() -> PathBuf {
+    let of_test = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let compiled = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let start = of_test.as_deref().unwrap_or(compiled);
+    let mut above = start.ancestors().map(|folder| folder.join("crates"));
+    above
+        .find(|crates| crates.join("golden").is_dir())
+        .unwrap_or_else(|| panic!("no crates/golden above {}", start.display()))
+}
+
 /// Where the snapshots of the heap backend, and the canonical ones of both, lie.
 pub fn heap_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/golden")
+    crates().join("snapshot/tests/golden")
 }
 
 /// Where the snapshots in files of RocksDB lie.
 pub fn rocksdb_directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../state-rocksdb/tests/golden")
+    crates().join("state-rocksdb/tests/golden")
 }
 
 /// The snapshots with a sidecar below `directory`, or below `MILLPOND_GOLDEN` if that is set; by
