@@ -32,7 +32,7 @@ const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// The worker processes of a job.
 pub(crate) enum Processes {
     /// Worker threads in the master's own process.
-    Local(LocalProcess),
+    Local(Box<LocalProcess>),
     /// Processes of their own.
     Launched(Launched),
 }
@@ -40,12 +40,12 @@ pub(crate) enum Processes {
 impl Processes {
     /// The master's own process.
     pub(crate) fn local(program: Program, events: Sender<MasterEvent>) -> Self {
-        Processes::Local(LocalProcess {
+        Processes::Local(Box::new(LocalProcess {
             program,
             events,
             attempt: None,
             copies: None,
-        })
+        }))
     }
 
     /// Processes of their own, which reach the master at a new port of `host`.

@@ -461,7 +461,7 @@ fn whatever_is_killed_the_result_is_exact() {
         let mut random = Random::new(seed);
         let bench = bench(2_000);
         let mut cluster = start_highly_available(&bench);
-        let mut task_managers = vec![cluster.add_task_manager(1), cluster.add_task_manager(1)];
+        let mut task_managers = [cluster.add_task_manager(1), cluster.add_task_manager(1)];
         let mut job = cluster.run(&[("parallelism.default", "2")]);
         let mut killed = Vec::new();
         for _ in 0..4 {

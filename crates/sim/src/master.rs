@@ -595,12 +595,12 @@ impl World {
         });
         for pid in pids {
             let deployment = Rc::clone(&deployment);
-            self.to_worker(pid, What::Deployed { pid, deployment });
+            self.tell_worker(pid, What::Deployed { pid, deployment });
         }
         self.masters[m].lifecycle.deployed();
     }
 
-    fn to_worker(&mut self, pid: usize, what: What) {
+    fn tell_worker(&mut self, pid: usize, what: What) {
         let mut last = self.workers[pid].last_from_master_ms;
         let in_ms = self.arrival(&mut last);
         self.workers[pid].last_from_master_ms = last;
@@ -611,7 +611,7 @@ impl World {
         let pids: Vec<usize> = self.masters[m].pids().collect();
         for pid in pids {
             let message = message.clone();
-            self.to_worker(pid, What::ToWorker { pid, message });
+            self.tell_worker(pid, What::ToWorker { pid, message });
         }
     }
 

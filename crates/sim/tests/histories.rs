@@ -52,7 +52,7 @@ const WORTH_SEEING: [&str; 31] = [
 fn whatever_happens_every_record_is_committed_once_and_the_laws_hold() {
     if let Some(seed) = variable("MILLPOND_SEED") {
         let history = play(seed, None, true);
-        println!("{}", history.trace.join("\n"));
+        eprintln!("{}", history.trace.join("\n"));
         assert_eq!(history.violation, None);
         return;
     }
@@ -98,7 +98,7 @@ fn of_seed(seed: u64) -> (BTreeSet<&'static str>, u64) {
     if let Some(violation) = history.violation {
         let again = play(seed, None, true);
         let from = again.trace.len().saturating_sub(200);
-        println!("{}", again.trace[from..].join("\n"));
+        eprintln!("{}", again.trace[from..].join("\n"));
         panic!("{violation}; play it again: {replay}");
     }
     (history.seen, history.events)

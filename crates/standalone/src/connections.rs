@@ -146,12 +146,13 @@ fn tell(events: &Sender<Event>, event: Event) -> io::Result<()> {
 
 fn lost(error: &io::Error, timeout: Duration) -> String {
     // What a read says when its time is up depends on the system.
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!(
+    let timed_out = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+    match timed_out.contains(&error.kind()) {
+        true => format!(
             "it said nothing for {} ms (heartbeat.timeout)",
             timeout.as_millis()
         ),
-        _ => error.to_string(),
+        false => error.to_string(),
     }
 }
 

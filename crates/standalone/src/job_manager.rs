@@ -344,12 +344,12 @@ impl Manager {
                 reply,
             } => self.submit(*program, job, reply),
             Event::Recovered { job, configuration } => self.recovered(job, configuration),
-            Event::ForJobMaster { job, message } => match message {
-                ToJobMaster::Cancel if self.recovering.contains_key(&job) => {
-                    self.end_without_master(job, JobStatus::Canceled, None);
+            Event::ForJobMaster { job, message } => {
+                match message == ToJobMaster::Cancel && self.recovering.contains_key(&job) {
+                    true => self.end_without_master(job, JobStatus::Canceled, None),
+                    false => self.tell_job_master(job, message),
                 }
-                message => self.tell_job_master(job, message),
-            },
+            }
             Event::Disposed { directory } => {
                 let jobs: Vec<JobId> = self.jobs.keys().copied().collect();
                 for job in jobs {

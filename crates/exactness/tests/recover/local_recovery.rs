@@ -95,20 +95,19 @@ fn restored(job: &mut JobProcess, count: usize) -> Value {
     let text = wait_for("a restore", || {
         assert!(job.has_ended().is_none(), "it has ended:\n{}", job.log());
         let log = job.log();
-        let lines = log
+        let mut lines = log
             .lines()
             .filter(|line| line.contains(" is restored from "));
-        lines.skip(count - 1).next().map(str::to_owned)
+        lines.nth(count - 1).map(str::to_owned)
     });
-    let read = wait_for("the counters", || {
+    wait_for("the counters", || {
         let read = job.job("/checkpoints")["latest"]["restored"]["state_read"].clone();
         let text_of = format!(
             "{} bytes of state read locally, {} from the storage",
             read["local_bytes"], read["remote_bytes"]
         );
         text.contains(&text_of).then_some(read)
-    });
-    read
+    })
 }
 
 fn kill_worker(job: &JobProcess) {
@@ -153,9 +152,12 @@ fn a_job_whose_worker_is_killed_reads_nothing_from_the_storage_and_leaves_nothin
     }
 }
 
+/// Does something to a file.
+type Harm = fn(&Path) -> std::io::Result<()>;
+
 #[test]
 fn copies_that_are_gone_or_damaged_are_passed_over_and_told() {
-    let harms: [(&str, fn(&Path) -> std::io::Result<()>); 3] = [
+    let harms: [(&str, Harm); 3] = [
         ("gone", |copy| fs::remove_file(copy)),
         ("flipped", |copy| {
             let mut bytes = fs::read(copy)?;
