@@ -12,7 +12,7 @@
 //! user code. What dies takes along what it has started, and nothing else: a job whose worker is gone
 //! restarts in other slots, a job master that is gone fails its job.
 //!
-//! Deciding who gets which slots is [`slot_pool`] alone; [`job_manager`] and [`task_manager`] do.
+//! Deciding who gets which slots is `slot_pool` alone; `job_manager` and `task_manager` do.
 
 mod connections;
 mod job_manager;
