@@ -1,13 +1,14 @@
 //! Disposal of a savepoint or retained checkpoint.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use millpond_fs::Location;
 use millpond_job::dispatcher::{Operation, OperationFailure};
 use millpond_types::TriggerId;
 
 use crate::claim;
+use crate::lock::lock;
 use crate::pointer;
 use crate::storage::Storage;
 
@@ -90,8 +91,4 @@ impl Disposals {
     pub fn status(&self, trigger: TriggerId) -> Option<Operation<()>> {
         lock(&self.all).get(&trigger).cloned()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond_job::JobStatus;
@@ -22,6 +22,7 @@ use millpond_types::config::JOB_MANAGER_VARIABLE;
 use crate::event::MasterEvent;
 use crate::launcher::{Launcher, Room};
 use crate::local_dispatcher::LocalDispatcher;
+use crate::lock::lock;
 use crate::master_lock::MasterLock;
 use crate::options::Heartbeat;
 use crate::transport::{Outbox, receive, send};
@@ -98,10 +99,6 @@ pub(crate) struct JobManager {
     incoming: Option<TcpStream>,
     shared: Arc<Mutex<Shared>>,
     lock: Option<Arc<MasterLock>>,
-}
-
-fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl JobManager {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use millpond_job::dispatcher::{
@@ -17,6 +17,7 @@ use millpond_types::{CheckpointId, Clock, JobId, SystemClock, TriggerId};
 use crate::disposal::Disposals;
 use crate::event::MasterEvent;
 use crate::job_manager::JobManager;
+use crate::lock::lock;
 use crate::master::{self, JobResult};
 use crate::options::JobOptions;
 use crate::storage::Storage;
@@ -127,10 +128,6 @@ pub(crate) struct LocalDispatcher {
     /// Triggers for jobs that are not here: their failure is the operation's result.
     strangers: Mutex<HashMap<(JobId, TriggerId), OperationFailure>>,
     disposals: Disposals,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LocalDispatcher {

@@ -6,7 +6,7 @@ use millpond_checkpoint::plan::PlanOptions;
 use millpond_checkpoint::{CoordinatorConfig, RestartConfig, SavepointScheduleConfig};
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
-use millpond_types::config::ClaimMode;
+use millpond_types::config::{ClaimMode, ConfigError, Configuration, options};
 
 use crate::job_manager::JobManagerAddress;
 use crate::local_recovery::LocalRecovery;
@@ -63,6 +63,30 @@ pub struct Heartbeat {
     pub interval: Duration,
     /// For how long one may say nothing until it is lost; at least the interval.
     pub timeout: Duration,
+}
+
+impl Heartbeat {
+    /// What the options say.
+    ///
+    /// # Errors
+    ///
+    /// An interval of 0, or a timeout below it.
+    pub fn from_configuration(configuration: &Configuration) -> Result<Self, ConfigError> {
+        let interval = configuration.get(&options::HEARTBEAT_INTERVAL)?;
+        let timeout = configuration.get(&options::HEARTBEAT_TIMEOUT)?;
+        if interval.is_zero() || timeout < interval {
+            return Err(ConfigError::new(
+                options::HEARTBEAT_TIMEOUT.key(),
+                format!("{} ms", timeout.as_millis()),
+                format!(
+                    "expected at least {}, which is {} ms and may not be 0",
+                    options::HEARTBEAT_INTERVAL.key(),
+                    interval.as_millis()
+                ),
+            ));
+        }
+        Ok(Heartbeat { interval, timeout })
+    }
 }
 
 /// The snapshot that a job starts from.

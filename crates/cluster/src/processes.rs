@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use millpond_job::gateway::Attempt;
@@ -18,9 +18,10 @@ use crate::deployment::Deployment;
 use crate::event::MasterEvent;
 use crate::launcher::{Launcher, Room};
 use crate::local_recovery::OwnCopies;
+use crate::lock::lock;
 use crate::options::Heartbeat;
 use crate::process::{MasterMessage, ProcessMessage};
-use crate::transport::{receive, send};
+use crate::transport::{receive, send, silence};
 use crate::worker_process::attempt_options;
 
 /// For how long the job master waits for a worker process to take a message.
@@ -248,10 +249,6 @@ pub(crate) struct Launched {
     connected: Arc<Mutex<BTreeMap<u32, Connected>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Launched {
     fn new(
         launcher: Box<dyn Launcher>,
@@ -453,7 +450,9 @@ impl Acceptor {
                         Ok(Some(ProcessMessage::Worker(message))) => message,
                         Ok(Some(ProcessMessage::Alive)) => continue,
                         Ok(Some(ProcessMessage::Hello { .. }) | None) => break "died".to_owned(),
-                        Err(error) => break lost(&error, timeout),
+                        Err(error) => {
+                            break silence(&error, timeout).unwrap_or_else(|| "died".to_owned());
+                        }
                     };
                     if events
                         .send(MasterEvent::Worker { process, message })
@@ -470,19 +469,6 @@ impl Acceptor {
                 });
             });
         }
-    }
-}
-
-/// What a process has done whose connection gave this error.
-fn lost(error: &std::io::Error, timeout: Duration) -> String {
-    // What a read says when its time is up depends on the system.
-    let timed_out = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut];
-    match timed_out.contains(&error.kind()) {
-        true => format!(
-            "said nothing for {} ms (heartbeat.timeout)",
-            timeout.as_millis()
-        ),
-        false => "died".to_owned(),
     }
 }
 

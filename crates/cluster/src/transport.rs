@@ -54,6 +54,19 @@ pub fn receive<M: DeserializeOwned>(stream: &mut impl Read) -> std::io::Result<O
         .map_err(std::io::Error::other)
 }
 
+/// What a peer has done whose connection gave this error when its time was up: "said nothing for ..."; `None`
+/// if the connection broke.
+pub fn silence(error: &std::io::Error, timeout: Duration) -> Option<String> {
+    // What a read says when its time is up depends on the system.
+    let timed_out = [std::io::ErrorKind::WouldBlock, std::io::ErrorKind::TimedOut];
+    timed_out.contains(&error.kind()).then(|| {
+        format!(
+            "said nothing for {} ms (heartbeat.timeout)",
+            timeout.as_millis()
+        )
+    })
+}
+
 enum Item<M> {
     Message(M),
     /// Answer when everything before is on its way.

@@ -57,6 +57,24 @@ fn worker_of(cluster: &Cluster, task_manager: u32) -> u32 {
     })
 }
 
+/// A job in all slots of one task manager, behind three checkpoints; returns that task manager too.
+fn running(cluster: &mut Cluster) -> (u32, ClusterJob) {
+    let task_manager = cluster.add_task_manager(2);
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(3);
+    (task_manager, job)
+}
+
+/// The job once more, from its newest snapshot, to its end.
+fn resumed(cluster: &mut Cluster, bench: &Bench) {
+    let newest = bench.newest_snapshot().expect("a checkpoint").path();
+    let job = cluster.run(&[
+        ("parallelism.default", "2"),
+        ("execution.state-recovery.path", &newest),
+    ]);
+    job.wait_for("FINISHED");
+}
+
 /// Waits until the job has begun again behind what was done to it.
 fn recovered(job: &ClusterJob, failed_before: usize) {
     wait_for("the job to recover", || {
@@ -123,7 +141,7 @@ fn a_killed_worker_costs_its_job_an_attempt_and_another_job_nothing() {
     let (bench, other_bench) = (bench(3_000), bench(3_000));
     let mut cluster = Cluster::start(&bench, &HEARTBEAT);
     let first = cluster.add_task_manager(1);
-    let second = cluster.add_task_manager(1);
+    cluster.add_task_manager(1);
     let job = cluster.run(&[]);
     job.wait_for("RUNNING");
     let out = other_bench.out().display().to_string();
@@ -135,7 +153,6 @@ fn a_killed_worker_costs_its_job_an_attempt_and_another_job_nothing() {
         let failed = job.failed_attempts() + other.failed_attempts();
         (failed == 1).then_some(())
     });
-    let _ = second;
     job.wait_for("FINISHED");
     other.wait_for("FINISHED");
     assert_eq!(job.failed_attempts() + other.failed_attempts(), 1);
@@ -184,9 +201,7 @@ fn a_job_that_gets_no_slots_in_time_fails_by_its_restart_strategy_and_says_why()
 fn a_task_manager_that_stands_still_is_replaced_and_does_no_harm_when_it_wakes_up() {
     let bench = bench(2_000);
     let mut cluster = Cluster::start(&bench, &HEARTBEAT);
-    let first = cluster.add_task_manager(2);
-    let job = cluster.run(&[("parallelism.default", "2")]);
-    job.wait_for_checkpoints(3);
+    let (first, job) = running(&mut cluster);
     let silent = [first, worker_of(&cluster, first)];
     cluster.add_task_manager(2);
     let failed = job.failed_attempts();
@@ -204,9 +219,7 @@ fn a_task_manager_that_stands_still_is_replaced_and_does_no_harm_when_it_wakes_u
 fn a_job_whose_master_is_killed_has_failed_and_its_slots_are_free() {
     let bench = bench(2_000);
     let mut cluster = Cluster::start(&bench, &HEARTBEAT);
-    let task_manager = cluster.add_task_manager(2);
-    let job = cluster.run(&[("parallelism.default", "2")]);
-    job.wait_for_checkpoints(3);
+    let (task_manager, job) = running(&mut cluster);
     let masters = cluster.children_of(cluster.job_manager());
     assert_eq!(masters.len(), 1);
     kill_process(masters[0]);
@@ -220,12 +233,7 @@ fn a_job_whose_master_is_killed_has_failed_and_its_slots_are_free() {
     wait_for("the workers to be gone", || {
         cluster.children_of(task_manager).is_empty().then_some(())
     });
-    let newest = bench.newest_snapshot().expect("a checkpoint").path();
-    let job = cluster.run(&[
-        ("parallelism.default", "2"),
-        ("execution.state-recovery.path", &newest),
-    ]);
-    job.wait_for("FINISHED");
+    resumed(&mut cluster, &bench);
     assert_exact(&bench);
     cluster.end();
 }
@@ -234,9 +242,7 @@ fn a_job_whose_master_is_killed_has_failed_and_its_slots_are_free() {
 fn jobs_end_with_their_job_manager_and_task_managers_come_back_to_the_next_one() {
     let bench = bench(2_000);
     let mut cluster = Cluster::start(&bench, &HEARTBEAT);
-    let task_manager = cluster.add_task_manager(2);
-    let job = cluster.run(&[("parallelism.default", "2")]);
-    job.wait_for_checkpoints(3);
+    let (task_manager, _) = running(&mut cluster);
     cluster.restart_job_manager();
     wait_for("the job master and its workers to be gone", || {
         let workers = cluster.children_of(task_manager);
@@ -244,12 +250,7 @@ fn jobs_end_with_their_job_manager_and_task_managers_come_back_to_the_next_one()
     });
     slots(&mut cluster, (2, 2));
     // Programs were kept, and the log of the job.
-    let newest = bench.newest_snapshot().expect("a checkpoint").path();
-    let job = cluster.run(&[
-        ("parallelism.default", "2"),
-        ("execution.state-recovery.path", &newest),
-    ]);
-    job.wait_for("FINISHED");
+    resumed(&mut cluster, &bench);
     assert_exact(&bench);
     cluster.end();
 }
@@ -367,10 +368,8 @@ fn master_of(cluster: &Cluster) -> u32 {
 fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
     let bench = bench(2_000);
     let mut cluster = start_highly_available(&bench);
-    cluster.add_task_manager(2);
     cluster.add_standby();
-    let mut job = cluster.run(&[("parallelism.default", "2")]);
-    job.wait_for_checkpoints(3);
+    let (_, mut job) = running(&mut cluster);
     cluster.kill_leader();
     cluster.follow(&mut job);
     wait_for("the job to run again", || {
@@ -394,8 +393,7 @@ fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
 fn a_job_whose_master_is_killed_goes_on_by_itself_where_jobs_are_kept() {
     let bench = bench(2_000);
     let mut cluster = start_highly_available(&bench);
-    cluster.add_task_manager(2);
-    let job = cluster.run(&[("parallelism.default", "2")]);
+    let (_, job) = running(&mut cluster);
     for _ in 0..3 {
         job.wait_for_checkpoints(2);
         let master = master_of(&cluster);
@@ -417,10 +415,8 @@ fn a_job_whose_master_is_killed_goes_on_by_itself_where_jobs_are_kept() {
 fn a_master_that_stands_still_while_its_leader_dies_is_killed_by_its_successor() {
     let bench = bench(2_000);
     let mut cluster = start_highly_available(&bench);
-    cluster.add_task_manager(2);
     cluster.add_standby();
-    let mut job = cluster.run(&[("parallelism.default", "2")]);
-    job.wait_for_checkpoints(3);
+    let (_, mut job) = running(&mut cluster);
     let master = master_of(&cluster);
     stop_process(master);
     cluster.kill_leader();
@@ -442,10 +438,8 @@ fn a_master_that_stands_still_while_its_leader_dies_is_killed_by_its_successor()
 fn a_job_that_is_cancelled_while_it_has_no_master_is_not_started_again() {
     let bench = bench(2_000);
     let mut cluster = start_highly_available(&bench);
-    cluster.add_task_manager(2);
     cluster.add_standby();
-    let job = cluster.run(&[("parallelism.default", "2")]);
-    job.wait_for_checkpoints(2);
+    let (_, job) = running(&mut cluster);
     job.cancel();
     job.wait_for("CANCELED");
     cluster.kill_leader();

@@ -124,7 +124,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
             .unwrap_or_else(|| name.to_owned()),
         processes: configuration.get(&options::CLUSTER_PROCESSES)?,
         cluster: None,
-        heartbeat: heartbeat(configuration)?,
+        heartbeat: Heartbeat::from_configuration(configuration)?,
         exactly_once,
         coordinator,
         restart: restart(configuration)?,
@@ -236,23 +236,6 @@ fn savepoint_schedule(
         max_count: configuration.get(&options::SAVEPOINT_HISTORY_MAX_COUNT)?,
         max_age_ms: ms(configuration.get(&options::SAVEPOINT_HISTORY_MAX_AGE)?),
     }))
-}
-
-fn heartbeat(configuration: &Configuration) -> std::result::Result<Heartbeat, ConfigError> {
-    let interval = configuration.get(&options::HEARTBEAT_INTERVAL)?;
-    let timeout = configuration.get(&options::HEARTBEAT_TIMEOUT)?;
-    if interval.is_zero() || timeout < interval {
-        return Err(ConfigError::new(
-            options::HEARTBEAT_TIMEOUT.key(),
-            format!("{} ms", ms(timeout)),
-            format!(
-                "expected at least {}, which is {} ms and may not be 0",
-                options::HEARTBEAT_INTERVAL.key(),
-                ms(interval)
-            ),
-        ));
-    }
-    Ok(Heartbeat { interval, timeout })
 }
 
 fn coordinator(

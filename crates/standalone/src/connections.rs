@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use millpond_cluster::{Heartbeat, Outbox, receive, send};
+use millpond_cluster::{Heartbeat, Outbox, receive, send, silence};
 use millpond_job::resources::{
     FromJobMaster, FromTaskManager, Hello, PROTOCOL, Peer, ToJobMaster, ToTaskManager, Welcome,
 };
@@ -145,15 +145,7 @@ fn tell(events: &Sender<Event>, event: Event) -> io::Result<()> {
 }
 
 fn lost(error: &io::Error, timeout: Duration) -> String {
-    // What a read says when its time is up depends on the system.
-    let timed_out = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
-    match timed_out.contains(&error.kind()) {
-        true => format!(
-            "it said nothing for {} ms (heartbeat.timeout)",
-            timeout.as_millis()
-        ),
-        false => error.to_string(),
-    }
+    silence(error, timeout).map_or_else(|| error.to_string(), |what| format!("it {what}"))
 }
 
 fn give_program(stream: &mut TcpStream, programs: &ProgramStore, id: &str) -> io::Result<()> {

@@ -54,7 +54,7 @@ impl JobManagerService {
             port: get(configuration.get(&options::JOB_MANAGER_RPC_PORT))?,
             address: get(configuration.get(&options::JOB_MANAGER_RPC_ADDRESS))?,
             rest: rest.to_string(),
-            heartbeat: heartbeat(configuration)?,
+            heartbeat: get(Heartbeat::from_configuration(configuration))?,
             slot_timeout: get(configuration.get(&options::SLOT_REQUEST_TIMEOUT))?,
             directory,
             keeps_jobs: shared.is_some(),
@@ -141,7 +141,7 @@ impl TaskManagerService {
             },
             host,
             slots,
-            heartbeat: heartbeat(configuration)?,
+            heartbeat: get(Heartbeat::from_configuration(configuration))?,
             registration_timeout: get(
                 configuration.get(&options::TASK_MANAGER_REGISTRATION_TIMEOUT)
             )?,
@@ -209,13 +209,6 @@ fn high_availability(configuration: &Configuration) -> Result<Option<PathBuf>, S
     }
 }
 
-fn heartbeat(configuration: &Configuration) -> Result<Heartbeat, String> {
-    Ok(Heartbeat {
-        interval: get(configuration.get(&options::HEARTBEAT_INTERVAL))?,
-        timeout: get(configuration.get(&options::HEARTBEAT_TIMEOUT))?,
-    })
-}
-
 /// The directory that is configured, or one that goes with the process.
 fn directory(
     configuration: &Configuration,
@@ -279,6 +272,14 @@ mod tests {
             let found = may_submit(configuration, address);
             assert_eq!(found, Ok(expected), "{configuration:?} {address}");
         }
+    }
+
+    /// One that sends without a pause would do nothing else.
+    #[test]
+    fn heartbeats_without_an_interval_are_refused() {
+        let none = Configuration::from_pairs([("heartbeat.interval", "0 ms")]);
+        let why = TaskManagerService::new(&none).err().expect("refused");
+        assert!(why.contains("heartbeat.interval"), "{why}");
     }
 
     #[test]
