@@ -9,6 +9,7 @@ use millpond_cluster::{Heartbeat, Outbox, receive, send, silence};
 use millpond_job::resources::{
     FromJobMaster, FromTaskManager, Hello, PROTOCOL, Peer, ToJobMaster, ToTaskManager, Welcome,
 };
+use millpond_types::JobId;
 
 use crate::job_manager::Event;
 use crate::program_store::ProgramStore;
@@ -114,28 +115,38 @@ fn attend(
             let welcome = answered
                 .recv()
                 .unwrap_or_else(|_| Welcome::Refused("the job manager ends".to_owned()));
-            send(&mut stream, &welcome)?;
             if welcome != Welcome::Accepted {
-                return Ok(());
+                return send(&mut stream, &welcome);
             }
-            let outbox = Outbox::start(
-                stream.try_clone()?,
-                "to-job-master",
-                heartbeat.interval,
-                || ToJobMaster::Alive,
-                |_| {},
-            )?;
-            tell(events, Event::JobMasterCame { job, outbox })?;
-            let why = loop {
-                match receive::<FromJobMaster>(&mut stream) {
-                    Ok(Some(message)) => tell(events, Event::JobMasterSaid { job, message })?,
-                    Ok(None) => break "its connection has ended".to_owned(),
-                    Err(error) => break lost(&error, heartbeat.timeout),
-                }
+            // Whoever was accepted is heard of once more, however soon its connection ends.
+            let why = match attend_job_master(&mut stream, job, heartbeat, events) {
+                Ok(()) => "its connection has ended".to_owned(),
+                Err(error) => lost(&error, heartbeat.timeout),
             };
             tell(events, Event::JobMasterLost { job, why })
         }
     }
+}
+
+fn attend_job_master(
+    stream: &mut TcpStream,
+    job: JobId,
+    heartbeat: Heartbeat,
+    events: &Sender<Event>,
+) -> io::Result<()> {
+    send(stream, &Welcome::Accepted)?;
+    let outbox = Outbox::start(
+        stream.try_clone()?,
+        "to-job-master",
+        heartbeat.interval,
+        || ToJobMaster::Alive,
+        |_| {},
+    )?;
+    tell(events, Event::JobMasterCame { job, outbox })?;
+    while let Some(message) = receive::<FromJobMaster>(stream)? {
+        tell(events, Event::JobMasterSaid { job, message })?;
+    }
+    Ok(())
 }
 
 fn tell(events: &Sender<Event>, event: Event) -> io::Result<()> {

@@ -224,13 +224,25 @@ struct TaskManager {
     outbox: Outbox<ToTaskManager>,
 }
 
+/// The connection of a job's master, which has one in its life.
+enum Connection {
+    Awaited,
+    /// It has been told that it may come.
+    Accepted,
+    Open(Outbox<ToJobMaster>),
+    /// Everything that it has said is heard.
+    Ended,
+}
+
 struct Job {
     /// As it was submitted.
     stored: StoredJob,
     program: Program,
     token: String,
     process: JobProcess,
-    outbox: Option<Outbox<ToJobMaster>>,
+    /// How its process has ended.
+    ended: Option<String>,
+    connection: Connection,
     /// Who waits until it is accepted, and for how long.
     reply: Option<(Sender<Result<JobId, String>>, u64)>,
     /// Whether its master has told anything.
@@ -308,36 +320,22 @@ impl Manager {
                 }
             }
             Event::JobMasterWants { job, token, answer } => {
-                let known = self.jobs.get(&job);
-                let welcome = match known {
-                    Some(known) if known.token == token && known.outbox.is_none() => {
-                        Welcome::Accepted
-                    }
-                    Some(known) if known.token == token => Welcome::Refused(
-                        "this program has a job already: in a cluster each run of a program is one job"
-                            .to_owned(),
-                    ),
-                    _ => Welcome::Refused(format!("job {job} was not started by this job manager")),
-                };
                 // The connection has ended meanwhile.
-                let _ = answer.send(welcome);
+                let _ = answer.send(self.welcome(job, &token));
             }
             Event::JobMasterCame { job, outbox } => {
                 if let Some(known) = self.jobs.get_mut(&job) {
-                    known.outbox = Some(outbox);
+                    known.connection = Connection::Open(outbox);
                 }
             }
             Event::JobMasterSaid { job, message } => self.on_job_master(job, message),
-            Event::JobMasterLost { job, why } => {
-                if self.registry.lock().is_alive(job)
-                    && let Some(known) = self.jobs.get(&job)
-                {
-                    tracing::warn!("the master of job {job} is lost: {why}");
-                    // One that only stood still must not wake up and go on.
-                    known.process.kill();
+            Event::JobMasterLost { job, why } => self.job_master_lost(job, &why),
+            Event::ProcessEnded { job, how } => {
+                if let Some(known) = self.jobs.get_mut(&job) {
+                    known.ended = Some(how);
+                    self.job_master_gone(job);
                 }
             }
-            Event::ProcessEnded { job, how } => self.process_ended(job, &how),
             Event::Submit {
                 program,
                 job,
@@ -416,12 +414,11 @@ impl Manager {
     }
 
     fn tell_job_master(&self, job: JobId, message: ToJobMaster) {
-        let outbox = self.jobs.get(&job).and_then(|job| job.outbox.as_ref());
-        match outbox {
-            Some(outbox) => {
+        match self.jobs.get(&job).map(|job| &job.connection) {
+            Some(Connection::Open(outbox)) => {
                 outbox.send(message);
             }
-            None => self.registry.lock().lose_operations(job),
+            _ => self.registry.lock().lose_operations(job),
         }
     }
 
@@ -488,7 +485,8 @@ impl Manager {
                     program,
                     token: address.token,
                     process,
-                    outbox: None,
+                    ended: None,
+                    connection: Connection::Awaited,
                     reply: reply.map(|reply| (reply, until_ms)),
                     has_reported: false,
                     workers: BTreeMap::new(),
@@ -690,7 +688,47 @@ impl Manager {
         }
     }
 
-    fn process_ended(&mut self, job: JobId, how: &str) {
+    fn welcome(&mut self, job: JobId, token: &str) -> Welcome {
+        let known = self.jobs.get_mut(&job);
+        let Some(known) = known.filter(|known| known.token == token) else {
+            return Welcome::Refused(format!("job {job} was not started by this job manager"));
+        };
+        if !matches!(known.connection, Connection::Awaited) {
+            return Welcome::Refused(
+                "this program has a job already: in a cluster each run of a program is one job"
+                    .to_owned(),
+            );
+        }
+        known.connection = Connection::Accepted;
+        Welcome::Accepted
+    }
+
+    fn job_master_lost(&mut self, job: JobId, why: &str) {
+        let is_alive = self.registry.lock().is_alive(job);
+        let Some(known) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        known.connection = Connection::Ended;
+        if is_alive && known.ended.is_none() {
+            tracing::warn!("the master of job {job} is lost: {why}");
+            // One that only stood still must not wake up and go on.
+            known.process.kill();
+        }
+        self.job_master_gone(job);
+    }
+
+    /// Judges a master once its process has ended and all that it has said is heard.
+    fn job_master_gone(&mut self, job: JobId) {
+        let Some(known) = self.jobs.get(&job) else {
+            return;
+        };
+        let silent = matches!(known.connection, Connection::Awaited | Connection::Ended);
+        if let (true, Some(how)) = (silent, known.ended.clone()) {
+            self.job_master_ended(job, &how);
+        }
+    }
+
+    fn job_master_ended(&mut self, job: JobId, how: &str) {
         self.kill_workers(job);
         self.pool.release(job);
         self.count_slots();
@@ -801,3 +839,6 @@ fn enter(report: &mut JobReport, status: JobStatus, why: Option<String>, now_ms:
         report.exceptions.insert(0, entry);
     }
 }
+
+#[cfg(test)]
+mod tests;

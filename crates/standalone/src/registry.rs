@@ -113,13 +113,14 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use millpond_job::JobStatus;
     use millpond_job::dispatcher::{CheckpointConfig, JobDetails, JobOverview};
 
     use super::*;
 
-    fn report(n: u64, end_time_ms: Option<u64>) -> (JobId, JobReport) {
+    /// Of a job that runs or has finished.
+    pub(crate) fn report(n: u64, end_time_ms: Option<u64>) -> (JobId, JobReport) {
         let mut id = [0; 16];
         id[..8].copy_from_slice(&n.to_be_bytes());
         let status = match end_time_ms {
