@@ -122,9 +122,10 @@ pub(crate) fn start(
             let taken = prepare_job_directory(&storage, directory, options.job);
             let now_ms = clock.now_ms();
             let checkpointing = options.coordinator.interval_ms.is_some();
-            if checkpointing {
-                make_shared_directories(&storage, directory);
-            }
+            let mark = match checkpointing {
+                true => make_shared_directories(&storage, directory),
+                false => None,
+            };
             let mut schedule = options
                 .savepoint_schedule
                 .map(|config| SavepointSchedule::new(config, now_ms));
@@ -150,7 +151,12 @@ pub(crate) fn start(
                     &program.graph,
                     taken + 1,
                 ),
-                recovery: Recovery::new(options.restore.clone(), storage, own_claim(&options)),
+                recovery: Recovery::new(
+                    options.restore.clone(),
+                    storage,
+                    own_claim(&options),
+                    mark,
+                ),
                 restart: strategy,
                 program,
                 options,

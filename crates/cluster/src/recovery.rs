@@ -54,11 +54,18 @@ pub(crate) struct Recovery {
     storage: Storage,
     /// How this job claims.
     claim: Claim,
+    /// What is in the job's own directory of checkpoints for as long as its storage is there.
+    mark: Option<Location>,
 }
 
 impl Recovery {
     /// The first attempt starts from `start`, if there is one.
-    pub(crate) fn new(start: Option<RestoreOptions>, storage: Storage, claim: Claim) -> Self {
+    pub(crate) fn new(
+        start: Option<RestoreOptions>,
+        storage: Storage,
+        claim: Claim,
+        mark: Option<Location>,
+    ) -> Self {
         let options = start.as_ref().map(RestoreOptions::plan_options);
         Recovery {
             start,
@@ -66,7 +73,42 @@ impl Recovery {
             described: None,
             storage,
             claim,
+            mark,
         }
+    }
+
+    /// As [`verify`], for a snapshot that this job itself has written or used.
+    ///
+    /// Its directory may be missing because somebody has deleted it. If the directory around it cannot be
+    /// listed either, or is another one than this job has made, the storage is gone, which says nothing
+    /// about the snapshot: a checkpoint that is under way then makes the directory anew.
+    fn verify_own(&self, directory: &str) -> (Verification, Option<LoadedSnapshot>) {
+        let (result, snapshot) = verify(&self.storage, directory);
+        match (result, self.storage_problem(directory)) {
+            (Verification::Damaged(damage), Some(problem)) => {
+                let damage = damage.join("; ");
+                let text = format!("{problem}: {damage}");
+                (Verification::Unreachable(text), None)
+            }
+            (result, _) => (result, snapshot),
+        }
+    }
+
+    /// Why the directory around a snapshot is not there.
+    fn storage_problem(&self, directory: &str) -> Option<String> {
+        let parent = Location::parse(directory).ok()?.parent()?;
+        let fs = self.storage.file_system(&parent).ok()?;
+        if let Err(error) = fs.list(&parent) {
+            return Some(error.to_string());
+        }
+        let mark = self.mark.as_ref()?;
+        let is_own = mark.parent().as_ref() == Some(&parent);
+        (is_own && matches!(fs.exists(mark), Ok(false))).then(|| {
+            format!(
+                "\"{parent}\" is not the directory that this job has made: there is no \"{}\" in it",
+                mark.file_name()
+            )
+        })
     }
 
     /// What was read to verify and to plan since this was asked for the last time.
@@ -98,8 +140,7 @@ impl Recovery {
             match choose_recovery(&candidates, &results, policy) {
                 RecoveryChoice::Empty => return Ok(Recovered::empty()),
                 RecoveryChoice::Verify(index) => {
-                    let (result, snapshot) =
-                        verify_own(&self.storage, &candidates[index].directory);
+                    let (result, snapshot) = self.verify_own(&candidates[index].directory);
                     results.push(result);
                     loaded.push(snapshot);
                 }
@@ -329,30 +370,6 @@ impl Recovered {
             warnings: Vec::new(),
         }
     }
-}
-
-/// As [`verify`], for a snapshot that this job itself has written or used.
-///
-/// Its directory may be missing because somebody has deleted it; if the directory around it cannot be
-/// listed either, the storage is gone, which says nothing about the snapshot.
-fn verify_own(storage: &Storage, directory: &str) -> (Verification, Option<LoadedSnapshot>) {
-    let (result, snapshot) = verify(storage, directory);
-    match (result, storage_error(storage, directory)) {
-        (Verification::Damaged(damage), Some(error)) => {
-            let damage = damage.join("; ");
-            (
-                Verification::Unreachable(format!("{error}: {damage}")),
-                None,
-            )
-        }
-        (result, _) => (result, snapshot),
-    }
-}
-
-/// Why the directory around a snapshot cannot be listed.
-fn storage_error(storage: &Storage, directory: &str) -> Option<millpond_fs::Error> {
-    let parent = Location::parse(directory).ok()?.parent()?;
-    storage.file_system(&parent).ok()?.list(&parent).err()
 }
 
 /// Reads a snapshot's metadata and checks every file of it.

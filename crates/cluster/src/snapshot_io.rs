@@ -219,16 +219,21 @@ pub(crate) fn prepare_job_directory(
     })
 }
 
-/// Makes the directories for files that checkpoints share, and that tasks own, as Flink does.
-pub(crate) fn make_shared_directories(storage: &Storage, directory: &str) {
-    let make = || -> Result<(), millpond_fs::Error> {
+/// Makes the directories for files that checkpoints share, and that tasks own, as Flink does; returns the
+/// latter if it is there then. Nothing else ever makes it, so a directory of checkpoints without it is
+/// not the one that the job has written to.
+pub(crate) fn make_shared_directories(storage: &Storage, directory: &str) -> Option<Location> {
+    let make = || -> Result<Option<Location>, millpond_fs::Error> {
         let directory = Location::parse(directory)?;
         let fs = storage.file_system(&directory)?;
         fs.create_dir_all(&shared_directory(&directory))?;
-        fs.create_dir_all(&task_owned_directory(&directory))
+        let mark = task_owned_directory(&directory);
+        fs.create_dir_all(&mark)?;
+        Ok(fs.exists(&mark)?.then_some(mark))
     };
-    if let Err(error) = make() {
+    make().unwrap_or_else(|error| {
         // Whoever writes there makes them, or fails its checkpoint.
         tracing::warn!("cannot make directories for checkpoints in \"{directory}\": {error}");
-    }
+        None
+    })
 }

@@ -122,7 +122,8 @@ fn a_last_checkpoint_that_never_succeeds_fails_the_job_by_the_usual_rules() {
 #[test]
 fn a_stop_whose_savepoint_fails_leaves_the_job_running() {
     for processes in ["1", "2"] {
-        let bench = bench().option(
+        // Slow enough not to come to the end of its input before it is stopped.
+        let bench = bench().argument("--rate", 2_000).option(
             "execution.checkpointing.tolerable-failed-checkpoints",
             100_000,
         );
@@ -293,9 +294,12 @@ fn recovers_when_storage_is_back(take_away: impl Fn(&Path), bring_back: impl Fn(
 fn a_recovery_waits_for_storage_that_has_been_taken_away() {
     let aside = |directory: &Path| directory.with_extension("aside");
     recovers_when_storage_is_back(
-        |directory| std::fs::rename(directory, aside(directory)).expect("it can be moved"),
         |directory| {
-            // Meanwhile a checkpoint may have made the directory anew.
+            std::fs::rename(directory, aside(directory)).expect("it can be moved");
+            // As a checkpoint that is under way makes the directory anew.
+            std::fs::create_dir_all(directory.join("chk-99")).expect("room");
+        },
+        |directory| {
             let _ = std::fs::remove_dir_all(directory);
             std::fs::rename(aside(directory), directory).expect("it can be moved");
         },
