@@ -25,12 +25,12 @@ use crate::local_dispatcher::LocalDispatcher;
 use crate::lock::lock;
 use crate::master_lock::MasterLock;
 use crate::options::Heartbeat;
-use crate::transport::{Outbox, receive, send};
+use crate::transport::{Outbox, connect, receive, send};
 
 /// How often a report is made, and sent if it says anything new.
 const REPORT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long the job manager may take to answer the first message.
+/// How long the job manager may take to be connected to, and to answer the first message.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a job manager tells the master that it starts.
@@ -115,7 +115,7 @@ impl JobManager {
         let lock = manager.lock.as_ref();
         let lock = lock.map(|path| MasterLock::acquire(Path::new(path), heartbeat.timeout));
         let lock = lock.transpose()?.map(Arc::new);
-        let mut stream = TcpStream::connect(&manager.rpc)?;
+        let mut stream = connect(&manager.rpc, WELCOME_TIMEOUT)?;
         stream.set_nodelay(true)?;
         stream.set_write_timeout(Some(heartbeat.timeout))?;
         stream.set_read_timeout(Some(WELCOME_TIMEOUT))?;

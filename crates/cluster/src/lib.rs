@@ -6,6 +6,7 @@
 
 mod claim;
 mod cleaner;
+mod data_connections;
 mod deployment;
 mod disposal;
 mod event;
@@ -44,5 +45,5 @@ pub use master_lock::job_end;
 pub use options::{ClusterOptions, Heartbeat, JobOptions, RestoreOptions};
 pub use plan::{Count, plan_restore};
 pub use processes::Host;
-pub use transport::{Outbox, receive, send, silence};
+pub use transport::{Outbox, connect, receive, send, silence};
 pub use worker_process::{is_worker_process, run_worker_process};

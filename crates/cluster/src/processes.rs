@@ -302,10 +302,11 @@ impl Launched {
 
     fn start(&mut self, process: u32) -> Result<(), String> {
         let orders = format!(
-            "{}|{process}|{}|{}",
+            "{}|{process}|{}|{}|{}",
             self.address,
             lock(&self.token),
-            self.heartbeat.interval.as_millis()
+            self.heartbeat.interval.as_millis(),
+            self.heartbeat.timeout.as_millis()
         );
         self.launcher.start(process, &orders)
     }

@@ -5,7 +5,7 @@
 //! the first message tells the version.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -14,6 +14,22 @@ use serde::de::DeserializeOwned;
 
 /// More than any message of ours needs; what claims to be longer is no message.
 const MAX_MESSAGE_BYTES: u32 = 1 << 30;
+
+/// Connects to `host:port`, at whichever of its addresses answers within `timeout`.
+///
+/// # Errors
+///
+/// None does.
+pub fn connect(address: &str, timeout: Duration) -> std::io::Result<TcpStream> {
+    let mut last = None;
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| std::io::Error::other("the name has no address")))
+}
 
 /// Sends a message.
 ///

@@ -2,10 +2,10 @@
 //!
 //! It ends when the connection to the master ends: a master that dies takes its workers along.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millpond_job::FromWorker;
 use millpond_job::gateway::FailureKind;
@@ -14,14 +14,13 @@ use millpond_runtime::{AttemptHandle, AttemptOptions, Program, start_attempt};
 use millpond_types::SystemClock;
 use millpond_types::config::{WORKER_HOST_VARIABLE, WORKER_VARIABLE};
 
+use crate::data_connections::DataConnections;
 use crate::deployment::Deployment;
 use crate::local_recovery::OwnCopies;
-use crate::process::{DataHello, MasterMessage, ProcessMessage};
+use crate::options::Heartbeat;
+use crate::process::{MasterMessage, ProcessMessage};
 use crate::processes::Host;
-use crate::transport::{receive, send};
-
-/// How long processes wait for each other's data connections.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+use crate::transport::{connect, receive, send};
 
 /// Whether this process was started as a worker by a job master.
 pub fn is_worker_process() -> bool {
@@ -36,17 +35,22 @@ pub fn is_worker_process() -> bool {
 pub fn run_worker_process(program: Program) -> Result<(), String> {
     let orders = std::env::var(WORKER_VARIABLE).map_err(|error| error.to_string())?;
     let mut parts = orders.split('|');
-    let (Some(address), Some(process), Some(token), Some(heartbeat_ms)) =
-        (parts.next(), parts.next(), parts.next(), parts.next())
-    else {
+    let (Some(address), Some(process), Some(token), Some(interval), Some(timeout)) = (
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+        parts.next(),
+    ) else {
         return Err(format!(
             "{WORKER_VARIABLE} is \"{orders}\", expected \
-             address|process|token|heartbeat interval in ms"
+             address|process|token|heartbeat interval in ms|heartbeat timeout in ms"
         ));
     };
-    let heartbeat_ms: u64 = heartbeat_ms
-        .parse()
-        .map_err(|_| format!("\"{heartbeat_ms}\" is no interval in milliseconds"))?;
+    let heartbeat = Heartbeat {
+        interval: milliseconds(interval)?,
+        timeout: milliseconds(timeout)?,
+    };
     let process: u32 = process
         .parse()
         .map_err(|_| format!("\"{process}\" is no process number"))?;
@@ -57,7 +61,7 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     let (listener, data_address) = host
         .listen()
         .map_err(|error| format!("cannot listen for other workers at {}: {error}", host.bind))?;
-    let mut master = TcpStream::connect(address)
+    let mut master = connect(address, heartbeat.timeout)
         .map_err(|error| format!("cannot reach the job master at {address}: {error}"))?;
     master
         .set_nodelay(true)
@@ -72,18 +76,27 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     let (orders, incoming) = channel();
     std::thread::spawn(move || listen(reader, &orders));
     let (outgoing, messages) = channel();
-    std::thread::spawn(move || forward(master, messages, Duration::from_millis(heartbeat_ms)));
+    std::thread::spawn(move || forward(master, messages, heartbeat.interval));
     Worker {
         program,
         process,
-        token: token.to_owned(),
-        listener,
+        connections: DataConnections {
+            process,
+            token: token.to_owned(),
+            listener,
+            timeout: heartbeat.timeout,
+        },
         outgoing,
         attempt: None,
         copies: None,
     }
     .serve(&incoming);
     Ok(())
+}
+
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let parsed = text.parse().map(Duration::from_millis);
+    parsed.map_err(|_| format!("\"{text}\" is no time in milliseconds"))
 }
 
 /// A task manager keeps the other end of standard input open for as long as it lives.
@@ -136,8 +149,7 @@ fn forward(mut master: TcpStream, messages: Receiver<FromWorker>, heartbeat: Dur
 struct Worker {
     program: Program,
     process: u32,
-    token: String,
-    listener: TcpListener,
+    connections: DataConnections,
     outgoing: Sender<FromWorker>,
     attempt: Option<AttemptHandle>,
     /// Since the first deployment, if there are to be any.
@@ -170,7 +182,7 @@ impl Worker {
         let attempt = deployment.attempt;
         let copies = self.have_copies(&deployment);
         let started = copies
-            .and_then(|()| self.connect(&deployment))
+            .and_then(|()| self.connections.open(attempt, &deployment.data_addresses))
             .and_then(|sockets| self.start(&deployment, sockets));
         match started {
             Ok(handle) => self.attempt = Some(handle),
@@ -212,96 +224,6 @@ impl Worker {
         let options = attempt_options(deployment, &program, self.process, sockets, copies)?;
         start_attempt(Arc::new(program), options, self.outgoing.clone())
             .map_err(|error| error.to_string())
-    }
-
-    /// Connects to the processes before this one and waits for those behind it.
-    fn connect(&self, deployment: &Deployment) -> Result<Vec<Option<TcpStream>>, String> {
-        let mut sockets: Vec<Option<TcpStream>> =
-            deployment.data_addresses.iter().map(|_| None).collect();
-        let attempt = deployment.attempt;
-        let hello = DataHello {
-            token: self.token.clone(),
-            attempt,
-            process: self.process,
-        };
-        for (peer, address) in deployment
-            .data_addresses
-            .iter()
-            .enumerate()
-            .take(self.process as usize)
-        {
-            let connect = || -> std::io::Result<TcpStream> {
-                let mut stream = TcpStream::connect(address)?;
-                stream.set_nodelay(true)?;
-                send(&mut stream, &hello)?;
-                Ok(stream)
-            };
-            let stream = connect().map_err(|error| {
-                format!("cannot connect to worker process {peer} at {address}: {error}")
-            })?;
-            sockets[peer] = Some(stream);
-        }
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
-        let behind = self.process as usize + 1;
-        while let Some(missing) = sockets[behind..].iter().position(Option::is_none) {
-            match self.accept(attempt, deadline)? {
-                Some((process, stream)) if process as usize >= behind => {
-                    match sockets.get_mut(process as usize) {
-                        Some(slot) => *slot = Some(stream),
-                        None => {
-                            return Err(format!("worker process {process} is none of this job's"));
-                        }
-                    }
-                }
-                Some(_) => {}
-                None => {
-                    return Err(format!(
-                        "worker process {} did not connect",
-                        behind + missing
-                    ));
-                }
-            }
-        }
-        Ok(sockets)
-    }
-
-    /// Waits for a data connection of this attempt; `None` when the time is up.
-    fn accept(&self, attempt: u32, deadline: Instant) -> Result<Option<(u32, TcpStream)>, String> {
-        self.listener
-            .set_nonblocking(true)
-            .map_err(|error| error.to_string())?;
-        loop {
-            match self.listener.accept() {
-                Ok((mut stream, _)) => {
-                    let hello = || -> std::io::Result<Option<DataHello>> {
-                        stream.set_nonblocking(false)?;
-                        stream.set_nodelay(true)?;
-                        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-                        let hello = receive(&mut stream)?;
-                        stream.set_read_timeout(None)?;
-                        Ok(hello)
-                    };
-                    // Anything else is of an older attempt, or none of ours.
-                    let hello = {
-                        let mut hello = hello;
-                        hello()
-                    };
-                    if let Ok(Some(hello)) = hello
-                        && hello.attempt == attempt
-                        && hello.token == self.token
-                    {
-                        return Ok(Some((hello.process, stream)));
-                    }
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                    if Instant::now() >= deadline {
-                        return Ok(None);
-                    }
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Err(error) => return Err(error.to_string()),
-            }
-        }
     }
 }
 

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::net::TcpStream;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millpond_cluster::send;
+use millpond_cluster::{connect, send};
 use millpond_job::resources::{Hello, PROTOCOL, Peer};
 
 /// For how long nothing may come.
@@ -55,7 +54,7 @@ impl ProgramCache {
     }
 
     fn fetch(&self, program: &str, path: &Path) -> io::Result<()> {
-        let mut stream = TcpStream::connect(&self.job_manager)?;
+        let mut stream = connect(&self.job_manager, READ_TIMEOUT)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         let hello = Hello {
             protocol: PROTOCOL,

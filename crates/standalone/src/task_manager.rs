@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use millpond_cluster::{Heartbeat, Host, Outbox, receive, send};
+use millpond_cluster::{Heartbeat, Host, Outbox, connect, receive, send};
 use millpond_job::resources::{
     FromTaskManager, Hello, PROTOCOL, Peer, StartWorker, TaskManagerInfo, ToTaskManager, Welcome,
 };
@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The pause between two tries to reach the job manager.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// How long the job manager may take to answer the first message.
+/// How long the job manager may take to be connected to, and to answer the first message.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a job manager is.
@@ -126,7 +126,7 @@ type Registered = Result<(TcpStream, String), String>;
 
 fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Registered> {
     let address = options.job_manager.address()?;
-    let mut stream = TcpStream::connect(&address)?;
+    let mut stream = connect(&address, WELCOME_TIMEOUT)?;
     stream.set_nodelay(true)?;
     stream.set_write_timeout(Some(options.heartbeat.timeout))?;
     stream.set_read_timeout(Some(WELCOME_TIMEOUT))?;
