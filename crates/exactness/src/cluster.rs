@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::job_process::{Bench, agent, kill_process, processes_of, tail, wait_for};
+use crate::network::Network;
 
 /// The first argument that makes the job under test a job manager.
 pub const JOB_MANAGER: &str = "--jobmanager";
@@ -20,6 +21,7 @@ const MAX_CONTENT_LENGTH: &str = "rest.server.max-content-length=2000000000";
 /// A job manager, and the task managers that belong to it.
 pub struct Cluster<'a> {
     bench: &'a Bench,
+    network: Option<&'a Network>,
     options: Vec<String>,
     job_manager: Service,
     standby: Option<Service>,
@@ -34,8 +36,14 @@ struct Service {
     err: PathBuf,
 }
 
+/// The host of a network where a service runs; the machine itself if there is none.
+type Place<'a> = Option<(&'a Network, u8)>;
+
+/// The host of the job manager.
+const FIRST_HOST: u8 = 1;
+
 impl Service {
-    fn start(bench: &Bench, role: &str, options: &[String]) -> Self {
+    fn start(bench: &Bench, place: Place<'_>, role: &str, options: &[String]) -> Self {
         let number = (1..)
             .find(|number| {
                 !bench
@@ -47,8 +55,21 @@ impl Service {
         let out = bench.directory().join(format!("service-{number}.out"));
         let err = out.with_extension("err");
         let file = |path: &Path| File::create(path).expect("a log can be made");
-        let mut command = Command::new(bench.program());
+        let mut command = match place {
+            Some((network, host)) => network.command(host, bench.program()),
+            None => Command::new(bench.program()),
+        };
         command.arg(role);
+        let address = place.map_or("127.0.0.1".to_owned(), |(_, host)| Network::address(host));
+        let keys = [
+            "rest.bind-address",
+            "jobmanager.bind-host",
+            "taskmanager.bind-host",
+            "taskmanager.host",
+        ];
+        for key in keys {
+            command.arg("-D").arg(format!("{key}={address}"));
+        }
         for option in options {
             command.arg("-D").arg(option);
         }
@@ -96,17 +117,35 @@ impl<'a> Cluster<'a> {
     ///
     /// If it does not start, or does not take the program.
     pub fn start(bench: &'a Bench, options: &[&str]) -> Self {
+        Self::start_in(bench, None, options)
+    }
+
+    /// As [`start`](Self::start), on the hosts of a network, the job manager on the first.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start, or does not take the program.
+    pub fn start_on(bench: &'a Bench, network: &'a Network, options: &[&str]) -> Self {
+        Self::start_in(bench, Some(network), options)
+    }
+
+    fn start_in(bench: &'a Bench, network: Option<&'a Network>, options: &[&str]) -> Self {
         let mut options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
         let upload = bench.directory().join("uploads");
         options.extend([
             format!("web.upload.dir={}", upload.display()),
             MAX_CONTENT_LENGTH.to_owned(),
             "rest.port=0".to_owned(),
-            "jobmanager.rpc.address=127.0.0.1".to_owned(),
         ]);
+        if network.is_some() {
+            // Programs from other hosts are refused otherwise.
+            options.push("web.submit.enable=true".to_owned());
+        }
+        let place = network.map(|network| (network, FIRST_HOST));
         let mut cluster = Cluster {
             bench,
-            job_manager: start_job_manager(bench, &options, 0),
+            network,
+            job_manager: start_job_manager(bench, place, &options, 0),
             options,
             standby: None,
             task_managers: Vec::new(),
@@ -120,7 +159,12 @@ impl<'a> Cluster<'a> {
     pub fn restart_job_manager(&mut self) {
         let port = self.port();
         self.job_manager.kill();
-        self.job_manager = start_job_manager(self.bench, &self.options, port);
+        let place = self.place(FIRST_HOST);
+        self.job_manager = start_job_manager(self.bench, place, &self.options, port);
+    }
+
+    fn place(&self, host: u8) -> Place<'a> {
+        self.network.map(|network| (network, host))
     }
 
     /// Starts another job manager, which stands by.
@@ -129,9 +173,22 @@ impl<'a> Cluster<'a> {
     ///
     /// If it does not, or the cluster is not highly available.
     pub fn add_standby(&mut self) {
-        let mut options = self.options.clone();
-        options.push("jobmanager.rpc.port=0".to_owned());
-        let mut standby = Service::start(self.bench, JOB_MANAGER, &options);
+        self.add_standby_on(FIRST_HOST);
+    }
+
+    /// As [`add_standby`](Self::add_standby), on a host of the network.
+    ///
+    /// # Panics
+    ///
+    /// If it does not, or the cluster is not highly available.
+    pub fn add_standby_on(&mut self, host: u8) {
+        let place = self.place(host);
+        let mut standby = Service::start(
+            self.bench,
+            place,
+            JOB_MANAGER,
+            &manager_options(place, &self.options, 0),
+        );
         standby.said("Another job manager leads: standing by");
         self.standby = Some(standby);
     }
@@ -170,9 +227,16 @@ impl<'a> Cluster<'a> {
 
     /// Starts a task manager and waits until it has registered; returns its process id.
     pub fn add_task_manager(&mut self, slots: u32) -> u32 {
-        let port = self.port();
+        self.add_task_manager_on(FIRST_HOST, slots)
+    }
+
+    /// As [`add_task_manager`](Self::add_task_manager), on a host of the network.
+    pub fn add_task_manager_on(&mut self, host: u8, slots: u32) -> u32 {
+        let address = self.address();
+        let (manager, port) = address.rsplit_once(':').expect("an address has a port");
         let mut options = self.options.clone();
         options.extend([
+            format!("jobmanager.rpc.address={manager}"),
             format!("jobmanager.rpc.port={port}"),
             format!("taskmanager.numberOfTaskSlots={slots}"),
             format!(
@@ -180,7 +244,7 @@ impl<'a> Cluster<'a> {
                 self.bench.directory().join("tmp").display()
             ),
         ]);
-        let mut service = Service::start(self.bench, TASK_MANAGER, &options);
+        let mut service = Service::start(self.bench, self.place(host), TASK_MANAGER, &options);
         service.said("Task manager ");
         let pid = service.child.id();
         self.task_managers.push(service);
@@ -364,10 +428,17 @@ impl Drop for Cluster<'_> {
     }
 }
 
-fn start_job_manager(bench: &Bench, options: &[String], port: u16) -> Service {
+fn manager_options(place: Place<'_>, options: &[String], port: u16) -> Vec<String> {
+    let address = place.map_or("127.0.0.1".to_owned(), |(_, host)| Network::address(host));
     let mut options = options.to_vec();
+    options.push(format!("jobmanager.rpc.address={address}"));
     options.push(format!("jobmanager.rpc.port={port}"));
-    let mut service = Service::start(bench, JOB_MANAGER, &options);
+    options
+}
+
+fn start_job_manager(bench: &Bench, place: Place<'_>, options: &[String], port: u16) -> Service {
+    let options = manager_options(place, options, port);
+    let mut service = Service::start(bench, place, JOB_MANAGER, &options);
     service.said("Web interface listening at ");
     service
 }

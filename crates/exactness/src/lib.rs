@@ -10,6 +10,7 @@
 //! | `lines` | multisets of lines, and how two of them differ |
 //! | `job_process` | a job in a child process: start, REST, kill -9, end |
 //! | `cluster` | a job manager and task managers in child processes, and jobs in their slots |
+//! | `network` | hosts as network namespaces, and a switch between them that loses, delays and cuts |
 //! | `disturbance` | random runs: what happens to a job, when, and how it goes on |
 //! | `crash` | random runs: who is killed in which phase of a snapshot's life |
 //! | `phase` | those phases, and storage that stands still in them |
@@ -23,6 +24,7 @@ pub mod disturbance;
 pub mod flink_count;
 pub mod job_process;
 pub mod lines;
+pub mod network;
 pub mod oracle;
 pub mod phase;
 pub mod random;
