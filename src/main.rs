@@ -9,6 +9,8 @@
 mod arguments;
 mod cancel;
 mod checkpoint;
+mod cluster;
+mod daemon;
 mod demo;
 mod failure;
 mod info;
@@ -89,6 +91,11 @@ const ACTIONS: &[Action] = &[
         name: "state",
         about: "looks into savepoints and retained checkpoints, of Flink too",
         run: state::run,
+    },
+    Action {
+        name: "cluster",
+        about: "starts or stops a job manager and task managers, on one machine or several",
+        run: cluster::run,
     },
     Action {
         name: "jobmanager",

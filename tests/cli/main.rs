@@ -4,6 +4,7 @@
 
 mod arguments;
 mod cluster;
+mod cluster_start;
 mod jobs;
 mod kept;
 mod latest;

@@ -20,11 +20,16 @@ pub(crate) fn load() -> Result<Configuration> {
     }
 }
 
-fn find() -> Option<PathBuf> {
+/// Where the file is looked for.
+pub(crate) fn directory() -> PathBuf {
     let named = ["MILLPOND_CONF_DIR", "FLINK_CONF_DIR"]
         .into_iter()
         .find_map(std::env::var_os);
-    let directory = named.map_or_else(|| PathBuf::from("."), PathBuf::from);
+    named.map_or_else(|| PathBuf::from("."), PathBuf::from)
+}
+
+fn find() -> Option<PathBuf> {
+    let directory = directory();
     FILES
         .iter()
         .map(|name| directory.join(name))

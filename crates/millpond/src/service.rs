@@ -1,5 +1,6 @@
 //! What the processes of a cluster that run no program share with those that do.
 
+use std::path::PathBuf;
 use std::sync::Once;
 
 use millpond_types::config::{CONFIGURATION_VARIABLE, Configuration};
@@ -20,6 +21,11 @@ pub fn configuration() -> Result<Configuration> {
         configuration.override_with(stronger);
     }
     Ok(configuration)
+}
+
+/// The directory in which `config.yaml` is looked for.
+pub fn configuration_directory() -> PathBuf {
+    config_file::directory()
 }
 
 /// Logs to standard error what is at least of level `least`, or what `RUST_LOG` says.

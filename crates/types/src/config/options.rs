@@ -359,6 +359,13 @@ options! {
     /// Where a job manager keeps uploaded programs, logs of jobs, and how they ended; a task manager
     /// the programs that it runs. Not set: a directory that goes with the process.
     UPLOAD_DIRECTORY: Option<String> = "web.upload.dir", ["jobmanager.web.upload.dir"];
+    /// Where `start` and `stop` note the processes of a machine; not set: a directory of the user below
+    /// that for temporary files of the system.
+    PID_DIRECTORY: Option<String> = "env.pid.dir", [];
+    /// Where what `start` starts logs to; not set: the same directory.
+    LOG_DIRECTORY: Option<String> = "env.log.dir", [];
+    /// Options of `ssh`, with spaces between them, for `cluster start` and `cluster stop`.
+    SSH_OPTIONS: Option<String> = "env.ssh.opts", [];
     /// Where jobs and the leader are noted, so that another job manager goes on when one dies: NONE or
     /// FILESYSTEM.
     HIGH_AVAILABILITY: HighAvailability = "high-availability.type", ["high-availability"], "NONE";
