@@ -214,6 +214,27 @@ impl<'a> Cluster<'a> {
             .count()
     }
 
+    /// Waits for the end of a job of a highly available cluster, of which a leader that has come later
+    /// knows nothing.
+    ///
+    /// # Panics
+    ///
+    /// If it fails; with `context`.
+    pub fn wait_for_end(&mut self, job: &ClusterJob, context: &str) {
+        wait_for(&format!("the end of the job, {context}"), || {
+            let status = job.status();
+            if status == "FAILED" {
+                panic!("{context}: {:?}", job.try_get("/exceptions"));
+            }
+            let is_forgotten = || {
+                let known = get(&format!("{}/jobs/{}", job.rest, job.id));
+                let known = known.is_some_and(|known| known["state"].is_string());
+                !known && get(&format!("{}/jobs", job.rest)).is_some() && self.kept_jobs() == 0
+            };
+            (status == "FINISHED" || is_forgotten()).then_some(())
+        });
+    }
+
     /// Where a job is asked for now.
     pub fn follow(&mut self, job: &mut ClusterJob) {
         job.rest = self.rest();

@@ -16,6 +16,7 @@
 //! | `phase` | those phases, and storage that stands still in them |
 //! | `remains` | what lies on the disk behind it: sound snapshots, garbage |
 //! | `flink_count` | the content of a `count` job, as real Flink ran it too |
+//! | `skip` | tests that cannot run where they are |
 //! | `random` | random numbers that a printed seed brings back |
 
 pub mod cluster;
@@ -30,4 +31,5 @@ pub mod phase;
 pub mod random;
 pub mod remains;
 pub mod seeds;
+pub mod skip;
 pub mod workload;

@@ -489,23 +489,7 @@ fn whatever_is_killed_the_result_is_exact() {
                 }
             }
         }
-        wait_for(
-            &format!("the end of the job, seed {seed}, {killed:?}"),
-            || {
-                let status = job.status();
-                assert!(
-                    status != "FAILED",
-                    "{seed} {killed:?}: {:?}",
-                    job.try_get("/exceptions")
-                );
-                // A leader that came behind its end does not know it.
-                let has_ended = status == "FINISHED" || {
-                    let jobs = cluster.get("/jobs")["jobs"].clone();
-                    jobs == serde_json::json!([]) && !killed.is_empty() && cluster.kept_jobs() == 0
-                };
-                has_ended.then_some(())
-            },
-        );
+        cluster.wait_for_end(&job, &format!("seed {seed}, {killed:?}"));
         let wrong = difference(&expected(&WORKLOAD), &bench.published());
         assert_eq!(wrong, None, "seed {seed}, {killed:?}");
         cluster.end();

@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use crate::skip::skip;
+
 const INSIDE: &str = "MILLPOND_ISOLATED";
 
 /// What a test needs beside the rights to make namespaces.
@@ -18,13 +20,13 @@ pub fn isolated(name: &str) -> bool {
         return true;
     }
     if let Some(why) = obstacle() {
-        eprintln!("SKIPPED {name}: {why}");
+        skip(name, &why);
         return false;
     }
     let executable = std::env::current_exe().expect("a path");
     let status = unshare()
         .arg(executable)
-        .args([name, "--exact", "--nocapture", "--include-ignored"])
+        .args([name, "--exact", "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .expect("unshare");
