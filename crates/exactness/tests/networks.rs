@@ -163,6 +163,32 @@ fn a_task_manager_that_cannot_reach_its_job_manager_is_replaced_and_comes_back()
     cluster.end();
 }
 
+#[test]
+fn a_leader_on_another_host_goes_on_with_the_jobs() {
+    if !isolated("a_leader_on_another_host_goes_on_with_the_jobs") {
+        return;
+    }
+    let network = Network::new(STANDBY);
+    let bench = bench(2_000);
+    let mut cluster = highly_available(&bench, &network);
+    cluster.add_standby_on(STANDBY);
+    let mut job = running(&mut cluster, 3);
+    cluster.kill_leader();
+    cluster.follow(&mut job);
+    cluster.wait_for_end(&job, "the leader was killed");
+    assert_exact(&bench);
+    let (from_next_leader, _) = network.packets(STANDBY, 2);
+    assert!(from_next_leader > 0);
+    cluster.end();
+}
+
+fn highly_available<'a>(bench: &'a Bench, network: &'a Network) -> Cluster<'a> {
+    let storage = bench.directory().join("ha").display().to_string();
+    let storage = format!("high-availability.storageDir={storage}");
+    let own = ["high-availability.type=filesystem", &storage];
+    Cluster::start_on(bench, network, &[&HEARTBEAT[..], &own[..]].concat())
+}
+
 /// The hosts of task managers, and the one where a next leader stands by.
 const WORK: [u8; 2] = [2, 3];
 const STANDBY: u8 = 4;
@@ -244,11 +270,7 @@ fn whatever_happens_to_the_network_and_to_processes_the_result_is_exact() {
             .collect();
         let context = format!("seed {seed}, {blows:?}");
         let bench = bench(2_000);
-        let storage = bench.directory().join("ha").display().to_string();
-        let storage = format!("high-availability.storageDir={storage}");
-        let highly_available = ["high-availability.type=filesystem", &storage];
-        let options = [&HEARTBEAT[..], &highly_available[..]].concat();
-        let mut cluster = Cluster::start_on(&bench, &network, &options);
+        let mut cluster = highly_available(&bench, &network);
         let mut task_managers = WORK.map(|host| cluster.add_task_manager_on(host, 1));
         let mut job = cluster.run(&[("parallelism.default", "2")]);
         let mut standby = STANDBY;

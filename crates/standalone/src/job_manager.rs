@@ -544,6 +544,7 @@ impl Manager {
                 return;
             }
         };
+        job_recovery::come_to(&self.options.configuration, &mut configuration);
         configuration.set(options::FIXED_JOB_ID.key(), job.to_string());
         match self.programs.path(&stored.program) {
             Ok(path) => {

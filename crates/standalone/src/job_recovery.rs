@@ -9,6 +9,31 @@ use millpond_types::config::{ClaimMode, Configuration, options};
 
 use crate::job_store::StoredJob;
 
+/// What options begin with that tell about the machine of a job manager and not about its jobs.
+const OF_THE_MACHINE: [&str; 5] = [
+    "io.tmp.dirs",
+    "jobmanager.bind-host",
+    "jobmanager.rpc.",
+    "rest.",
+    "security.",
+];
+
+/// A job that was submitted to a job manager elsewhere has its master here now.
+pub(crate) fn come_to(machine: &Configuration, configuration: &mut Configuration) {
+    let of_the_machine = |key: &str| OF_THE_MACHINE.iter().any(|begin| key.starts_with(begin));
+    let elsewhere: Vec<String> = configuration
+        .iter()
+        .filter(|(key, _)| of_the_machine(key))
+        .map(|(key, _)| key.to_owned())
+        .collect();
+    for key in elsewhere {
+        configuration.remove(&key);
+    }
+    for (key, value) in machine.iter().filter(|(key, _)| of_the_machine(key)) {
+        configuration.set(key, value);
+    }
+}
+
 /// The options for its next master.
 ///
 /// # Errors
@@ -86,6 +111,28 @@ mod tests {
             checkpoints,
             has_checkpoint: false,
         }
+    }
+
+    #[test]
+    fn a_job_that_comes_from_another_machine_listens_at_this_one() {
+        let mut configuration = Configuration::from_pairs([
+            ("rest.bind-address", "10.0.0.1"),
+            ("rest.port", "8081"),
+            ("jobmanager.bind-host", "10.0.0.1"),
+            ("parallelism.default", "3"),
+        ]);
+        let here = Configuration::from_pairs([
+            ("rest.bind-address", "10.0.0.2"),
+            ("jobmanager.bind-host", "10.0.0.2"),
+            ("parallelism.default", "1"),
+        ]);
+        come_to(&here, &mut configuration);
+        let expected = Configuration::from_pairs([
+            ("rest.bind-address", "10.0.0.2"),
+            ("jobmanager.bind-host", "10.0.0.2"),
+            ("parallelism.default", "3"),
+        ]);
+        assert_eq!(configuration, expected);
     }
 
     #[test]
