@@ -260,15 +260,20 @@ impl Bench {
     fn command(&self, more: &[(&str, &str)]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(self.program_arguments(more));
-        if self.has_storage_control {
-            command.env(FAULTS_VARIABLE, self.control_file());
-        }
+        self.hand_storage_control(&mut command);
         let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
         command
             .env("RUST_LOG", level)
             .current_dir(self.directory())
             .stdin(Stdio::null());
         command
+    }
+
+    /// The storage of a process, and of those that it starts, does what the control says, if there is one.
+    pub(crate) fn hand_storage_control(&self, command: &mut Command) {
+        if self.has_storage_control {
+            command.env(FAULTS_VARIABLE, self.control_file());
+        }
     }
 
     /// The newest snapshot that is complete: of retained checkpoints, and of savepoints too.
