@@ -44,7 +44,7 @@ use crate::config::CoordinatorConfig;
 use crate::event::{Event, StartedFrom};
 use crate::failure::FailureCounter;
 use crate::operations::Operations;
-use crate::pending::{PendingCheckpoint, Phase};
+use crate::pending::{Origin, PendingCheckpoint, Phase};
 use crate::recovery::RecoveryPolicy;
 use crate::schedule::Schedule;
 use crate::shared_registry::{Released, Scope, SharedStateRegistry, SnapshotFiles, is_below};
@@ -131,18 +131,9 @@ pub struct Coordinator {
 impl Coordinator {
     /// Returns a coordinator for a job that has not started, whose first checkpoint is `next_id`.
     pub fn new(config: CoordinatorConfig, graph: &JobGraph, next_id: CheckpointId) -> Self {
-        let subtasks_of_sources = graph
-            .vertices
-            .iter()
-            .filter(|vertex| vertex.is_source())
-            .flat_map(|vertex| (0..vertex.parallelism).map(|subtask| (vertex.index, subtask)));
         Coordinator {
-            vertices: graph
-                .vertices
-                .iter()
-                .map(|v| (v.name.clone(), v.parallelism))
-                .collect(),
-            source_subtasks: subtasks_of_sources.collect(),
+            vertices: vertices(graph),
+            source_subtasks: source_subtasks(graph),
             attempt: 0,
             processes: 0,
             alive: false,
@@ -198,6 +189,27 @@ impl Coordinator {
             }
         }
         self.completed.start_from(from);
+    }
+
+    /// Notes how many subtasks the vertices have from the next attempt on.
+    pub fn rescale(&mut self, graph: &JobGraph) {
+        self.vertices = vertices(graph);
+        self.source_subtasks = source_subtasks(graph);
+        self.statistics.rescale(graph);
+    }
+
+    /// Whether something is under way that a new attempt would undo: what a user has asked for, or the
+    /// end of the job.
+    pub fn is_occupied(&self) -> bool {
+        self.ending
+            || self.stopping.is_some()
+            || self.last_checkpoint != LastCheckpoint::NotDue
+            || !self.savepoint_requests.is_empty()
+            || !self.checkpoint_requests.is_empty()
+            || self.pending.values().any(|pending| match pending.origin {
+                Origin::Savepoint(..) | Origin::Manual(_) | Origin::EndOfInput => true,
+                Origin::Periodic => false,
+            })
     }
 
     /// Takes an event and returns what is to be done, in this order.
@@ -407,6 +419,21 @@ impl Coordinator {
             None => format!("vertex {} ({})", vertex.0, subtask + 1),
         }
     }
+}
+
+/// Name and number of subtasks of each vertex.
+fn vertices(graph: &JobGraph) -> Vec<(String, u32)> {
+    let vertices = graph.vertices.iter();
+    vertices
+        .map(|vertex| (vertex.name.clone(), vertex.parallelism))
+        .collect()
+}
+
+fn source_subtasks(graph: &JobGraph) -> BTreeSet<(VertexIndex, u32)> {
+    let sources = graph.vertices.iter().filter(|vertex| vertex.is_source());
+    sources
+        .flat_map(|vertex| (0..vertex.parallelism).map(|subtask| (vertex.index, subtask)))
+        .collect()
 }
 
 fn stop_mode(then: AfterSavepoint) -> Option<StopMode> {

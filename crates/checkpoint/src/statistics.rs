@@ -21,16 +21,21 @@ pub(crate) struct Statistics {
 
 impl Statistics {
     pub(crate) fn new(graph: &JobGraph, limit: usize) -> Self {
-        let vertices = graph
-            .vertices
-            .iter()
+        let mut statistics = Statistics {
+            limit,
+            vertices: Vec::new(),
+            current: CheckpointStatistics::default(),
+        };
+        statistics.rescale(graph);
+        statistics
+    }
+
+    /// Checkpoints from now on have so many subtasks.
+    pub(crate) fn rescale(&mut self, graph: &JobGraph) {
+        let vertices = graph.vertices.iter();
+        self.vertices = vertices
             .map(|vertex| (vertex.id, vertex.parallelism))
             .collect();
-        Statistics {
-            limit,
-            vertices,
-            current: CheckpointStatistics::default(),
-        }
     }
 
     /// The statistics as they are now.

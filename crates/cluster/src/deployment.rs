@@ -23,6 +23,8 @@ pub(crate) struct Deployment {
     pub(crate) attempt: Attempt,
     /// Worker threads in each process.
     pub(crate) workers: u32,
+    /// Subtasks of each vertex, in their order.
+    pub(crate) parallelism: Vec<u32>,
     pub(crate) exactly_once: bool,
     /// Whether sinks wait for checkpoints to commit.
     pub(crate) checkpointing: bool,
@@ -60,9 +62,12 @@ pub(crate) struct AssignedSplits {
 }
 
 impl Deployment {
-    /// The program with the maximum parallelism that this attempt has.
+    /// The program with the parallelism and the maximum parallelism that this attempt has.
     pub(crate) fn program(&self, program: &Program) -> Program {
         let mut program = program.clone();
+        for (vertex, parallelism) in program.graph.vertices.iter_mut().zip(&self.parallelism) {
+            vertex.parallelism = *parallelism;
+        }
         if let Some(from) = &self.restore {
             from.plan.adopt_max_parallelism(&mut program.graph);
         }

@@ -1,7 +1,7 @@
 //! What the job master hears.
 
-use millpond_job::FromWorker;
 use millpond_job::dispatcher::{CheckpointKind, SavepointRequest};
+use millpond_job::{FromWorker, JobRequirements};
 use millpond_types::{CheckpointId, TriggerId};
 
 use crate::launcher::Room;
@@ -26,7 +26,11 @@ pub(crate) enum MasterEvent {
     },
     /// There are slots for worker processes.
     Allocated(Room),
-    /// There are none, for this reason.
+    /// So many slots the job could have, those that it has included.
+    Slots(u32),
+    /// Between which bounds the parallelism of the job may be from now on.
+    Require(JobRequirements),
+    /// There are no slots, for this reason.
     NoSlots(String),
     /// The metadata of a checkpoint is written, or cannot be.
     MetadataWritten {

@@ -14,7 +14,7 @@ use millpond_job::JobStatus;
 use millpond_job::dispatcher::Dispatcher;
 use millpond_job::report::JobReport;
 use millpond_job::resources::{
-    FromJobMaster, Hello, PROTOCOL, Peer, ToJobMaster, Welcome, WorkerId,
+    FromJobMaster, Hello, PROTOCOL, Peer, SlotRequest, ToJobMaster, Welcome, WorkerId,
 };
 use millpond_types::JobId;
 use millpond_types::config::JOB_MANAGER_VARIABLE;
@@ -86,6 +86,8 @@ impl JobManagerAddress {
 /// What both the slots and the connection know.
 #[derive(Default)]
 struct Shared {
+    /// The newest request for slots.
+    requested: u64,
     allocation: u64,
     /// Processes of that allocation that have ended, and how.
     ended: Vec<(u32, String)>,
@@ -241,18 +243,32 @@ impl Listener {
         let event = match message {
             ToJobMaster::Alive => return,
             ToJobMaster::Allocated {
+                number,
                 allocation,
+                parallelism,
                 workers,
                 task_managers,
             } => {
-                *lock(&self.shared) = Shared {
-                    allocation,
-                    ended: Vec::new(),
-                };
-                let processes = task_managers.len() as u32;
-                MasterEvent::Allocated(Room { processes, workers })
+                let mut shared = lock(&self.shared);
+                if number != shared.requested {
+                    return;
+                }
+                shared.allocation = allocation;
+                shared.ended.clear();
+                MasterEvent::Allocated(Room {
+                    parallelism,
+                    processes: task_managers.len() as u32,
+                    workers,
+                })
             }
-            ToJobMaster::NoSlots { reason } => MasterEvent::NoSlots(reason),
+            ToJobMaster::NoSlots { number, reason } => {
+                if number != lock(&self.shared).requested {
+                    return;
+                }
+                MasterEvent::NoSlots(reason)
+            }
+            ToJobMaster::Slots { available } => MasterEvent::Slots(available),
+            ToJobMaster::Require(requirements) => MasterEvent::Require(requirements),
             ToJobMaster::WorkerEnded { worker, how } => {
                 let mut shared = lock(&self.shared);
                 if worker.allocation == shared.allocation {
@@ -295,8 +311,13 @@ impl Slots {
 }
 
 impl Launcher for Slots {
-    fn allocate(&mut self, parallelism: u32) -> Option<Room> {
-        self.tell(FromJobMaster::Allocate { parallelism });
+    fn allocate(&mut self, request: SlotRequest) -> Option<Room> {
+        let number = {
+            let mut shared = lock(&self.shared);
+            shared.requested += 1;
+            shared.requested
+        };
+        self.tell(FromJobMaster::Allocate(SlotRequest { number, ..request }));
         None
     }
 

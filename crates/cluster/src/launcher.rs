@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
 use millpond_job::JobStatus;
+use millpond_job::resources::SlotRequest;
 use millpond_types::config::WORKER_VARIABLE;
 
 /// Room for worker processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
+    /// Subtasks of each vertex that it is for, at most as many as there are workers.
+    pub(crate) parallelism: u32,
     /// How many processes.
     pub(crate) processes: u32,
     /// Worker threads in each of them.
@@ -20,6 +23,7 @@ impl Room {
     pub(crate) fn spread(parallelism: u32, processes: u32) -> Self {
         let processes = processes.max(1);
         Room {
+            parallelism,
             processes,
             workers: parallelism.div_ceil(processes),
         }
@@ -28,9 +32,9 @@ impl Room {
 
 /// Starts and ends worker processes.
 pub(crate) trait Launcher: Send {
-    /// Sees to room for `parallelism` subtasks of each vertex, in place of what there was; `None` if
-    /// that takes time, and the answer comes as an [event](crate::event::MasterEvent).
-    fn allocate(&mut self, parallelism: u32) -> Option<Room>;
+    /// Sees to room, in place of what there was; `None` if that takes time, and the answer comes as an
+    /// [event](crate::event::MasterEvent).
+    fn allocate(&mut self, request: SlotRequest) -> Option<Room>;
 
     /// Starts a process that obeys `orders`.
     ///
@@ -66,8 +70,8 @@ impl Forks {
 }
 
 impl Launcher for Forks {
-    fn allocate(&mut self, parallelism: u32) -> Option<Room> {
-        Some(Room::spread(parallelism, self.processes))
+    fn allocate(&mut self, request: SlotRequest) -> Option<Room> {
+        Some(Room::spread(request.most, self.processes))
     }
 
     fn start(&mut self, process: u32, orders: &str) -> Result<(), String> {

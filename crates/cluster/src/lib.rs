@@ -9,6 +9,7 @@ mod cleaner;
 mod data_connections;
 mod deployment;
 mod disposal;
+mod elastic;
 mod event;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -37,6 +38,7 @@ mod view;
 mod worker_process;
 
 pub use disposal::Disposals;
+pub use elastic::ElasticOptions;
 pub use job_manager::JobManagerAddress;
 pub use local_dispatcher::{JobHandle, start_job};
 pub use local_recovery::LocalRecovery;

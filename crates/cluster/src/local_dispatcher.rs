@@ -10,7 +10,7 @@ use millpond_job::dispatcher::{
     Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
     SavepointRequest, TaskManagerOverview, may_be_cancelled,
 };
-use millpond_job::{JobReport, JobStatus};
+use millpond_job::{JobReport, JobRequirements, JobStatus};
 use millpond_runtime::Program;
 use millpond_types::{CheckpointId, Clock, JobId, SystemClock, TriggerId};
 
@@ -142,6 +142,7 @@ impl LocalDispatcher {
             checkpoints: view.checkpoints.clone().into_iter().collect(),
             checkpoint_directory: self.checkpoint_directory.clone(),
             savepoint_directory: self.savepoint_directory.clone(),
+            requirements: view.requirements.clone(),
             checkpoint_config: self.config.clone(),
         }
     }
@@ -297,6 +298,22 @@ impl Dispatcher for LocalDispatcher {
 
     fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig> {
         self.is_here(job).then(|| self.config.clone())
+    }
+
+    fn requirements(&self, job: JobId) -> Result<JobRequirements, DispatchError> {
+        if !self.is_here(job) {
+            return Err(DispatchError::UnknownJob(job));
+        }
+        self.report().bounds().cloned()
+    }
+
+    fn require(&self, job: JobId, requirements: JobRequirements) -> Result<(), DispatchError> {
+        if !self.is_here(job) {
+            return Err(DispatchError::UnknownJob(job));
+        }
+        self.report().may_require(&requirements)?;
+        self.send(MasterEvent::Require(requirements));
+        Ok(())
     }
 
     fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>> {

@@ -3,6 +3,7 @@
 //! One thread hears everything that happens to a job as [`MasterEvent`]s, in order. What takes
 //! time (metadata, deletions) happens on a thread of its own and comes back as an event.
 
+mod elastic;
 mod scheduled;
 
 use std::collections::{BTreeSet, HashMap};
@@ -27,6 +28,7 @@ use millpond_types::{CheckpointId, Clock, OperatorId, TriggerId};
 
 use crate::cleaner::Deletion;
 use crate::deployment::{AssignedSplits, Deployment};
+use crate::elastic::Elastic;
 use crate::event::MasterEvent;
 use crate::launcher::{Forks, Launcher, Room};
 use crate::options::JobOptions;
@@ -144,7 +146,20 @@ pub(crate) fn start(
             if options.local_recovery.backup {
                 copies.make();
             }
-            view.lock().restart_strategy = strategy.describe();
+            let elastic = options.elastic.clone().map(|elastic| {
+                // By itself a job makes the workers that it wants; a cluster will say.
+                let available = if options.cluster.is_some() {
+                    0
+                } else {
+                    u32::MAX
+                };
+                Elastic::new(elastic, &program.graph, available)
+            });
+            {
+                let mut view = view.lock();
+                view.restart_strategy = strategy.describe();
+                view.requirements = elastic.as_ref().map(|all| all.requirements().clone());
+            }
             let master = Master {
                 coordinator: Coordinator::new(
                     options.coordinator.clone(),
@@ -179,6 +194,7 @@ pub(crate) fn start(
                 savepoint_schedule: schedule,
                 savepoint_history: history,
                 scheduled: None,
+                elastic,
             };
             master.run(&events)
         })?;
@@ -230,6 +246,8 @@ struct Master {
     savepoint_history: Option<SavepointHistory>,
     /// The savepoint of the schedule that is under way.
     scheduled: Option<scheduled::Scheduled>,
+    /// If its parallelism follows the slots that there are.
+    elastic: Option<Elastic>,
 }
 
 impl Master {
@@ -260,8 +278,9 @@ impl Master {
         }
     }
 
-    fn timeout(&self) -> Duration {
+    fn timeout(&mut self) -> Duration {
         let now_ms = self.clock.now_ms();
+        let elastic = self.elastic_deadline();
         let own = match &self.phase {
             Phase::Waiting(until) => Some(*until),
             // Behind its deadline it waits for metadata, whose outcome is an event.
@@ -276,6 +295,7 @@ impl Master {
         let next = own
             .into_iter()
             .chain(savepoint)
+            .chain(elastic)
             .chain(self.coordinator.next_deadline())
             .min();
         let wait = next.map_or(1000, |at| at.saturating_sub(now_ms)).min(1000);
@@ -287,10 +307,7 @@ impl Master {
         self.take_scheduled(now_ms);
         match &self.phase {
             Phase::Waiting(until) if *until <= now_ms && !self.coordinator.is_finalizing() => {
-                match self.processes.allocate(self.parallelism()) {
-                    Some(room) => self.begin_attempt(now_ms, room),
-                    None => self.phase = Phase::Allocating,
-                }
+                self.allocate(now_ms);
             }
             Phase::Ending { next, deadline_ms } => {
                 let missing: Vec<u32> = (0..self.processes.count())
@@ -317,16 +334,18 @@ impl Master {
                     self.after_end(next, now_ms);
                 }
             }
-            Phase::Waiting(_)
-            | Phase::Allocating
-            | Phase::Deploying
-            | Phase::Running
-            | Phase::Ended(_) => {}
+            Phase::Running => self.rescale(now_ms),
+            Phase::Waiting(_) | Phase::Allocating | Phase::Deploying | Phase::Ended(_) => {}
         }
     }
 
-    fn parallelism(&self) -> u32 {
-        self.program.graph.max_vertex_parallelism()
+    fn allocate(&mut self, now_ms: u64) {
+        let elastic = self.elastic.as_ref();
+        let may_stay = elastic.is_none_or(Elastic::may_keep_slots);
+        match self.processes.allocate(self.slot_request(), may_stay) {
+            Some(room) => self.begin_attempt(now_ms, room),
+            None => self.phase = Phase::Allocating,
+        }
     }
 
     fn after_end(&mut self, next: AfterEnd, now_ms: u64) {
@@ -361,6 +380,7 @@ impl Master {
         self.attempt += 1;
         self.running.clear();
         self.ended.clear();
+        self.scale(room.parallelism);
         let ask = || {
             let checkpointing = self.options.coordinator.interval_ms.is_some();
             plan::describe(&self.program, self.options.job, checkpointing, &self.clock)
@@ -423,6 +443,13 @@ impl Master {
             job: self.options.job,
             attempt: self.attempt,
             workers,
+            parallelism: self
+                .program
+                .graph
+                .vertices
+                .iter()
+                .map(|vertex| vertex.parallelism)
+                .collect(),
             exactly_once: self.options.exactly_once,
             checkpointing: self.options.coordinator.interval_ms.is_some()
                 && self.options.coordinator.checkpoints_after_tasks_finish,
@@ -509,6 +536,12 @@ impl Master {
                     self.begin_attempt(self.clock.now_ms(), room);
                 }
             }
+            MasterEvent::Slots(available) => {
+                if let Some(elastic) = &mut self.elastic {
+                    elastic.offered(available);
+                }
+            }
+            MasterEvent::Require(requirements) => self.require(requirements),
             MasterEvent::NoSlots(reason) => self.fail_attempt(None, reason),
             MasterEvent::MetadataWritten { checkpoint, result } => {
                 self.tell(Event::MetadataWritten { checkpoint, result });
@@ -566,6 +599,9 @@ impl Master {
                 let all = self.running.len() as u32 == self.processes.count();
                 if all && matches!(self.phase, Phase::Deploying) {
                     self.phase = Phase::Running;
+                    if let Some(elastic) = &mut self.elastic {
+                        elastic.running(self.clock.now_ms());
+                    }
                     self.log_restore();
                     self.view
                         .lock()
@@ -704,6 +740,9 @@ impl Master {
         self.tell(Event::AttemptFailed {
             reason: text.clone(),
         });
+        if let Some(elastic) = &mut self.elastic {
+            elastic.ended(false);
+        }
         match self.restart.failed(now_ms) {
             Restart::After { delay_ms } => {
                 tracing::info!("restarting in {delay_ms} ms");
@@ -810,6 +849,11 @@ impl Master {
                     Outcome::Savepoint(result) => {
                         view.savepoints
                             .insert(trigger, Operation::Completed(result));
+                    }
+                    Outcome::Checkpoint(result) if self.is_of_elastic(trigger) => {
+                        drop(view);
+                        let result = result.map(drop).map_err(|failure| failure.message);
+                        self.elastic_checkpoint_ended(result);
                     }
                     Outcome::Checkpoint(result) => {
                         view.checkpoints

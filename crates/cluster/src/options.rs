@@ -8,6 +8,7 @@ use millpond_job::dispatcher::CheckpointConfig;
 use millpond_types::JobId;
 use millpond_types::config::{ClaimMode, ConfigError, Configuration, options};
 
+use crate::elastic::ElasticOptions;
 use crate::job_manager::JobManagerAddress;
 use crate::local_recovery::LocalRecovery;
 use crate::processes::Host;
@@ -39,6 +40,8 @@ pub struct JobOptions {
     pub savepoint_schedule: Option<SavepointScheduleConfig>,
     /// The snapshot that the job starts from.
     pub restore: Option<RestoreOptions>,
+    /// How its parallelism follows the slots that there are; `None`: it does not.
+    pub elastic: Option<ElasticOptions>,
     /// Second copies of state on the disks of the machine.
     pub local_recovery: LocalRecovery,
     /// How checkpoints are configured, for the REST API.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use millpond_job::gateway::Attempt;
+use millpond_job::resources::SlotRequest;
 use millpond_job::{JobStatus, ToWorker};
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
 
@@ -71,12 +72,12 @@ impl Processes {
         }
     }
 
-    /// Sees to processes for a parallelism: those of before if they are all there, else others. `None`
-    /// if that takes time; then [`Processes::allocated`] is to be called.
-    pub(crate) fn allocate(&mut self, parallelism: u32) -> Option<Room> {
+    /// Sees to processes: those of before if they `may_stay`, are all there and are enough, else others.
+    /// `None` if that takes time; then [`Processes::allocated`] is to be called.
+    pub(crate) fn allocate(&mut self, request: SlotRequest, may_stay: bool) -> Option<Room> {
         match self {
-            Processes::Local(_) => Some(Room::spread(parallelism, 1)),
-            Processes::Launched(launched) => launched.allocate(parallelism),
+            Processes::Local(_) => Some(Room::spread(request.most, 1)),
+            Processes::Launched(launched) => launched.allocate(request, may_stay),
         }
     }
 
@@ -282,15 +283,16 @@ impl Launched {
         self.room.map_or(0, |room| room.processes)
     }
 
-    fn allocate(&mut self, parallelism: u32) -> Option<Room> {
+    fn allocate(&mut self, request: SlotRequest, may_stay: bool) -> Option<Room> {
         if let Some(room) = self.room
-            && room.processes * room.workers >= parallelism
+            && may_stay
+            && (request.enough..=request.most).contains(&room.parallelism)
             && lock(&self.connected).len() as u32 == room.processes
         {
             return Some(room);
         }
         // Room on this machine stays what it was, and so do the processes that live.
-        self.room = self.launcher.allocate(parallelism);
+        self.room = self.launcher.allocate(request);
         if self.room.is_none() {
             // Whoever finds other room ends what there was.
             let mut token = lock(&self.token);

@@ -8,7 +8,7 @@ use millpond_job::dispatcher::{
     VertexDetails, VertexInput,
 };
 use millpond_job::gateway::SubtaskMetrics;
-use millpond_job::{ExecutionState, JobGraph, JobStatus, JobVertex};
+use millpond_job::{ExecutionState, JobGraph, JobRequirements, JobStatus, JobVertex};
 use millpond_types::{CheckpointId, JobId, TriggerId};
 
 /// The newest failures that are remembered.
@@ -35,6 +35,8 @@ pub(crate) struct State {
     pub(crate) restarts: u32,
     pub(crate) restored_from: Option<String>,
     pub(crate) restart_strategy: String,
+    /// In elastic mode.
+    pub(crate) requirements: Option<JobRequirements>,
     pub(crate) statistics: CheckpointStatistics,
     pub(crate) exceptions: Vec<ExceptionEntry>,
     pub(crate) savepoints: HashMap<TriggerId, Operation<String>>,
@@ -59,6 +61,7 @@ impl View {
             restarts: 0,
             restored_from: None,
             restart_strategy: String::new(),
+            requirements: None,
             statistics: CheckpointStatistics::default(),
             exceptions: Vec::new(),
             savepoints: HashMap::new(),
@@ -142,6 +145,7 @@ impl State {
             id: self.id,
             name: self.name.clone(),
             status: self.status,
+            is_elastic: self.requirements.is_some(),
             start_time_ms: self.start_time_ms,
             end_time_ms: self.end_time_ms,
             last_modification_ms: self.last_modification_ms,

@@ -525,6 +525,77 @@ impl ClusterJob {
         entries.map_or(0, Vec::len)
     }
 
+    /// The highest parallelism of its vertices, if it runs.
+    pub fn parallelism(&self) -> Option<u64> {
+        let answer = self.try_get("")?;
+        let vertices = answer["vertices"].as_array()?.iter();
+        let highest = vertices.filter_map(|vertex| vertex["parallelism"].as_u64());
+        highest.max().filter(|_| answer["state"] == "RUNNING")
+    }
+
+    /// Waits until it runs at a parallelism, and has completed a checkpoint there.
+    ///
+    /// # Panics
+    ///
+    /// If it ends before.
+    pub fn wait_for_parallelism(&self, parallelism: u64) {
+        wait_for(&format!("the job to run at {parallelism}"), || {
+            let status = self.status();
+            assert!(
+                !["FAILED", "FINISHED", "CANCELED"].contains(&status.as_str()),
+                "the job is {status}: {:?}",
+                self.try_get("/exceptions")
+            );
+            (self.parallelism() == Some(parallelism)).then_some(())
+        });
+        self.wait_for_checkpoints(1);
+    }
+
+    /// Bounds the parallelism of all vertices that are not of parallelism 1 by themselves; returns code and
+    /// answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn try_require(&self, lower: u64, upper: u64) -> (u16, Value) {
+        let details = self.try_get("").expect("an answer");
+        let vertices = details["vertices"].as_array().expect("a list").iter();
+        let bounds = vertices.map(|vertex| {
+            let of_one = vertex["name"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("one by one"));
+            let (lower, upper) = if of_one { (1, 1) } else { (lower, upper) };
+            let bounds = json!({ "lowerBound": lower, "upperBound": upper });
+            let bounds = json!({ "parallelism": bounds });
+            (vertex["id"].as_str().expect("an id").to_owned(), bounds)
+        });
+        self.put_requirements(&Value::Object(bounds.collect()))
+    }
+
+    /// Puts requirements; returns code and answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn put_requirements(&self, body: &Value) -> (u16, Value) {
+        let url = format!("{}/jobs/{}/resource-requirements", self.rest, self.id);
+        let answer = agent().put(&url).send(body.to_string());
+        let mut answer = answer.expect("an answer");
+        let code = answer.status().as_u16();
+        let body = serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON");
+        (code, body)
+    }
+
+    /// As [`try_require`](Self::try_require).
+    ///
+    /// # Panics
+    ///
+    /// If that is refused.
+    pub fn require(&self, lower: u64, upper: u64) {
+        let (code, answer) = self.try_require(lower, upper);
+        assert_eq!(code, 200, "{answer}");
+    }
+
     /// Takes a savepoint, and stops if that is wanted; returns its path.
     ///
     /// # Panics

@@ -628,7 +628,18 @@ impl JobProcess {
     ///
     /// If it fails.
     pub fn stop(&mut self, drain: bool) -> String {
-        let trigger = self.trigger_stop(drain).expect("the job answers");
+        self.stop_as(&json!({ "drain": drain }))
+    }
+
+    /// As [`stop`](Self::stop), with this request.
+    ///
+    /// # Panics
+    ///
+    /// If it fails.
+    pub fn stop_as(&mut self, request: &Value) -> String {
+        let answer = self.try_post("/stop", request).expect("the job answers");
+        let trigger = answer["request-id"].as_str();
+        let trigger = trigger.unwrap_or_else(|| panic!("{answer}")).to_owned();
         let path = self.expect_savepoint(&trigger);
         self.finish();
         path

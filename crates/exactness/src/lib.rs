@@ -32,4 +32,5 @@ pub mod random;
 pub mod remains;
 pub mod seeds;
 pub mod skip;
+pub mod snapshot_kind;
 pub mod workload;

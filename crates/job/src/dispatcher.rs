@@ -10,6 +10,7 @@ pub use millpond_snapshot::StateRead;
 use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
 use serde::{Deserialize, Serialize};
 
+use crate::requirements::JobRequirements;
 use crate::status::{ExecutionState, JobStatus};
 
 /// A running cluster, as seen from outside.
@@ -82,6 +83,20 @@ pub trait Dispatcher: Send + Sync {
     /// How a job's checkpoints are configured; `None` if the job is unknown.
     fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig>;
 
+    /// Between which bounds the parallelism of a job may be.
+    ///
+    /// # Errors
+    ///
+    /// The job is not known, or not in elastic mode.
+    fn requirements(&self, job: JobId) -> Result<JobRequirements, DispatchError>;
+
+    /// Changes these bounds; the job follows while it runs.
+    ///
+    /// # Errors
+    ///
+    /// The job is not known, has ended, or is not in elastic mode; it cannot have such bounds.
+    fn require(&self, job: JobId, requirements: JobRequirements) -> Result<(), DispatchError>;
+
     /// What made a job fail, newest first; `None` if the job is unknown.
     fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>>;
 
@@ -102,6 +117,8 @@ pub enum DispatchError {
     Refused(String),
     /// No such program was uploaded.
     UnknownProgram(String),
+    /// The job is not in elastic mode.
+    NotElastic,
 }
 
 impl fmt::Display for DispatchError {
@@ -120,6 +137,10 @@ impl fmt::Display for DispatchError {
             ),
             DispatchError::Refused(why) => f.write_str(why),
             DispatchError::UnknownProgram(id) => write!(f, "Program {id} does not exist"),
+            DispatchError::NotElastic => f.write_str(
+                "The DefaultScheduler does not support changing the parallelism without a job restart. \
+                 This feature is currently only expected to work with the AdaptiveScheduler.",
+            ),
         }
     }
 }
@@ -280,6 +301,8 @@ pub struct JobOverview {
     pub name: String,
     /// Its state.
     pub status: JobStatus,
+    /// Whether its parallelism follows the slots that there are.
+    pub is_elastic: bool,
     /// Milliseconds since 1970.
     pub start_time_ms: u64,
     /// Milliseconds since 1970; `None` while it runs.

@@ -13,6 +13,7 @@ pub mod job_graph;
 mod operator_ids;
 pub mod programs;
 pub mod report;
+pub mod requirements;
 pub mod resources;
 pub mod status;
 
@@ -24,4 +25,5 @@ pub use graph::{
 };
 pub use job_graph::{ChainedOperator, JobEdge, JobGraph, JobVertex, VertexIndex};
 pub use report::JobReport;
+pub use requirements::JobRequirements;
 pub use status::{ExecutionState, JobStatus};

@@ -6,8 +6,10 @@ use millpond_types::{CheckpointId, TriggerId};
 use serde::{Deserialize, Serialize};
 
 use crate::dispatcher::{
-    CheckpointConfig, CheckpointStatistics, ExceptionEntry, JobDetails, Operation,
+    CheckpointConfig, CheckpointStatistics, DispatchError, ExceptionEntry, JobDetails, JobOverview,
+    Operation,
 };
+use crate::requirements::JobRequirements;
 
 /// Everything that REST can be asked about one job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +28,42 @@ pub struct JobReport {
     pub checkpoint_directory: String,
     /// Where savepoints go whose trigger names no directory.
     pub savepoint_directory: Option<String>,
+    /// Between which bounds its parallelism may be, in elastic mode.
+    pub requirements: Option<JobRequirements>,
     /// How its checkpoints are configured.
     pub checkpoint_config: CheckpointConfig,
+}
+
+impl JobReport {
+    /// Between which bounds the parallelism of the job may be.
+    ///
+    /// # Errors
+    ///
+    /// It has ended, or is not in elastic mode.
+    pub fn bounds(&self) -> Result<&JobRequirements, DispatchError> {
+        let JobOverview { id, status, .. } = self.details.overview;
+        if status.is_globally_terminal() {
+            return Err(DispatchError::UnknownJob(id));
+        }
+        self.requirements.as_ref().ok_or(DispatchError::NotElastic)
+    }
+
+    /// Whether the job can have such bounds from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`bounds`](Self::bounds); it takes no checkpoints, or cannot have these bounds.
+    pub fn may_require(&self, requirements: &JobRequirements) -> Result<(), DispatchError> {
+        self.bounds()?;
+        if self.checkpoint_config.interval_ms.is_none() {
+            return Err(DispatchError::Refused(
+                "The job takes no checkpoints (execution.checkpointing.interval is not set): at another \
+                 parallelism it would begin anew."
+                    .to_owned(),
+            ));
+        }
+        requirements
+            .check(&self.details.vertices)
+            .map_err(|error| DispatchError::Refused(error.to_string()))
+    }
 }

@@ -11,9 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::dispatcher::{CheckpointKind, SavepointRequest};
 use crate::report::JobReport;
+use crate::requirements::JobRequirements;
 
 /// The version of these messages; both ends of a connection must have the same.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The first message to a job manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -116,13 +117,55 @@ pub enum FromTaskManager {
     Alive,
 }
 
+/// For how many subtasks of each vertex a job wants slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRequest {
+    /// Comes back in the answer; a job heeds the answer to its newest request.
+    pub number: u64,
+    /// Fewer are of no use.
+    pub minimum: u32,
+    /// So many are taken at once.
+    pub enough: u32,
+    /// More are not used.
+    pub most: u32,
+    /// How to wait for more; `None`: the job takes all or nothing, and waits as the cluster is
+    /// configured.
+    pub elastic: Option<ElasticWait>,
+}
+
+impl SlotRequest {
+    /// All or nothing.
+    pub fn exactly(parallelism: u32) -> Self {
+        SlotRequest {
+            number: 0,
+            minimum: parallelism,
+            enough: parallelism,
+            most: parallelism,
+            elastic: None,
+        }
+    }
+}
+
+/// How a job in elastic mode waits for slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ElasticWait {
+    /// For the minimum, in milliseconds.
+    pub resource_wait_ms: u64,
+    /// For more than the minimum, once that is there, in milliseconds.
+    pub stabilization_ms: u64,
+}
+
 /// From the job manager to the master of a job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum ToJobMaster {
     /// The slots that were asked for.
     Allocated {
+        /// Of the request.
+        number: u64,
         /// The allocation.
         allocation: u64,
+        /// Subtasks of each vertex that they are for, at most as many as there are slots.
+        parallelism: u32,
         /// Worker threads, and slots, of each process; at least 1.
         workers: u32,
         /// One task manager for each process.
@@ -130,6 +173,8 @@ pub enum ToJobMaster {
     },
     /// They could not be had in time.
     NoSlots {
+        /// Of the request.
+        number: u64,
         /// Why, for people.
         reason: String,
     },
@@ -140,6 +185,13 @@ pub enum ToJobMaster {
         /// How, for people.
         how: String,
     },
+    /// As many slots the job could have, those that it has included; told to jobs in elastic mode.
+    Slots {
+        /// How many.
+        available: u32,
+    },
+    /// Between which bounds the parallelism of the job may be from now on.
+    Require(JobRequirements),
     /// Cancel the job.
     Cancel,
     /// Take a savepoint.
@@ -170,11 +222,8 @@ pub enum ToJobMaster {
 pub enum FromJobMaster {
     /// How the job is doing.
     Report(Box<JobReport>),
-    /// Slots are wanted for so many subtasks per vertex. What the job had before is released.
-    Allocate {
-        /// The highest parallelism of its vertices.
-        parallelism: u32,
-    },
+    /// Slots are wanted. What the job had before is released.
+    Allocate(SlotRequest),
     /// Start a worker process in a slot of the current allocation.
     Start {
         /// The process, counted from 0.

@@ -7,14 +7,18 @@ use millpond_checkpoint::{
     CoordinatorConfig, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY, RestartConfig, Retention,
     SavepointScheduleConfig,
 };
-use millpond_cluster::{Heartbeat, JobOptions, LocalRecovery, RestoreOptions, random};
+use millpond_cluster::{
+    ElasticOptions, Heartbeat, JobOptions, LocalRecovery, RestoreOptions, random,
+};
 use millpond_fs::Location;
+use millpond_job::JobRequirements;
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_job::gateway::FileMerging;
+use millpond_job::requirements::RequirementsBody;
 use millpond_types::JobId;
 use millpond_types::config::{
     CheckpointStorage, CheckpointingMode, ClaimMode, ConfigError, Configuration,
-    ExternalizedCheckpointRetention, RestartStrategyType, StateBackendType, options,
+    ExternalizedCheckpointRetention, RestartStrategyType, Scheduler, StateBackendType, options,
 };
 
 use crate::error::{Error, Result};
@@ -131,10 +135,37 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         savepoint_schedule: savepoint_schedule(configuration, savepoint_directory.as_deref())?,
         savepoint_directory,
         restore,
+        elastic: elastic(configuration)?,
         local_recovery: local_recovery(configuration)?,
         checkpoint_config,
         configuration: configuration.shown(),
     })
+}
+
+/// Whether and how the parallelism follows the slots that there are.
+fn elastic(
+    configuration: &Configuration,
+) -> std::result::Result<Option<ElasticOptions>, ConfigError> {
+    if configuration.get(&options::SCHEDULER)? == Scheduler::Default {
+        return Ok(None);
+    }
+    let key = options::RESOURCE_REQUIREMENTS.key();
+    let requirements = configuration.get(&options::RESOURCE_REQUIREMENTS)?;
+    let requirements = requirements.map(|text| {
+        let body: RequirementsBody = serde_json::from_str(&text)
+            .map_err(|error| ConfigError::new(key, &text, error.to_string()))?;
+        JobRequirements::try_from(&body)
+            .map_err(|error| ConfigError::new(key, &text, error.to_string()))
+    });
+    Ok(Some(ElasticOptions {
+        resource_wait: configuration.get(&options::ADAPTIVE_RESOURCE_WAIT_TIMEOUT)?,
+        stabilization: configuration.get(&options::ADAPTIVE_RESOURCE_STABILIZATION_TIMEOUT)?,
+        cooldown: configuration.get(&options::ADAPTIVE_COOLDOWN)?,
+        executing_stabilization: configuration
+            .get(&options::ADAPTIVE_EXECUTING_STABILIZATION_TIMEOUT)?,
+        max_checkpoint_failures: configuration.get(&options::ADAPTIVE_MAX_CHECKPOINT_FAILURES)?,
+        requirements: requirements.transpose()?,
+    }))
 }
 
 /// Second copies of state: whether, and where.

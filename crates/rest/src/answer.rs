@@ -95,6 +95,15 @@ impl From<DispatchError> for Refusal {
             }
             DispatchError::NoTargetDirectory => Refusal::by_handler(StatusCode::BAD_REQUEST, text),
             DispatchError::UnknownProgram(_) => Refusal::by_handler(StatusCode::NOT_FOUND, text),
+            // In Flink nobody has caught it.
+            DispatchError::NotElastic => Refusal::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                format!(
+                    "Internal server error.\n<Exception on server side:\n\
+                     java.lang.UnsupportedOperationException: {text}\n\
+                     End of exception on server side>"
+                ),
+            ),
             DispatchError::Refused(_) => Refusal::by_handler(StatusCode::BAD_REQUEST, text),
         }
     }

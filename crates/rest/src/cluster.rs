@@ -41,7 +41,7 @@ pub(crate) async fn config(State(api): State<Arc<Api>>) -> Answer {
         features: Features {
             web_submit: api.programs.is_some(),
             web_cancel: options.cancel_from_web,
-            web_rescale: false,
+            web_rescale: options.rescale_from_web,
             web_history: false,
         },
     })

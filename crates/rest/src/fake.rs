@@ -11,7 +11,7 @@ use millpond_job::dispatcher::{
     DispatchError, Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation,
     OperationFailure, SavepointRequest, TaskManagerOverview, VertexDetails, VertexInput,
 };
-use millpond_job::{ExecutionState, JobStatus};
+use millpond_job::{ExecutionState, JobRequirements, JobStatus};
 use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
 
 /// What a test makes of the cluster; see the fields' setters.
@@ -41,6 +41,7 @@ struct FakeJob {
     statistics: CheckpointStatistics,
     config: CheckpointConfig,
     exceptions: Vec<ExceptionEntry>,
+    requirements: Option<JobRequirements>,
 }
 
 /// An operation that is done after some more questions.
@@ -107,6 +108,7 @@ impl FakeDispatcher {
             id,
             name: name.to_owned(),
             status,
+            is_elastic: false,
             start_time_ms,
             end_time_ms: ended.then_some(start_time_ms + 2000),
             last_modification_ms: start_time_ms + 2000,
@@ -145,6 +147,7 @@ impl FakeDispatcher {
             statistics: CheckpointStatistics::default(),
             config,
             exceptions: Vec::new(),
+            requirements: None,
         };
         self.lock().jobs.insert(id, job);
     }
@@ -191,6 +194,18 @@ impl FakeDispatcher {
             .get_mut(&job)
             .expect("the test put it in")
             .exceptions = exceptions;
+    }
+
+    /// Puts a job into elastic mode.
+    ///
+    /// # Panics
+    ///
+    /// If the job was not put in.
+    pub fn make_elastic(&self, job: JobId, requirements: JobRequirements) {
+        let mut state = self.lock();
+        let job = state.jobs.get_mut(&job).expect("the test put it in");
+        job.details.overview.is_elastic = true;
+        job.requirements = Some(requirements);
     }
 
     /// Sets what the cluster is configured with.
@@ -413,6 +428,24 @@ impl Dispatcher for FakeDispatcher {
 
     fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig> {
         self.lock().jobs.get(&job).map(|job| job.config.clone())
+    }
+
+    fn requirements(&self, job: JobId) -> Result<JobRequirements, DispatchError> {
+        let state = self.lock();
+        let known = state.jobs.get(&job).ok_or(DispatchError::UnknownJob(job))?;
+        known.requirements.clone().ok_or(DispatchError::NotElastic)
+    }
+
+    fn require(&self, job: JobId, requirements: JobRequirements) -> Result<(), DispatchError> {
+        self.requirements(job)?;
+        let mut state = self.lock();
+        let known = state.jobs.get_mut(&job);
+        let known = known.ok_or(DispatchError::UnknownJob(job))?;
+        requirements
+            .check(&known.details.vertices)
+            .map_err(|error| DispatchError::Refused(error.to_string()))?;
+        known.requirements = Some(requirements);
+        Ok(())
     }
 
     fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>> {

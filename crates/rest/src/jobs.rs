@@ -90,9 +90,9 @@ pub(crate) async fn overview(State(api): State<Arc<Api>>) -> Answer {
         tasks.insert("total".to_owned(), job.tasks.values().sum());
         JobRow {
             jid: job.id.to_string(),
-            name: job.name,
+            name: job.name.clone(),
             job_type: "STREAMING",
-            scheduler_type: "Default",
+            scheduler_type: scheduler_type(&job),
             start_time: job.start_time_ms,
             end_time: time_or_none(job.end_time_ms),
             duration: duration_ms(job.start_time_ms, job.end_time_ms, now),
@@ -105,6 +105,13 @@ pub(crate) async fn overview(State(api): State<Arc<Api>>) -> Answer {
     ok(&Jobs {
         jobs: api.dispatcher.jobs().into_iter().map(row).collect(),
     })
+}
+
+fn scheduler_type(job: &JobOverview) -> &'static str {
+    match job.is_elastic {
+        true => "Adaptive",
+        false => "Default",
+    }
 }
 
 #[derive(Serialize)]
@@ -187,7 +194,7 @@ pub(crate) async fn details(State(api): State<Arc<Api>>, ids: PathIds) -> Answer
         is_stoppable: false,
         state: overview.status.as_str(),
         job_type: "STREAMING",
-        scheduler_type: "Default",
+        scheduler_type: scheduler_type(overview),
         start_time: overview.start_time_ms,
         end_time: time_or_none(overview.end_time_ms),
         duration: duration_ms(overview.start_time_ms, overview.end_time_ms, now),

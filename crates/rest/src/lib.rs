@@ -32,6 +32,7 @@ mod jobs;
 mod programs;
 mod refused;
 mod request;
+mod requirements;
 mod results;
 mod routes;
 mod savepoints;

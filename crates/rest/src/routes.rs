@@ -14,7 +14,9 @@ use axum::routing::{delete, get, post};
 
 use crate::answer::Refusal;
 use crate::api::Api;
-use crate::{checkpoint_statistics, checkpoints, cluster, jobs, programs, refused, savepoints};
+use crate::{
+    checkpoint_statistics, checkpoints, cluster, jobs, programs, refused, requirements, savepoints,
+};
 
 /// All paths, with and without the prefix `/v1`.
 pub(crate) fn router(api: Arc<Api>) -> Router {
@@ -45,6 +47,10 @@ fn endpoints() -> Router<Arc<Api>> {
         .route("/jobs/{jobid}/plan", get(jobs::plan))
         .route("/jobs/{jobid}/config", get(jobs::config))
         .route("/jobs/{jobid}/exceptions", get(jobs::exceptions))
+        .route(
+            "/jobs/{jobid}/resource-requirements",
+            get(requirements::get).put(requirements::put),
+        )
         .route("/jobs/{jobid}/accumulators", get(jobs::accumulators))
         .route("/jobs/{jobid}/savepoints", post(savepoints::trigger))
         .route(

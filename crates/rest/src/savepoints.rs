@@ -162,7 +162,8 @@ fn start(
             other @ (DispatchError::UnknownJob(_)
             | DispatchError::AlreadyEnded(..)
             | DispatchError::Refused(_)
-            | DispatchError::UnknownProgram(_)) => Refusal::from(other),
+            | DispatchError::UnknownProgram(_)
+            | DispatchError::NotElastic) => Refusal::from(other),
         })?;
     api.results.triggered(Triggered::Savepoint(job, trigger));
     accepted(&TriggerResponse::new(trigger))

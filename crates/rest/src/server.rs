@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use millpond_job::dispatcher::Dispatcher;
 use millpond_job::programs::Programs;
-use millpond_types::config::{ConfigError, Configuration, options};
+use millpond_types::config::{ConfigError, Configuration, Scheduler, options};
 use millpond_types::{Clock, SystemClock};
 use tokio::sync::oneshot;
 
@@ -27,6 +27,8 @@ pub struct RestOptions {
     pub refresh_interval: Duration,
     /// Whether the web page may offer to cancel a job.
     pub cancel_from_web: bool,
+    /// Whether the web page may offer to change the parallelism of a job.
+    pub rescale_from_web: bool,
     /// What is told as version.
     pub version: String,
     /// The largest body that is read, in bytes.
@@ -40,6 +42,7 @@ impl Default for RestOptions {
         RestOptions {
             refresh_interval: Duration::from_secs(3),
             cancel_from_web: true,
+            rescale_from_web: false,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             max_body_bytes: 1 << 20,
             clock: Arc::new(SystemClock),
@@ -57,6 +60,7 @@ impl RestOptions {
         Ok(RestOptions {
             refresh_interval: configuration.get(&options::WEB_REFRESH_INTERVAL)?,
             cancel_from_web: configuration.get(&options::WEB_CANCEL_ENABLE)?,
+            rescale_from_web: configuration.get(&options::SCHEDULER)? == Scheduler::Adaptive,
             ..RestOptions::default()
         })
     }

@@ -41,14 +41,20 @@ fn damaged_requests_are_answered_and_the_server_goes_on() {
     let dispatcher = Arc::new(FakeDispatcher::new());
     dispatcher.put_job(JOB, "job", JobStatus::Running);
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let server = serve(listener, dispatcher, RestOptions::default()).expect("serves");
+    let server = serve(listener, dispatcher.clone(), RestOptions::default()).expect("serves");
     let savepoint = r#"{"target-directory":"/sp","cancel-job":false,"formatType":"NATIVE"}"#;
     let stop = r#"{"targetDirectory":"/sp","drain":false,"formatType":"CANONICAL"}"#;
+    let bounds =
+        r#"{"0da08f51eaa85fc298e176a139b3649a":{"parallelism":{"lowerBound":1,"upperBound":2}}}"#;
+    let body = serde_json::from_str(bounds).expect("a body");
+    let wanted = millpond_job::JobRequirements::try_from(&body).expect("an id");
+    dispatcher.make_elastic(JOB, wanted);
     let corpus = [
         request("GET", &format!("/v1/jobs/{JOB}"), ""),
         request("GET", &format!("/jobs/{JOB}/checkpoints/details/3"), ""),
         request("POST", &format!("/jobs/{JOB}/savepoints"), savepoint),
         request("POST", &format!("/jobs/{JOB}/stop"), stop),
+        request("PUT", &format!("/jobs/{JOB}/resource-requirements"), bounds),
         request("POST", "/savepoint-disposal", r#"{"savepoint-path":"/sp"}"#),
         request("PATCH", &format!("/jobs/{JOB}?mode=cancel"), ""),
     ];

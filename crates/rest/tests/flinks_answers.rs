@@ -943,3 +943,79 @@ fn shutting_down_ends_the_thread_though_a_connection_is_open() {
     assert!(TcpStream::connect(address).is_err());
     drop(idle);
 }
+
+#[test]
+fn requirements_are_told_and_changed_in_elastic_mode_alone() {
+    let cluster = Cluster::running();
+    let path = format!("/jobs/{JOB}/resource-requirements");
+    let (source, counter) = (
+        "e5a72f353fc1e6bbf3bd96a41384998c",
+        "0da08f51eaa85fc298e176a139b3649a",
+    );
+    let bounds =
+        |lower: u32, upper: u32| json!({"parallelism": {"lowerBound": lower, "upperBound": upper}});
+    let body = |of_source: Value, of_counter: Value| {
+        json!({ source: of_source, counter: of_counter }).to_string()
+    };
+    let good = body(bounds(1, 4), bounds(2, 8));
+    for (method, sent) in [("GET", ""), ("PUT", &good)] {
+        let reply = cluster.ask(method, &path, sent);
+        let text = reply.body["errors"][0].as_str().expect("an error");
+        assert_eq!(reply.code, 500);
+        assert!(
+            text.contains("does not support changing the parallelism without a job restart"),
+            "{text}"
+        );
+    }
+    let wanted = serde_json::from_str(&body(bounds(1, 2), bounds(1, 2))).expect("a body");
+    let wanted = millpond_job::JobRequirements::try_from(&wanted).expect("ids of vertices");
+    cluster.dispatcher.make_elastic(JOB, wanted);
+    assert_eq!(
+        cluster.get("/jobs/overview")["jobs"][0]["schedulerType"],
+        "Adaptive"
+    );
+    assert_eq!(cluster.get(&path)[source], bounds(1, 2));
+    let refused = [
+        (
+            json!({ source: bounds(1, 2) }).to_string(),
+            "The request is incomplete, missing job vertex [0da08f51eaa85fc298e176a139b3649a]",
+        ),
+        (
+            body(bounds(1, 2), bounds(3, 2)),
+            "is higher than the upper bound [2]",
+        ),
+        (
+            body(bounds(1, 2), bounds(1, 129)),
+            "exceeds its maximum parallelism 128",
+        ),
+        (
+            json!({ "counter": bounds(1, 2) }).to_string(),
+            "is no id of a job vertex",
+        ),
+        (
+            body(bounds(1, 2), json!({})),
+            "did not match expected format",
+        ),
+        ("[]".to_owned(), "did not match expected format"),
+        (
+            body(
+                bounds(1, 2),
+                json!({"parallelism": {"lowerBound": -1, "upperBound": 2}}),
+            ),
+            "format",
+        ),
+    ];
+    for (sent, part) in refused {
+        let reply = cluster.ask("PUT", &path, &sent);
+        assert_eq!(reply.code, 400, "{sent}");
+        let text = reply.body["errors"][0].as_str().expect("an error");
+        assert!(text.contains(part), "{part}: {text}");
+        assert_eq!(cluster.get(&path)[source], bounds(1, 2), "{sent}");
+    }
+    let reply = cluster.ask("PUT", &path, &good);
+    assert_eq!((reply.code, reply.body), (200, json!({})));
+    assert_eq!(cluster.get(&path)[counter], bounds(2, 8));
+    let unknown = "/jobs/00000000000000000000000000000000/resource-requirements";
+    assert_eq!(cluster.ask("GET", unknown, "").code, 404);
+    assert_eq!(cluster.ask("PUT", unknown, &good).code, 404);
+}

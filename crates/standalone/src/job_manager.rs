@@ -2,6 +2,9 @@
 //!
 //! One thread hears everything as [`Event`]s, in order.
 
+mod requirements;
+mod slots;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -15,7 +18,7 @@ use millpond_job::resources::{
     FromJobMaster, FromTaskManager, StartWorker, TaskManagerInfo, ToJobMaster, ToTaskManager,
     Welcome, WorkerId,
 };
-use millpond_job::{JobReport, JobStatus};
+use millpond_job::{JobReport, JobRequirements, JobStatus};
 use millpond_types::config::{Configuration, options};
 use millpond_types::{Clock, JobId, SystemClock};
 
@@ -23,6 +26,7 @@ use crate::connections::Acceptor;
 use crate::job_process::{JobProcess, Program};
 use crate::job_recovery::{self, RecoveryError};
 use crate::job_store::{JobStore, StoredJob};
+use crate::offers::Offers;
 use crate::program_store::ProgramStore;
 use crate::registry::Registry;
 use crate::session_dispatcher::SessionDispatcher;
@@ -112,6 +116,12 @@ pub(crate) enum Event {
         job: JobId,
         configuration: Result<Configuration, RecoveryError>,
     },
+    /// A user wants other bounds for the parallelism of a job.
+    Require {
+        job: JobId,
+        requirements: JobRequirements,
+        reply: Sender<Result<(), String>>,
+    },
     /// A user wants something of a job.
     ForJobMaster {
         job: JobId,
@@ -184,6 +194,7 @@ impl JobManager {
             events: sender,
             clock: Arc::new(SystemClock),
             pool: SlotPool::default(),
+            offers: Offers::default(),
             task_managers: BTreeMap::new(),
             jobs: BTreeMap::new(),
         };
@@ -274,6 +285,7 @@ struct Manager {
     events: Sender<Event>,
     clock: Arc<dyn Clock>,
     pool: SlotPool,
+    offers: Offers,
     task_managers: BTreeMap<String, TaskManager>,
     /// Those whose process lives.
     jobs: BTreeMap<JobId, Job>,
@@ -289,6 +301,7 @@ impl Manager {
             }
             self.give_slots();
             self.give_up();
+            self.end_the_late();
         }
     }
 
@@ -342,6 +355,14 @@ impl Manager {
                 reply,
             } => self.submit(*program, job, reply),
             Event::Recovered { job, configuration } => self.recovered(job, configuration),
+            Event::Require {
+                job,
+                requirements,
+                reply,
+            } => {
+                // Whoever asked has gone away.
+                let _ = reply.send(self.require(job, requirements));
+            }
             Event::ForJobMaster { job, message } => {
                 match message == ToJobMaster::Cancel && self.recovering.contains_key(&job) {
                     true => self.end_without_master(job, JobStatus::Canceled, None),
@@ -546,6 +567,10 @@ impl Manager {
         };
         job_recovery::come_to(&self.options.configuration, &mut configuration);
         configuration.set(options::FIXED_JOB_ID.key(), job.to_string());
+        if let Some(requirements) = &stored.requirements {
+            let text = serde_json::to_string(requirements).expect("its keys are texts");
+            configuration.set(options::RESOURCE_REQUIREMENTS.key(), text);
+        }
         match self.programs.path(&stored.program) {
             Ok(path) => {
                 let program = Program {
@@ -611,11 +636,17 @@ impl Manager {
         match message {
             FromJobMaster::Alive => {}
             FromJobMaster::Report(report) => self.on_report(job, *report),
-            FromJobMaster::Allocate { parallelism } => {
+            FromJobMaster::Allocate(request) => {
                 self.kill_workers(job);
-                let timeout = self.options.slot_timeout.as_millis() as u64;
+                let timeout = match request.elastic {
+                    Some(wait) => {
+                        self.offers.follow(job);
+                        wait.resource_wait_ms
+                    }
+                    None => self.options.slot_timeout.as_millis() as u64,
+                };
                 let until_ms = self.clock.now_ms().saturating_add(timeout);
-                self.pool.request(job, parallelism, until_ms);
+                self.pool.request(job, request, until_ms);
             }
             FromJobMaster::Start { process, orders } => self.start_worker(job, process, orders),
             FromJobMaster::Kill { worker } => {
@@ -643,6 +674,7 @@ impl Manager {
             self.forget(job);
             self.kill_workers(job);
             self.pool.release(job);
+            self.offers.forget(job);
             self.count_slots();
         }
     }
@@ -732,6 +764,7 @@ impl Manager {
     fn job_master_ended(&mut self, job: JobId, how: &str) {
         self.kill_workers(job);
         self.pool.release(job);
+        self.offers.forget(job);
         self.count_slots();
         let Some(mut known) = self.jobs.remove(&job) else {
             return;
@@ -776,38 +809,9 @@ impl Manager {
         self.recover(job, known.stored, delay);
     }
 
-    /// Gives slots to jobs that wait for them, if there are any now.
-    fn give_slots(&mut self) {
-        for (job, allocation) in self.pool.grant() {
-            let message = ToJobMaster::Allocated {
-                allocation: allocation.id,
-                workers: allocation.workers,
-                task_managers: allocation.task_managers,
-            };
-            self.tell_job_master(job, message);
-        }
-        self.count_slots();
-    }
-
-    fn count_slots(&self) {
-        for row in self.registry.lock().task_managers.values_mut() {
-            row.free_slots = self.pool.free(&row.id);
-        }
-    }
-
-    /// Tells those who have waited for too long.
-    fn give_up(&mut self) {
+    /// Ends those who have not reported in time.
+    fn end_the_late(&mut self) {
         let now_ms = self.clock.now_ms();
-        for (job, wanted) in self.pool.expire(now_ms) {
-            let (all, free) = self.pool.totals();
-            let reason = format!(
-                "Could not acquire the minimum required resources: {wanted} slots are wanted, {free} of \
-                 {all} in the cluster are free, and none came within {} ({})",
-                options::SLOT_REQUEST_TIMEOUT.key(),
-                millpond_types::config::format_duration(self.options.slot_timeout)
-            );
-            self.tell_job_master(job, ToJobMaster::NoSlots { reason });
-        }
         let late: BTreeSet<JobId> = self
             .jobs
             .iter()

@@ -110,6 +110,7 @@ mod tests {
             )]),
             checkpoints,
             has_checkpoint: false,
+            requirements: None,
         }
     }
 

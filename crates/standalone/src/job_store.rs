@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use millpond_job::requirements::RequirementsBody;
 use millpond_types::JobId;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,9 @@ pub(crate) struct StoredJob {
     pub(crate) checkpoints: Option<String>,
     /// Whether there is one: then it must not begin without.
     pub(crate) has_checkpoint: bool,
+    /// Between which bounds its parallelism may be, if that was asked for.
+    #[serde(default)]
+    pub(crate) requirements: Option<RequirementsBody>,
 }
 
 impl StoredJob {
@@ -44,6 +48,7 @@ impl StoredJob {
                 .collect(),
             checkpoints: None,
             has_checkpoint: false,
+            requirements: None,
         }
     }
 }
@@ -132,6 +137,7 @@ mod tests {
             configuration: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
             checkpoints: None,
             has_checkpoint: false,
+            requirements: None,
         };
         let known = StoredJob {
             checkpoints: Some("file:/c/1".to_owned()),

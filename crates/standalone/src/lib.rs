@@ -20,6 +20,7 @@ mod job_process;
 mod job_recovery;
 mod job_store;
 mod leadership;
+mod offers;
 mod program_cache;
 mod program_store;
 mod registry;

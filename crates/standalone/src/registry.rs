@@ -131,6 +131,7 @@ pub(crate) mod tests {
             id: JobId(id),
             name: "job".to_owned(),
             status,
+            is_elastic: false,
             start_time_ms: 0,
             end_time_ms,
             last_modification_ms: 0,
@@ -152,6 +153,7 @@ pub(crate) mod tests {
             checkpoints: BTreeMap::new(),
             checkpoint_directory: "file:/c".to_owned(),
             savepoint_directory: None,
+            requirements: None,
             checkpoint_config: CheckpointConfig {
                 exactly_once: true,
                 interval_ms: None,

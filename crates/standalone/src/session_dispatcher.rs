@@ -4,7 +4,6 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use millpond_cluster::Disposals;
-use millpond_job::JobStatus;
 use millpond_job::dispatcher::{
     CheckpointConfig, CheckpointKind, CheckpointStatistics, ClusterOverview, DispatchError,
     Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
@@ -13,6 +12,7 @@ use millpond_job::dispatcher::{
 use millpond_job::programs::{ProgramInfo, Programs, RunRequest, Upload};
 use millpond_job::report::JobReport;
 use millpond_job::resources::ToJobMaster;
+use millpond_job::{JobRequirements, JobStatus};
 use millpond_types::config::Configuration;
 use millpond_types::{CheckpointId, JobId, TriggerId};
 
@@ -202,6 +202,27 @@ impl Dispatcher for SessionDispatcher {
 
     fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig> {
         self.of(job, |report| report.checkpoint_config.clone())
+    }
+
+    fn requirements(&self, job: JobId) -> Result<JobRequirements, DispatchError> {
+        self.of(job, |report| report.bounds().cloned())
+            .ok_or(DispatchError::UnknownJob(job))?
+    }
+
+    fn require(&self, job: JobId, requirements: JobRequirements) -> Result<(), DispatchError> {
+        self.of(job, |report| report.may_require(&requirements))
+            .ok_or(DispatchError::UnknownJob(job))??;
+        let (reply, done) = channel();
+        let ended = || DispatchError::Refused("The job manager ends.".to_owned());
+        if !self.tell(Event::Require {
+            job,
+            requirements,
+            reply,
+        }) {
+            return Err(ended());
+        }
+        let result = done.recv().map_err(|_| ended())?;
+        result.map_err(DispatchError::Refused)
     }
 
     fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>> {

@@ -4,9 +4,13 @@
 //! processes of equal size, as the data plane wants the same number of worker threads in each: the
 //! fewest processes that need no slot more than *p*. Jobs wait in order; one that fits is not held up by
 //! one in front of it that does not.
+//!
+//! A job in elastic mode says between which bounds *p* may be. It gets what there is, at once if that is
+//! enough for it, else when it has waited for more.
 
 use std::collections::BTreeMap;
 
+use millpond_job::resources::SlotRequest;
 use millpond_types::JobId;
 
 /// Slots for one job.
@@ -14,6 +18,10 @@ use millpond_types::JobId;
 pub(crate) struct Allocation {
     /// Unique, ascending.
     pub(crate) id: u64,
+    /// The number of the request.
+    pub(crate) number: u64,
+    /// Subtasks of each vertex that it is for.
+    pub(crate) parallelism: u32,
     /// Slots of each process.
     pub(crate) workers: u32,
     /// The task manager of each process.
@@ -31,8 +39,35 @@ impl Allocation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Waiting {
     job: JobId,
-    parallelism: u32,
+    request: SlotRequest,
     until_ms: u64,
+    /// Since when the minimum has been there, without a break.
+    suffices_since_ms: Option<u64>,
+}
+
+impl Waiting {
+    /// The parallelism that the job gets if so many slots are free.
+    fn parallelism(&mut self, free: u32, now_ms: u64) -> Option<u32> {
+        let request = self.request;
+        if free < request.minimum {
+            self.suffices_since_ms = None;
+            return None;
+        }
+        let since_ms = *self.suffices_since_ms.get_or_insert(now_ms);
+        let stabilization_ms = request.elastic.map_or(0, |wait| wait.stabilization_ms);
+        let has_waited =
+            now_ms >= since_ms.saturating_add(stabilization_ms) || now_ms >= self.until_ms;
+        (free >= request.enough || has_waited).then(|| free.min(request.most))
+    }
+}
+
+/// A job that got no slots in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expired {
+    /// Which.
+    pub(crate) job: JobId,
+    /// What it wanted.
+    pub(crate) request: SlotRequest,
 }
 
 /// The slots of all task managers.
@@ -55,14 +90,29 @@ impl SlotPool {
         self.task_managers.remove(task_manager);
     }
 
-    /// A job wants slots, in place of those it had.
-    pub(crate) fn request(&mut self, job: JobId, parallelism: u32, until_ms: u64) {
+    /// A job wants slots, in place of those it had: who had some goes before who has never begun, and who
+    /// waits keeps its place.
+    pub(crate) fn request(&mut self, job: JobId, request: SlotRequest, until_ms: u64) {
+        let place = match self.allocations.contains_key(&job) {
+            true => Some(0),
+            false => self.waiting.iter().position(|waiting| waiting.job == job),
+        };
         self.release(job);
-        self.waiting.push(Waiting {
+        let minimum = request.minimum.max(1);
+        let most = request.most.max(minimum);
+        let waiting = Waiting {
             job,
-            parallelism: parallelism.max(1),
+            request: SlotRequest {
+                minimum,
+                enough: request.enough.clamp(minimum, most),
+                most,
+                ..request
+            },
             until_ms,
-        });
+            suffices_since_ms: None,
+        };
+        let place = place.unwrap_or(self.waiting.len());
+        self.waiting.insert(place, waiting);
     }
 
     /// A job wants no slots any more.
@@ -77,22 +127,27 @@ impl SlotPool {
     }
 
     /// Gives slots to jobs that wait, in their order.
-    pub(crate) fn grant(&mut self) -> Vec<(JobId, Allocation)> {
+    pub(crate) fn grant(&mut self, now_ms: u64) -> Vec<(JobId, Allocation)> {
         let mut granted = Vec::new();
-        for waiting in std::mem::take(&mut self.waiting) {
+        for mut waiting in std::mem::take(&mut self.waiting) {
             let free: Vec<(&String, u32)> = self
                 .task_managers
                 .keys()
                 .map(|id| (id, self.free(id)))
                 .filter(|(_, free)| *free > 0)
                 .collect();
-            let Some((workers, task_managers)) = fit(waiting.parallelism, &free) else {
+            let all_free = free.iter().map(|(_, free)| free).sum();
+            let parallelism = waiting.parallelism(all_free, now_ms);
+            let found = parallelism.and_then(|most| Some((most, fit(most, &free)?)));
+            let Some((parallelism, (workers, task_managers))) = found else {
                 self.waiting.push(waiting);
                 continue;
             };
             self.last_id += 1;
             let allocation = Allocation {
                 id: self.last_id,
+                number: waiting.request.number,
+                parallelism,
                 workers,
                 task_managers,
             };
@@ -102,11 +157,24 @@ impl SlotPool {
         granted
     }
 
-    /// Gives up those who have waited for too long; with how many slots each wanted.
-    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<(JobId, u32)> {
+    /// As many slots a job that has some could have: none that others wait for.
+    pub(crate) fn available(&self, job: JobId) -> Option<u32> {
+        let own = self.of(job)?;
+        let ids = self.task_managers.keys();
+        let own = ids.map(|id| own.slots_on(id)).sum::<u32>();
+        let (_, free) = self.totals();
+        Some(own + if self.waiting.is_empty() { free } else { 0 })
+    }
+
+    /// Gives up those who have waited for too long.
+    pub(crate) fn expire(&mut self, now_ms: u64) -> Vec<Expired> {
         let is_late = |waiting: &Waiting| waiting.until_ms <= now_ms;
         let late = self.waiting.iter().filter(|waiting| is_late(waiting));
-        let late = late.map(|late| (late.job, late.parallelism)).collect();
+        let late = late.map(|late| Expired {
+            job: late.job,
+            request: late.request,
+        });
+        let late = late.collect();
         self.waiting.retain(|waiting| !is_late(waiting));
         late
     }
@@ -155,6 +223,7 @@ fn fit(parallelism: u32, free: &[(&String, u32)]) -> Option<(u32, Vec<String>)> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use millpond_job::resources::ElasticWait;
     use proptest::prelude::*;
 
     fn job(n: u8) -> JobId {
@@ -170,8 +239,8 @@ mod tests {
     }
 
     fn granted(pool: &mut SlotPool, parallelism: u32) -> Option<(u32, usize)> {
-        pool.request(job(1), parallelism, 10);
-        let granted = pool.grant();
+        pool.request(job(1), SlotRequest::exactly(parallelism), 10);
+        let granted = pool.grant(0);
         let (_, allocation) = granted.first()?;
         Some((allocation.workers, allocation.task_managers.len()))
     }
@@ -198,9 +267,9 @@ mod tests {
     #[test]
     fn who_does_not_fit_waits_until_a_task_manager_comes_or_the_time_is_up() {
         let mut pool = pool(&[2]);
-        pool.request(job(1), 3, 100);
-        pool.request(job(2), 2, 100);
-        let first = pool.grant();
+        pool.request(job(1), SlotRequest::exactly(3), 100);
+        pool.request(job(2), SlotRequest::exactly(2), 100);
+        let first = pool.grant(0);
         assert_eq!(first.len(), 1);
         assert_eq!(
             first[0].0,
@@ -208,15 +277,16 @@ mod tests {
             "it does not hold up whom there is room for"
         );
         pool.register("late", 3);
-        assert_eq!(pool.grant()[0].0, job(1));
+        assert_eq!(pool.grant(0)[0].0, job(1));
         assert_eq!(pool.totals(), (5, 0));
-        pool.request(job(3), 1, 100);
-        assert!(pool.grant().is_empty());
+        pool.request(job(3), SlotRequest::exactly(1), 100);
+        assert!(pool.grant(0).is_empty());
         assert!(pool.expire(99).is_empty());
-        assert_eq!(pool.expire(100), [(job(3), 1)]);
+        let late = pool.expire(100);
+        assert_eq!((late.len(), late[0].job), (1, job(3)));
         pool.release(job(1));
         assert_eq!(pool.totals(), (5, 3));
-        assert!(pool.grant().is_empty(), "it has given up");
+        assert!(pool.grant(100).is_empty(), "it has given up");
     }
 
     #[test]
@@ -236,6 +306,92 @@ mod tests {
         );
     }
 
+    fn elastic(minimum: u32, enough: u32, most: u32) -> SlotRequest {
+        SlotRequest {
+            number: 7,
+            minimum,
+            enough,
+            most,
+            elastic: Some(ElasticWait {
+                resource_wait_ms: 1000,
+                stabilization_ms: 100,
+            }),
+        }
+    }
+
+    /// The parallelism that is granted at each time.
+    fn granted_at(pool: &mut SlotPool, times: &[u64]) -> Vec<Option<u32>> {
+        let at = |now_ms: &u64| {
+            let granted = pool.grant(*now_ms);
+            granted
+                .first()
+                .map(|(_, allocation)| allocation.parallelism)
+        };
+        times.iter().map(at).collect()
+    }
+
+    #[test]
+    fn an_elastic_job_takes_what_is_enough_at_once_and_less_when_it_has_waited_for_more() {
+        let mut pool = pool(&[2, 1]);
+        pool.request(job(1), elastic(1, 3, 8), 1000);
+        assert_eq!(granted_at(&mut pool, &[0]), [Some(3)]);
+        pool.request(job(1), elastic(2, 8, 8), 1000);
+        assert_eq!(granted_at(&mut pool, &[10, 109]), [None, None]);
+        pool.register("late", 2);
+        assert_eq!(granted_at(&mut pool, &[109, 110]), [None, Some(5)]);
+        assert_eq!(pool.of(job(1)).map(|own| own.number), Some(7));
+        // It is not there without a break.
+        pool.request(job(1), elastic(4, 8, 8), 1000);
+        assert_eq!(granted_at(&mut pool, &[200]), [None]);
+        pool.remove("late");
+        assert_eq!(granted_at(&mut pool, &[250]), [None]);
+        pool.register("late", 2);
+        assert_eq!(
+            granted_at(&mut pool, &[299, 301, 398, 399]),
+            [None, None, None, Some(5)]
+        );
+    }
+
+    #[test]
+    fn an_elastic_job_that_has_its_minimum_is_not_given_up() {
+        let mut pool = pool(&[2]);
+        pool.request(job(1), elastic(2, 8, 8), 50);
+        assert_eq!(granted_at(&mut pool, &[0, 50]), [None, Some(2)]);
+        pool.request(job(1), elastic(3, 8, 8), 50);
+        assert_eq!(granted_at(&mut pool, &[50]), [None]);
+        assert_eq!(pool.expire(50).len(), 1);
+    }
+
+    #[test]
+    fn a_job_that_gives_slots_back_for_fewer_keeps_those() {
+        let mut pool = pool(&[2]);
+        pool.request(job(1), elastic(1, 2, 2), 1000);
+        pool.grant(0);
+        pool.request(job(2), elastic(1, 2, 2), 1000);
+        assert_eq!(granted_at(&mut pool, &[0, 500]), [None, None]);
+        pool.request(job(1), elastic(1, 1, 1), 1000);
+        assert_eq!(pool.grant(500)[0].0, job(1));
+        assert_eq!(granted_at(&mut pool, &[600]), [Some(1)]);
+        assert_eq!(pool.of(job(2)).map(|own| own.parallelism), Some(1));
+    }
+
+    #[test]
+    fn a_job_could_have_its_own_slots_and_free_ones_that_nobody_waits_for() {
+        let mut pool = pool(&[2, 2]);
+        assert_eq!(pool.available(job(1)), None);
+        pool.request(job(1), elastic(1, 1, 1), 50);
+        pool.grant(0);
+        assert_eq!(pool.available(job(1)), Some(4));
+        pool.request(job(2), SlotRequest::exactly(4), 50);
+        pool.grant(0);
+        assert_eq!(pool.available(job(1)), Some(1));
+        pool.release(job(2));
+        pool.remove("tm-1");
+        assert_eq!(pool.available(job(1)), Some(2));
+        pool.remove("tm-0");
+        assert_eq!(pool.available(job(1)), Some(0));
+    }
+
     proptest! {
         #[test]
         fn no_slot_is_given_twice_and_nobody_waits_who_fits(
@@ -244,8 +400,8 @@ mod tests {
         ) {
             let mut pool = pool(&slots);
             for (id, parallelism) in jobs {
-                pool.request(job(id), parallelism, 10);
-                for (_, allocation) in pool.grant() {
+                pool.request(job(id), SlotRequest::exactly(parallelism), 10);
+                for (_, allocation) in pool.grant(0) {
                     let all = allocation.workers * allocation.task_managers.len() as u32;
                     prop_assert!(all >= 1);
                 }
@@ -257,7 +413,7 @@ mod tests {
                 }
                 let (_, free) = pool.totals();
                 // One slot each is always possible.
-                prop_assert!(pool.waiting.iter().all(|waiting| waiting.parallelism > free));
+                prop_assert!(pool.waiting.iter().all(|waiting| waiting.request.minimum > free));
             }
         }
     }

@@ -91,6 +91,38 @@ impl ConfigValue for HighAvailability {
     }
 }
 
+/// Whether the parallelism of a job follows the slots that there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduler {
+    /// No: a job has its parallelism, or waits.
+    Default,
+    /// Yes.
+    Adaptive,
+}
+
+impl fmt::Display for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scheduler::Default => "Default",
+            Scheduler::Adaptive => "Adaptive",
+        })
+    }
+}
+
+impl ConfigValue for Scheduler {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_choice(
+            text,
+            "SchedulerType",
+            &[Scheduler::Default, Scheduler::Adaptive],
+        )
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
 /// What becomes of a job's checkpoints when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExternalizedCheckpointRetention {

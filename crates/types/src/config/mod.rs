@@ -25,7 +25,7 @@ use std::fmt;
 
 pub use choices::{
     CheckpointStorage, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention,
-    HighAvailability, RestartStrategyType, StateBackendType,
+    HighAvailability, RestartStrategyType, Scheduler, StateBackendType,
 };
 pub use duration::{format_duration, parse_duration};
 pub use environment::{

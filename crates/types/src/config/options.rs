@@ -9,7 +9,7 @@ use super::option::{ConfigOption, OptionInfo};
 use super::{
     CheckpointStorage, CheckpointingMode, ClaimMode, CompactionStyle, CompressionPerLevel,
     ExternalizedCheckpointRetention, HighAvailability, MemorySize, PortRange, PredefinedOptions,
-    RestartStrategyType, StateBackendType,
+    RestartStrategyType, Scheduler, StateBackendType,
 };
 
 /// Makes one constant per option and the list of all; a macro, because a function cannot see to it
@@ -356,6 +356,30 @@ options! {
         "taskmanager.registration.timeout", [], "5 min";
     /// For how long a job waits for slots before that counts as a failure.
     SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", [], "5 min";
+    /// Default: a job has its parallelism, or waits for slots; Adaptive: it uses the slots that there are,
+    /// up to its parallelism, and follows when they come and go.
+    SCHEDULER: Scheduler = "jobmanager.scheduler", [], "Default";
+    /// For how long a job with the adaptive scheduler waits for the least that it needs.
+    ADAPTIVE_RESOURCE_WAIT_TIMEOUT: Duration =
+        "jobmanager.adaptive-scheduler.submission.resource-wait-timeout",
+        ["jobmanager.adaptive-scheduler.resource-wait-timeout"], "5 min";
+    /// For how long it waits for all slots that it could use once it has the least.
+    ADAPTIVE_RESOURCE_STABILIZATION_TIMEOUT: Duration =
+        "jobmanager.adaptive-scheduler.submission.resource-stabilization-timeout",
+        ["jobmanager.adaptive-scheduler.resource-stabilization-timeout"], "10 s";
+    /// The least time between its start and a change of its parallelism.
+    ADAPTIVE_COOLDOWN: Duration = "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling",
+        ["jobmanager.adaptive-scheduler.scaling-interval.min"], "30 s";
+    /// For how long it waits for all slots that it could use once some have come while it runs.
+    ADAPTIVE_EXECUTING_STABILIZATION_TIMEOUT: Duration =
+        "jobmanager.adaptive-scheduler.executing.resource-stabilization-timeout",
+        ["jobmanager.adaptive-scheduler.scaling-interval.max"], "1 min";
+    /// How often the checkpoint for a change of the parallelism may fail until the job goes on from the
+    /// newest that there is.
+    ADAPTIVE_MAX_CHECKPOINT_FAILURES: u32 =
+        "jobmanager.adaptive-scheduler.rescale-trigger.max-checkpoint-failures", [], "2";
+    /// The bounds of a job's parallelism that were asked for before its job master died, as REST has them.
+    RESOURCE_REQUIREMENTS: Option<String> = "$internal.jobmanager.resource-requirements", [];
     /// Where a job manager keeps uploaded programs, logs of jobs, and how they ended; a task manager
     /// the programs that it runs. Not set: a directory that goes with the process.
     UPLOAD_DIRECTORY: Option<String> = "web.upload.dir", ["jobmanager.web.upload.dir"];
