@@ -11,6 +11,7 @@
 //! | `job_process` | a job in a child process: start, REST, kill -9, end |
 //! | `cluster` | a job manager and task managers in child processes, and jobs in their slots |
 //! | `network` | hosts as network namespaces, and a switch between them that loses, delays and cuts |
+//! | `snapshot_kind` | how a job is ended with each kind of snapshot |
 //! | `disturbance` | random runs: what happens to a job, when, and how it goes on |
 //! | `crash` | random runs: who is killed in which phase of a snapshot's life |
 //! | `phase` | those phases, and storage that stands still in them |
