@@ -8,6 +8,7 @@
 
 mod arguments;
 mod cancel;
+mod capabilities;
 mod checkpoint;
 mod cluster;
 mod daemon;
@@ -91,6 +92,11 @@ const ACTIONS: &[Action] = &[
         name: "state",
         about: "looks into savepoints and retained checkpoints, of Flink too",
         run: state::run,
+    },
+    Action {
+        name: "capabilities",
+        about: "shows what savepoints and checkpoints are good for, and the tests that show it",
+        run: capabilities::run,
     },
     Action {
         name: "cluster",
