@@ -13,6 +13,7 @@ use clap::ValueEnum;
 use millpond::operator::Data;
 use millpond::prelude::*;
 
+use crate::noted;
 use crate::zipf::Zipf;
 
 /// What the keys are.
@@ -143,6 +144,8 @@ impl<T: Data> SourceFunction for Numbers<T> {
 struct Counter<K> {
     count: ValueState<i64>,
     unnoted: Cell<u64>,
+    /// It has counted a record.
+    has_begun: bool,
     last_note: Instant,
     key: PhantomData<K>,
 }
@@ -151,6 +154,10 @@ impl<K> Counter<K> {
     #[cold]
     fn note(&mut self) {
         COUNTED.fetch_add(self.unnoted.take(), Ordering::Relaxed);
+        if !self.has_begun {
+            self.has_begun = true;
+            noted::first_record();
+        }
         let now = Instant::now();
         if FIRST_RECORD_NS.load(Ordering::Relaxed) == 0 {
             let since = now.duration_since(start()).as_nanos() as u64;
@@ -181,7 +188,7 @@ impl<K: FlinkKey + Data> KeyedProcessFunction for Counter<K> {
             .update_with(|count| *count.insert(count.unwrap_or(0) + 1));
         out.collect(count);
         self.unnoted.set(self.unnoted.get() + 1);
-        if self.unnoted.get() == NOTE_EVERY || FIRST_RECORD_NS.load(Ordering::Relaxed) == 0 {
+        if self.unnoted.get() == NOTE_EVERY || !self.has_begun {
             self.note();
         }
         Ok(())
@@ -214,6 +221,7 @@ fn build_of<K: FlinkKey + Data>(env: &Environment, keys: KeyNumbers, record: fn(
         Ok(Counter {
             count: context.value_state("count")?,
             unnoted: Cell::new(0),
+            has_begun: false,
             last_note: Instant::now(),
             key: PhantomData,
         })

@@ -8,6 +8,8 @@
 //! millpond-bench savepoint --keys 10000000 --parallelism 2 --restore-parallelism 1 --json
 //! millpond-bench latency --rate 1000 --json
 //! millpond-bench backpressure --json
+//! millpond-bench recovery --json
+//! millpond-bench cluster-start --json
 //! millpond-bench state-read --keys 10000000 --json
 //! millpond-bench state-verify --keys 10000000 --json
 //! millpond-bench state-diff --keys 10000000 --json
@@ -17,11 +19,14 @@
 mod backend;
 mod backpressure;
 mod bounded;
+mod cluster_start;
 mod incremental;
 mod job;
 mod keyed_count;
 mod latency;
 mod measure;
+mod noted;
+mod recovery;
 mod savepoint;
 mod state;
 #[cfg(feature = "sql")]
@@ -62,6 +67,16 @@ enum Command {
     Latency(latency::Arguments),
     /// Takes checkpoints while the sink is the slow one, aligned and unaligned.
     Backpressure(backpressure::Arguments),
+    /// Kills workers of a job and measures the time until it counts again.
+    Recovery(recovery::Arguments),
+    /// Starts jobs in a running cluster and measures the time until they count.
+    ClusterStart(cluster_start::Arguments),
+    /// Part of both: the job in processes of its own.
+    #[command(hide = true)]
+    NotedRun(noted::Arguments),
+    /// Part of `cluster-start`: a job manager or task manager.
+    #[command(hide = true)]
+    Service(cluster_start::ServiceArguments),
     /// Reads a savepoint, as values and as lines of JSON.
     StateRead(state::Arguments),
     /// Part of those below and above: writes a savepoint in a process of its own.
@@ -93,6 +108,10 @@ fn main() -> ExitCode {
         Command::RestoreOnly(arguments) => savepoint::run_restore(&arguments),
         Command::Latency(arguments) => latency::run(&arguments),
         Command::Backpressure(arguments) => backpressure::run(&arguments),
+        Command::Recovery(arguments) => recovery::run(&arguments),
+        Command::ClusterStart(arguments) => cluster_start::run(&arguments),
+        Command::NotedRun(arguments) => noted::run(&arguments),
+        Command::Service(arguments) => cluster_start::run_service(&arguments),
         Command::StateRead(arguments) => state::run_read(&arguments),
         Command::StateWrite(arguments) => state::run_write(&arguments),
         Command::StateVerify(arguments) => state::run_verify(&arguments),

@@ -54,7 +54,14 @@ fn cpu_ticks(process: &str) -> Option<u64> {
 /// This process and its direct children.
 fn processes() -> Vec<String> {
     let mut all = vec!["self".to_owned()];
-    let Ok(tasks) = fs::read_dir("/proc/self/task") else {
+    all.extend(children_of("self"));
+    all
+}
+
+/// The direct children of a process that live.
+pub(crate) fn children_of(process: impl std::fmt::Display) -> Vec<String> {
+    let mut all = Vec::new();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{process}/task")) else {
         return all;
     };
     for task in tasks.flatten() {
