@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::ErrorKind;
-use crate::{Error, LocalFileSystem, Location};
+use crate::{DirectoryLock, Error, LocalFileSystem, Location};
 
 /// A place that keeps files and directories.
 ///
@@ -97,6 +97,15 @@ pub trait FileSystem: Send + Sync {
     ///
     /// What the file system reports.
     fn sync_dir(&self, directory: &Location) -> Result<(), Error>;
+
+    /// Tries to keep a directory to this process, as long as it lives or until the lock is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Not found, or what the file system reports.
+    fn lock_dir(&self, _directory: &Location) -> Result<DirectoryLock, Error> {
+        Ok(DirectoryLock::Unsupported)
+    }
 
     /// Where a file lies on this machine, so that others can open it by its path; `None` if it
     /// does not, or if that is not known.

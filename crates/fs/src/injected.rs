@@ -24,7 +24,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Durability, Entry, Error, FileReader, FileSystem, FileWriter, Location};
+use crate::{
+    DirectoryLock, Durability, Entry, Error, FileReader, FileSystem, FileWriter, Location,
+};
 
 /// Names the file with the rules.
 pub const FAULTS_VARIABLE: &str = "MILLPOND_TEST_FS_FAULTS";
@@ -336,6 +338,10 @@ impl FileSystem for InjectedFileSystem {
 
     fn sync_dir(&self, directory: &Location) -> Result<(), Error> {
         self.behind.sync_dir(directory)
+    }
+
+    fn lock_dir(&self, directory: &Location) -> Result<DirectoryLock, Error> {
+        self.behind.lock_dir(directory)
     }
 
     /// What others do by the path is not met.

@@ -20,6 +20,7 @@
 //! # Ok::<(), millpond_fs::Error>(())
 //! ```
 
+mod directory_lock;
 mod error;
 mod file_system;
 #[cfg(feature = "faults")]
@@ -28,9 +29,12 @@ mod local;
 mod location;
 pub mod memory;
 mod metered;
+mod scratch_directory;
 
+pub use directory_lock::{DirectoryLock, HeldDirectory, LocalDirectoryLock, LocalLock};
 pub use error::{Error, ErrorKind};
 pub use file_system::{Durability, Entry, FileReader, FileSystem, FileWriter, file_system_for};
 pub use local::LocalFileSystem;
 pub use location::Location;
 pub use metered::{Meter, MeteredFileSystem};
+pub use scratch_directory::{ScratchDirectory, remove_abandoned};

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::ErrorKind;
-use crate::{Durability, Entry, Error, FileReader, FileSystem, FileWriter, Location};
+use crate::{
+    DirectoryLock, Durability, Entry, Error, FileReader, FileSystem, FileWriter,
+    LocalDirectoryLock, LocalLock, Location,
+};
 
 /// How often a directory is deleted into which others still write.
 const DELETE_TRIES: u32 = 20;
@@ -193,6 +196,16 @@ impl FileSystem for LocalFileSystem {
         File::open(local(directory)?)
             .and_then(|opened| opened.sync_all())
             .map_err(|error| Error::io("sync", directory, error))
+    }
+
+    fn lock_dir(&self, directory: &Location) -> Result<DirectoryLock, Error> {
+        let lock = LocalDirectoryLock::acquire(&local(directory)?)
+            .map_err(|error| Error::io("lock", directory, error))?;
+        Ok(match lock {
+            LocalLock::Held(lock) => DirectoryLock::Held(Box::new(lock)),
+            LocalLock::Taken(holder) => DirectoryLock::Taken(holder),
+            LocalLock::Unsupported => DirectoryLock::Unsupported,
+        })
     }
 
     fn local_path(&self, file: &Location) -> Option<PathBuf> {

@@ -22,6 +22,23 @@ pub struct Faults {
     pub failing_reads: BTreeSet<u64>,
     /// The bytes that all files together may have.
     pub capacity_bytes: Option<u64>,
+    /// How long each call of `read_at` takes.
+    pub read_delay: Duration,
+}
+
+/// What was read since the faults were set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reads {
+    /// Calls of `read_at`.
+    pub calls: u64,
+    /// The bytes of those that have succeeded.
+    pub bytes: u64,
+    /// How many calls there were at most at the same time.
+    pub most_at_once: u64,
+    /// The largest number of bytes that calls had room for at the same time.
+    pub most_bytes_at_once: u64,
+    at_once: u64,
+    bytes_at_once: u64,
 }
 
 /// Files in memory. Clones share them.
@@ -34,7 +51,7 @@ struct Store {
     directories: BTreeSet<Location>,
     faults: Faults,
     writes: u64,
-    reads: u64,
+    reads: Reads,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -63,7 +80,17 @@ impl MemoryFileSystem {
     /// Sets what shall go wrong from now on, and starts counting calls anew.
     pub fn set_faults(&self, faults: Faults) {
         let mut store = self.store();
-        (store.faults, store.writes, store.reads) = (faults, 0, 0);
+        let reads = Reads {
+            at_once: store.reads.at_once,
+            bytes_at_once: store.reads.bytes_at_once,
+            ..Reads::default()
+        };
+        (store.faults, store.writes, store.reads) = (faults, 0, reads);
+    }
+
+    /// What was read since the faults were set.
+    pub fn reads(&self) -> Reads {
+        self.store().reads
     }
 
     /// Loses what a crash of the machine may lose: the bytes of files that were not synced.
@@ -287,9 +314,22 @@ impl FileReader for MemoryReader {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), Error> {
+        let length = buffer.len() as u64;
         let mut store = self.store.store();
-        store.reads += 1;
-        let injected = store.faults.failing_reads.contains(&store.reads);
+        let reads = &mut store.reads;
+        reads.calls += 1;
+        reads.at_once += 1;
+        reads.bytes_at_once += length;
+        reads.most_at_once = reads.most_at_once.max(reads.at_once);
+        reads.most_bytes_at_once = reads.most_bytes_at_once.max(reads.bytes_at_once);
+        let calls = reads.calls;
+        let injected = store.faults.failing_reads.contains(&calls);
+        let delay = store.faults.read_delay;
+        drop(store);
+        std::thread::sleep(delay);
+        let mut store = self.store.store();
+        store.reads.at_once -= 1;
+        store.reads.bytes_at_once -= length;
         drop(store);
         let failed = |kind: io::ErrorKind| Error::io("read", &self.file, kind.into());
         if injected {
@@ -300,6 +340,7 @@ impl FileReader for MemoryReader {
             .and_then(|start| self.bytes.get(start..)?.get(..buffer.len()))
             .ok_or_else(|| failed(io::ErrorKind::UnexpectedEof))?;
         buffer.copy_from_slice(found);
+        self.store.store().reads.bytes += length;
         Ok(())
     }
 }

@@ -122,6 +122,7 @@ fn injected_faults_strike_the_calls_that_were_named() {
         torn_writes: [(2, 3)].into(),
         failing_reads: [1].into(),
         capacity_bytes: Some(10),
+        ..Faults::default()
     });
     let mut writer = fs.create(&file).expect("a new file");
     assert!(writer.write_all(b"lost").is_err());
