@@ -9,7 +9,7 @@ use std::sync::Arc;
 use millpond_checkpoint::{JOB_MANAGER_SCHEME, is_in_memory};
 use millpond_fs::memory::MemoryFileSystem;
 use millpond_fs::{Error, FileSystem, Location, file_system_for};
-use millpond_snapshot::{LoadedSnapshot, LocalCopies, ReadBytes};
+use millpond_snapshot::{LoadedSnapshot, LocalCopies, RangedReads, ReadBytes};
 
 /// The file systems of one job. Clones share the memory and the counters.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,7 @@ pub(crate) struct Storage {
     memory: MemoryFileSystem,
     copies: Option<Arc<LocalCopies>>,
     read: Arc<ReadBytes>,
+    reads: Arc<RangedReads>,
 }
 
 impl Storage {
@@ -39,6 +40,7 @@ impl Storage {
         &self,
         snapshot: LoadedSnapshot,
     ) -> Result<LoadedSnapshot, millpond_snapshot::Error> {
+        let snapshot = snapshot.with_reads(Arc::clone(&self.reads));
         snapshot.with_copies(self.copies.clone(), Arc::clone(&self.read))
     }
 

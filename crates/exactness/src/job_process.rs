@@ -111,6 +111,11 @@ impl Bench {
         self.directory().join("savepoints")
     }
 
+    /// Where a test may have its job keep what goes with a process.
+    pub fn scratch(&self) -> PathBuf {
+        self.directory().join("scratch")
+    }
+
     /// An argument of the job.
     #[must_use]
     pub fn argument(mut self, name: &str, value: impl ToString) -> Self {

@@ -26,7 +26,7 @@ use crate::trailer::STATE_FILE_PREFIX;
 use crate::{
     Error, ErrorKind, FileRecord, HeapIncrements, IncrementalHandle, KeyGroupOffsets, KeyedHandle,
     KeyedHeader, KeyedReader, LocalCopies, MergedReader, Metadata, OperatorStateHandle,
-    OperatorStateReader, ReadBytes, RocksDb, StateSource, StreamHandle,
+    OperatorStateReader, RangedReads, ReadBytes, RocksDb, StateSource, StreamHandle,
 };
 
 /// The name of the file that makes a directory a snapshot.
@@ -137,6 +137,7 @@ pub fn load(fs: Arc<dyn FileSystem>, pointer: &Location) -> Result<LoadedSnapsho
         fs,
         copies: None,
         rocksdb: None,
+        reads: None,
         directory,
         metadata_file: file,
         metadata,
@@ -149,6 +150,7 @@ pub struct LoadedSnapshot {
     /// The same, if it knows of local copies.
     copies: Option<Arc<CopiesFirst>>,
     rocksdb: Option<Arc<dyn RocksDb>>,
+    reads: Option<Arc<RangedReads>>,
     /// The directory that the metadata lies in.
     pub directory: Location,
     /// The metadata file.
@@ -245,6 +247,20 @@ impl LoadedSnapshot {
         LoadedSnapshot { rocksdb, ..self }
     }
 
+    /// Hands in what reads parts of files at the same time; without it one is read behind the other.
+    #[must_use]
+    pub fn with_reads(self, reads: Arc<RangedReads>) -> Self {
+        LoadedSnapshot {
+            reads: Some(reads),
+            ..self
+        }
+    }
+
+    /// What reads parts of files at the same time, if it was handed in.
+    pub fn reads(&self) -> Option<&Arc<RangedReads>> {
+        self.reads.as_ref()
+    }
+
     /// What reads state in files of a RocksDB, if it was handed in.
     pub fn rocksdb(&self) -> Option<&Arc<dyn RocksDb>> {
         self.rocksdb.as_ref()
@@ -314,12 +330,14 @@ impl LoadedSnapshot {
             && let Some(record) = copies.to_check(&file)?
         {
             let source = StateSource::of_file(&record.name, self.fs.open(&file)?, 0, record.size)?;
-            checked_sum(&source, record)?;
+            checked_sum(&source.with_reads(self.reads.clone()), record)?;
         }
         let (name, reader) = (file.to_string(), self.fs.open(&file)?);
+        let reads = self.reads.clone();
         if let StreamHandle::Segment { start, .. } = stream {
             let start = u64::try_from(*start).unwrap_or(u64::MAX);
-            return StateSource::of_file(&name, reader, start, stream.size());
+            let source = StateSource::of_file(&name, reader, start, stream.size())?;
+            return Ok(source.with_reads(reads));
         }
         if reader.len() != stream.size() {
             let (size, found) = (stream.size(), reader.len());
@@ -328,7 +346,7 @@ impl LoadedSnapshot {
             return Err(error.in_file(&name));
         }
         let len = reader.len();
-        StateSource::of_file(&name, reader, 0, len)
+        Ok(StateSource::of_file(&name, reader, 0, len)?.with_reads(reads))
     }
 
     /// Gives the local copy of a file that is the whole stream a second name, if there is one on the same
@@ -383,7 +401,8 @@ impl LoadedSnapshot {
             (KeyedHandle::Incremental(handle), _) if HeapIncrements::are_in(handle) => {
                 let increments = self.heap_increments(handle)?;
                 let files = increments.files().iter();
-                let sources = files.map(|file| self.open(&file.stream));
+                // All headers are on their way before the first is needed.
+                let sources = files.map(|file| self.open(&file.stream).map(KeyedHeader::ask_for));
                 let sources = sources.collect::<Result<_, _>>()?;
                 let reader = MergedReader::open(&increments, sources, wanted, max_parallelism)?;
                 Ok(Some(KeyedReader::HeapIncrements(Box::new(reader))))
@@ -603,6 +622,7 @@ fn checked_sum(source: &StateSource, record: &FileRecord) -> Result<(), Error> {
 
 fn checksum_of(source: &StateSource) -> Result<u64, Error> {
     let mut hash = Xxh3::new();
+    let source = source.read_ahead(std::iter::once(0..source.len()));
     let mut at = 0;
     while at < source.len() {
         let end = source.len().min(at + CHECK_BYTES);

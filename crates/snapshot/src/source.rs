@@ -1,16 +1,22 @@
 //! The bytes behind a stream handle, wherever they lie.
 
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use millpond_fs::FileReader;
 
-use crate::Error;
+use crate::ranged_reads::ReadAhead;
+use crate::{Error, RangedReads};
 
 /// Bytes to be read at any place: inline ones, a file, or a part of a file. Clones share them.
 #[derive(Clone)]
 pub struct StateSource {
     name: Arc<str>,
     bytes: Place,
+    /// Who can read several parts at a time.
+    reads: Option<Arc<RangedReads>>,
+    /// What is read ahead, for its one reader.
+    ahead: Option<Arc<Mutex<ReadAhead>>>,
 }
 
 #[derive(Clone)]
@@ -29,6 +35,8 @@ impl StateSource {
         StateSource {
             name: name.into(),
             bytes: Place::Memory(bytes.into()),
+            reads: None,
+            ahead: None,
         }
     }
 
@@ -56,7 +64,33 @@ impl StateSource {
         Ok(StateSource {
             name: name.into(),
             bytes,
+            reads: None,
+            ahead: None,
         })
+    }
+
+    /// The same source, of which parts may be read at the same time by `reads`.
+    #[must_use]
+    pub(crate) fn with_reads(self, reads: Option<Arc<RangedReads>>) -> Self {
+        match self.bytes {
+            Place::Memory(_) => self,
+            Place::File { .. } => StateSource { reads, ..self },
+        }
+    }
+
+    /// The same source for one reader, which reads the parts `wanted` in this order: they are on their way
+    /// before it needs them, if there is somebody to read them.
+    #[must_use]
+    pub(crate) fn read_ahead(&self, wanted: impl IntoIterator<Item = Range<u64>>) -> Self {
+        let at_once = StateSource {
+            ahead: None,
+            ..self.clone()
+        };
+        let ahead = self.reads.as_ref().map(|reads| {
+            let ahead = ReadAhead::new(Arc::clone(reads), at_once.clone(), wanted);
+            Arc::new(Mutex::new(ahead))
+        });
+        StateSource { ahead, ..at_once }
     }
 
     /// What the bytes are called in errors.
@@ -88,6 +122,11 @@ impl StateSource {
             .is_none_or(|end| end > self.len())
         {
             return Err(short());
+        }
+        if let Some(ahead) = &self.ahead {
+            // It has one reader, and one that panicked reads no more.
+            let mut ahead = ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            return ahead.read_at(offset, buffer);
         }
         match &self.bytes {
             Place::Memory(bytes) => {

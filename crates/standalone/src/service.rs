@@ -4,9 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use millpond_cluster::{Heartbeat, Host, random};
+use millpond_fs::ScratchDirectory;
 use millpond_rest::{RestOptions, RestServer};
 use millpond_types::config::{ConfigError, Configuration, HighAvailability, options};
-use tempfile::TempDir;
 
 use crate::job_manager::{JobManager, JobManagerOptions};
 use crate::leadership::{Leader, Leadership};
@@ -16,7 +16,7 @@ use crate::task_manager::{self, JobManagerPlace, TaskManagerOptions};
 pub struct JobManagerService {
     manager: JobManager,
     server: RestServer,
-    _directory: Option<TempDir>,
+    _directory: Option<ScratchDirectory>,
     _leadership: Option<Leadership>,
 }
 
@@ -106,7 +106,7 @@ impl JobManagerService {
 /// A task manager that is about to work.
 pub struct TaskManagerService {
     options: TaskManagerOptions,
-    _directory: Option<TempDir>,
+    _directory: Option<ScratchDirectory>,
 }
 
 impl TaskManagerService {
@@ -213,7 +213,7 @@ fn high_availability(configuration: &Configuration) -> Result<Option<PathBuf>, S
 fn directory(
     configuration: &Configuration,
     configured: Option<String>,
-) -> Result<(PathBuf, Option<TempDir>), String> {
+) -> Result<(PathBuf, Option<ScratchDirectory>), String> {
     if let Some(directory) = configured {
         return Ok((PathBuf::from(directory), None));
     }
@@ -222,11 +222,11 @@ fn directory(
         .as_deref()
         .and_then(|all| all.split([',', ':']).next());
     let root = first.map_or_else(std::env::temp_dir, PathBuf::from);
-    let made = std::fs::create_dir_all(&root).and_then(|()| {
-        tempfile::Builder::new()
-            .prefix("millpond-")
-            .tempdir_in(&root)
-    });
+    for abandoned in millpond_fs::remove_abandoned(&root) {
+        let abandoned = abandoned.display();
+        tracing::info!("removed \"{abandoned}\", which a process that was killed has left");
+    }
+    let made = ScratchDirectory::new_in(&root, "service");
     let made = made.map_err(|error| format!("no directory in \"{}\": {error}", root.display()))?;
     Ok((made.path().to_path_buf(), Some(made)))
 }

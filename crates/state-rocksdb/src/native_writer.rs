@@ -7,11 +7,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
+use millpond_fs::ScratchDirectory;
 use millpond_snapshot::{Error, KeyedHeader, RocksDbWriter, TakeFile, key_group_prefix_bytes};
 use millpond_types::KeyGroup;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{Cache, ColumnFamilyDescriptor, DB, WriteBatch, WriteOptions};
-use tempfile::TempDir;
 
 use crate::{failure, flink_options};
 
@@ -22,7 +22,7 @@ const BATCH_BYTES: usize = 1 << 20;
 pub(crate) struct NativeWriter {
     // In this order: the database is closed before its directory is deleted.
     db: DB,
-    directory: TempDir,
+    directory: ScratchDirectory,
     families: Vec<String>,
     prefix_bytes: usize,
     batch: WriteBatch,
@@ -37,9 +37,7 @@ impl NativeWriter {
         header: &KeyedHeader,
         max_parallelism: u32,
     ) -> Result<Self, Error> {
-        let made = tempfile::Builder::new()
-            .prefix("millpond-rocksdb-")
-            .tempdir_in(parent);
+        let made = ScratchDirectory::new_in(parent, "rocksdb");
         let directory = made.map_err(|error| {
             millpond_fs::Error::io("make a working directory in", parent.display(), error)
         })?;

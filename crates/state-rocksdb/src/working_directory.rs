@@ -3,23 +3,21 @@
 //! | file | brought by |
 //! | --- | --- |
 //! | local, a file of its own | symbolic link: nothing is copied, and nothing is written through it |
-//! | remote, inline, a part of a merged file | copy, a mebibyte at a time |
+//! | remote, inline, a part of a merged file | copy, parts of a mebibyte, several at the same time |
 //!
 //! Names come from the snapshot, so none may lead out of the directory, and `CURRENT` must name a
 //! manifest that is among the files.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
+use millpond_fs::ScratchDirectory;
 use millpond_snapshot::{
-    Error, IncrementalHandle, LoadedSnapshot, NamedStream, StateSource, StreamHandle,
+    CopyError, Error, IncrementalHandle, LoadedSnapshot, NamedStream, StateSource, StreamHandle,
+    copy_files,
 };
-use tempfile::TempDir;
 
-/// How much of a file is copied at once.
-const COPY_BYTES: u64 = 1 << 20;
 /// The longest content of `CURRENT` that makes sense: a name, and an end of line.
 const MAX_CURRENT_BYTES: u64 = 256;
 
@@ -29,7 +27,7 @@ const MANIFEST_PREFIX: &str = "MANIFEST-";
 
 /// A directory with the files of one handle; deleted when it is dropped.
 pub(crate) struct WorkingDirectory {
-    directory: TempDir,
+    directory: ScratchDirectory,
     /// Where each file came from, by its local name.
     origins: BTreeMap<String, String>,
     /// The snapshot, for errors about no file or a file that is not there.
@@ -49,9 +47,7 @@ impl WorkingDirectory {
         snapshot: &LoadedSnapshot,
         handle: &IncrementalHandle,
     ) -> Result<Self, Error> {
-        let made = tempfile::Builder::new()
-            .prefix("millpond-rocksdb-")
-            .tempdir_in(parent);
+        let made = ScratchDirectory::new_in(parent, "rocksdb");
         let directory = made.map_err(|error| {
             millpond_fs::Error::io("make a working directory in", parent.display(), error)
         })?;
@@ -60,9 +56,14 @@ impl WorkingDirectory {
             origins: BTreeMap::new(),
             snapshot: snapshot.metadata_file.to_string(),
         };
+        let mut to_copy = Vec::new();
         for file in handle.shared.iter().chain(&handle.private) {
-            made.bring(snapshot, file)?;
+            to_copy.extend(made.bring(snapshot, file)?);
         }
+        copy_files(snapshot.reads(), &to_copy).map_err(|error| match error {
+            CopyError::Read(error) => error,
+            CopyError::Write(to, error) => not_written(&to, error),
+        })?;
         made.check_current(snapshot, handle)?;
         Ok(made)
     }
@@ -82,7 +83,12 @@ impl WorkingDirectory {
         &self.snapshot
     }
 
-    fn bring(&mut self, snapshot: &LoadedSnapshot, file: &NamedStream) -> Result<(), Error> {
+    /// Brings a file, or says what is to be copied to where.
+    fn bring(
+        &mut self,
+        snapshot: &LoadedSnapshot,
+        file: &NamedStream,
+    ) -> Result<Option<(StateSource, PathBuf)>, Error> {
         let name = &file.name;
         if !is_plain(name) {
             let error = Error::corrupt(0, "the local name of a file of a RocksDB", quoted(name));
@@ -94,13 +100,15 @@ impl WorkingDirectory {
             return Err(error.in_file(&self.snapshot));
         }
         let to = self.path().join(name);
-        match whole_local_file(snapshot, &file.stream)? {
-            Some(from) => std::os::unix::fs::symlink(from, &to),
-            None => copy(&source, &to)?,
-        }
-        .map_err(|error| millpond_fs::Error::io("write", to.display(), error))?;
         self.origins.insert(name.clone(), source.name().to_owned());
-        Ok(())
+        match whole_local_file(snapshot, &file.stream)? {
+            Some(from) => {
+                let linked = std::os::unix::fs::symlink(from, &to);
+                linked.map_err(|error| not_written(&to, error))?;
+                Ok(None)
+            }
+            None => Ok(Some((source, to))),
+        }
     }
 
     /// Checks that `CURRENT` names a manifest that is there.
@@ -170,18 +178,6 @@ fn whole_local_file(
     Ok(snapshot.file_system().local_path(&location))
 }
 
-fn copy(source: &StateSource, to: &Path) -> Result<io::Result<()>, Error> {
-    let mut out = match File::create_new(to) {
-        Ok(out) => out,
-        Err(error) => return Ok(Err(error)),
-    };
-    let mut at = 0;
-    while at < source.len() {
-        let end = source.len().min(at + COPY_BYTES);
-        if let Err(error) = out.write_all(&source.read_range(at, end)?) {
-            return Ok(Err(error));
-        }
-        at = end;
-    }
-    Ok(Ok(()))
+fn not_written(to: &Path, error: io::Error) -> Error {
+    millpond_fs::Error::io("write", to.display(), error).into()
 }

@@ -12,26 +12,23 @@
 //!
 //! The files are brought under their local names into a directory: local ones by symbolic links,
 //! which cost nothing on any file system, those with a copy on the same disk by hard links, the rest by
-//! copy. What the store has taken over is remembered, so that the next checkpoint may refer to it.
+//! copy, several parts at the same time. What the store has taken over is remembered, so that the next checkpoint may refer to it.
 //!
 //! Source of the choice: Flink 2.3.0, class `RocksDBIncrementalCheckpointUtils`.
 
 use crate::restored_key::KeyConverter;
 use crate::store::{StateBackend, StateMeta};
 use crate::{BackendOwner, Error, Result};
+use millpond_fs::ScratchDirectory;
 use millpond_serializer::FlinkKey;
 use millpond_snapshot::{
-    FileRecord, IncrementalHandle, KeyedHandle, LoadedSnapshot, NamedStream, StreamHandle,
+    CopyError, FileRecord, IncrementalHandle, KeyedHandle, LoadedSnapshot, NamedStream,
+    StateSource, StreamHandle, copy_files,
 };
 use millpond_types::CheckpointId;
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use tempfile::TempDir;
-
-/// How much of a file is copied at once.
-const COPY_BYTES: u64 = 1 << 20;
 
 /// A file of a snapshot that a store was opened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +52,7 @@ pub struct RestoredFiles {
 pub(crate) struct BroughtFiles {
     /// Which of the handles they are.
     pub(crate) handle: usize,
-    pub(crate) directory: TempDir,
+    pub(crate) directory: ScratchDirectory,
     /// The states in them.
     pub(crate) states: Vec<StateMeta>,
     pub(crate) restored: RestoredFiles,
@@ -103,22 +100,25 @@ impl BroughtFiles {
         if !KeyConverter::<K>::new(&header)?.is_as_is() {
             return Ok(None);
         }
-        let prefix = format!("restore-{}-{}-", owner.operator, owner.subtask);
-        let made = fs::create_dir_all(parent)
-            .and_then(|()| tempfile::Builder::new().prefix(&prefix).tempdir_in(parent));
-        let directory = made.map_err(|error| {
+        let prefix = format!("restore-{}-{}", owner.operator, owner.subtask);
+        let directory = ScratchDirectory::new_in(parent, &prefix).map_err(|error| {
             Error::storage(format!("making a directory in {}", parent.display()), error)
         })?;
         let mut restored = RestoredFiles {
             checkpoint: snapshot.metadata.checkpoint_id,
             files: BTreeMap::new(),
         };
+        let mut to_copy = Vec::new();
         for file in named(files) {
-            bring(snapshot, file, directory.path())?;
+            to_copy.extend(bring(snapshot, file, directory.path())?);
             if let Some(found) = restored_file(snapshot, &file.stream)? {
                 restored.files.insert(file.name.clone(), found);
             }
         }
+        copy_files(snapshot.reads(), &to_copy).map_err(|error| match error {
+            CopyError::Read(error) => Error::restoring(error),
+            CopyError::Write(to, error) => not_written(snapshot, &to, error),
+        })?;
         Ok(Some(BroughtFiles {
             handle,
             directory,
@@ -173,41 +173,32 @@ fn shared_segment(stream: &StreamHandle, location: String) -> StreamHandle {
     shared
 }
 
-/// Brings a file under its local name into `directory`.
-fn bring(snapshot: &LoadedSnapshot, file: &NamedStream, directory: &Path) -> Result<()> {
+/// Brings a file under its local name into `directory`, or says what is to be copied to where.
+fn bring(
+    snapshot: &LoadedSnapshot,
+    file: &NamedStream,
+    directory: &Path,
+) -> Result<Option<(StateSource, PathBuf)>> {
     let to = directory.join(&file.name);
     // Checks its size.
     let source = snapshot.open(&file.stream).map_err(Error::restoring)?;
-    let local = local_path(snapshot, &file.stream)?;
-    let brought = match local {
-        Some(from) => std::os::unix::fs::symlink(from, &to),
-        None if snapshot.link(&file.stream, &to).map_err(Error::restoring)? => Ok(()),
-        None => {
-            let copy = || -> std::result::Result<io::Result<()>, millpond_snapshot::Error> {
-                let mut out = match File::create_new(&to) {
-                    Ok(out) => out,
-                    Err(error) => return Ok(Err(error)),
-                };
-                let mut at = 0;
-                while at < source.len() {
-                    let end = source.len().min(at + COPY_BYTES);
-                    if let Err(error) = out.write_all(&source.read_range(at, end)?) {
-                        return Ok(Err(error));
-                    }
-                    at = end;
-                }
-                Ok(Ok(()))
-            };
-            copy().map_err(Error::restoring)?
-        }
-    };
-    brought.map_err(|error| {
-        if error.kind() != io::ErrorKind::AlreadyExists {
-            return Error::storage(format!("writing {}", to.display()), error);
-        }
-        let what = format!("the files of {}", snapshot.metadata_file);
-        Error::corrupt(what, format!("{} is there twice", file.name))
-    })
+    if let Some(from) = local_path(snapshot, &file.stream)? {
+        let linked = std::os::unix::fs::symlink(from, &to);
+        return linked
+            .map(|()| None)
+            .map_err(|error| not_written(snapshot, &to, error));
+    }
+    let is_linked = snapshot.link(&file.stream, &to).map_err(Error::restoring)?;
+    Ok((!is_linked).then_some((source, to)))
+}
+
+fn not_written(snapshot: &LoadedSnapshot, to: &Path, error: io::Error) -> Error {
+    if error.kind() != io::ErrorKind::AlreadyExists {
+        return Error::storage(format!("writing {}", to.display()), error);
+    }
+    let what = format!("the files of {}", snapshot.metadata_file);
+    let name = to.file_name().unwrap_or_default().to_string_lossy();
+    Error::corrupt(what, format!("{name} is there twice"))
 }
 
 /// The path of a file on this machine that is the whole stream.

@@ -47,6 +47,7 @@ impl CanonicalReader {
     ) -> Result<Self, Error> {
         let (header, header_bytes) = KeyedHeader::read_from(&source, groups)?;
         let mut todo = extents(groups, wanted, &source, header_bytes)?;
+        let source = source.read_ahead(todo.iter().map(|(_, start, end)| *start..*end));
         todo.reverse();
         let ahead = todo.iter().map(|(_, _, end)| *end).max().unwrap_or(0);
         Ok(CanonicalReader {

@@ -74,6 +74,11 @@ impl KeyedHeader {
         })
     }
 
+    /// The stream, whose header is about to be read.
+    pub(crate) fn ask_for(source: StateSource) -> StateSource {
+        source.read_ahead(std::iter::once(0..source.len().min(FIRST_READ_BYTES)))
+    }
+
     /// Reads the header of a stream, whose `groups` begin behind it, and returns it with its length.
     ///
     /// Where the groups begin tells the length of a header with unknown classes.

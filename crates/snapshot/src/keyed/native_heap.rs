@@ -98,6 +98,7 @@ impl NativeHeapReader {
             .map(|meta| Layout::of(&header, meta).ok());
         let layouts = layouts.collect();
         let mut todo = extents(groups, wanted, &source, header_bytes)?;
+        let source = source.read_ahead(todo.iter().map(|(_, start, end)| *start..*end));
         todo.reverse();
         let ahead = todo.iter().map(|(_, _, end)| *end).max().unwrap_or(0);
         Ok(NativeHeapReader {

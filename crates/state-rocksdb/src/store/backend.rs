@@ -1,17 +1,18 @@
 //! Makes stores, new ones and those of a snapshot.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use millpond_fs::ScratchDirectory;
 use millpond_snapshot::{StateMeta, key_group_prefix_bytes};
 use millpond_state::store::{KeyValueStore, StateBackend, StoreContext, prefix_end};
 use millpond_state::{Error, Result};
 use millpond_types::config::{ConfigError, Configuration, options};
 use rocksdb::{WriteBatch, WriteOptions};
-use tempfile::TempDir;
 
 use super::database::{Access, Database, Db, Shared};
 use super::memory::{SharedMemory, budget_bytes};
@@ -26,12 +27,31 @@ use crate::native_writer::is_of_the_set;
 #[derive(Default)]
 pub struct RocksDbBackend {
     shared: Mutex<Option<Arc<Shared>>>,
+    /// Where directories of the dead have been looked for.
+    cleaned: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl RocksDbBackend {
     /// Returns a backend without stores.
     pub fn new() -> Self {
         RocksDbBackend::default()
+    }
+
+    /// Has removed what killed processes have left in `parent`, once, while the stores are opened.
+    fn remove_abandoned(&self, parent: &Path) {
+        let mut cleaned = self.cleaned.lock().unwrap_or_else(PoisonError::into_inner);
+        if !cleaned.insert(parent.to_owned()) {
+            return;
+        }
+        drop(cleaned);
+        let parent = parent.to_owned();
+        // If this process ends before, the next one does it.
+        std::thread::spawn(move || {
+            for directory in millpond_fs::remove_abandoned(&parent) {
+                let directory = directory.display();
+                tracing::info!("removed \"{directory}\", which a process that was killed has left");
+            }
+        });
     }
 
     fn shared(&self, configuration: &Configuration) -> Result<Arc<Shared>> {
@@ -76,10 +96,9 @@ impl StateBackend for RocksDbBackend {
         let configuration = Configuration::from_pairs(pairs.map(|(k, v)| (k.clone(), v.clone())));
         let shared = self.shared(&configuration)?;
         let parent = parent_directory(context, &configuration)?;
-        let prefix = format!("rocksdb-{}-{}-", context.operator, context.subtask);
-        let made = fs::create_dir_all(&parent)
-            .and_then(|()| tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent));
-        let home: TempDir = made.map_err(|error| {
+        self.remove_abandoned(&parent);
+        let what = format!("rocksdb-{}-{}", context.operator, context.subtask);
+        let home = ScratchDirectory::new_in(&parent, &what).map_err(|error| {
             let what = format!("making a directory for RocksDB in {}", parent.display());
             Error::storage(what, error)
         })?;

@@ -5,9 +5,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use millpond_fs::ScratchDirectory;
 use millpond_state::Result;
 use millpond_state::store::{ColumnId, Sharing, StoreFile, StoreImage, Visit};
-use tempfile::TempDir;
 
 use super::Deleted;
 use super::database::{Access, Database, Shared};
@@ -19,7 +19,7 @@ pub(super) struct RocksDbImage {
     open: Mutex<Option<Arc<Database>>>,
     path: Deleted,
     /// The directory around it, which the last one deletes.
-    _home: Arc<TempDir>,
+    _home: Arc<ScratchDirectory>,
     columns: Vec<Arc<str>>,
     shared: Arc<Shared>,
 }
@@ -27,7 +27,7 @@ pub(super) struct RocksDbImage {
 impl RocksDbImage {
     pub(super) fn new(
         path: Deleted,
-        home: Arc<TempDir>,
+        home: Arc<ScratchDirectory>,
         columns: Vec<Arc<str>>,
         shared: Arc<Shared>,
     ) -> Self {

@@ -27,6 +27,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use millpond_fs::ScratchDirectory;
 use millpond_snapshot::StateMeta;
 use millpond_state::store::{
     ColumnId, KeyValueStore, Keys, NextBatch, StoreChange, StoreImage, StoreStatistics,
@@ -35,7 +36,6 @@ use millpond_state::store::{
 use millpond_state::{Error, Result};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{ReadOptions, WriteOptions, properties};
-use tempfile::TempDir;
 
 use database::{Database, FilterSlot};
 use image::RocksDbImage;
@@ -48,7 +48,7 @@ pub struct RocksDbStore {
     // In this order: the database is closed before its files are deleted.
     database: Database,
     working: Deleted,
-    home: Arc<TempDir>,
+    home: Arc<ScratchDirectory>,
     columns: RwLock<Vec<Column>>,
     checkpoints: AtomicU64,
     runs: AtomicU64,

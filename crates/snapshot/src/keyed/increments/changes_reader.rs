@@ -53,6 +53,7 @@ impl ChangesReader {
             return Err(error.in_file(source.name()));
         }
         let todo = extents(groups, wanted, &source, header_bytes)?;
+        let source = source.read_ahead(todo.iter().map(|(_, start, end)| *start..*end));
         let ahead = todo.iter().map(|(_, _, end)| *end).max().unwrap_or(0);
         Ok(ChangesReader {
             source,
