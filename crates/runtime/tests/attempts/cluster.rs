@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use millpond_fs::{Location, file_system_for};
+use millpond_fs::{FileSystem, Location, file_system_for};
 use millpond_job::gateway::Attempt;
 use millpond_job::{
     EpochEnd, FromWorker, SnapshotOptions, StopMode, SubtaskAcknowledgement, ToWorker,
@@ -25,12 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct Start {
     pub(crate) processes: u32,
+    /// Of each process; 0 is one as well.
+    pub(crate) workers: u32,
     pub(crate) checkpointing: bool,
     pub(crate) attempt: Attempt,
     pub(crate) restore: Restore,
 }
 
-/// The worker processes of one attempt, one worker each, and what they have said.
+/// The worker processes of one attempt, and what they have said.
 pub(crate) struct Cluster {
     attempt: Attempt,
     processes: Vec<AttemptHandle>,
@@ -52,7 +54,7 @@ impl Cluster {
                     attempt,
                     process,
                     processes: count,
-                    workers: 1,
+                    workers: start.workers.max(1),
                     mode: Mode::ExactlyOnce,
                     checkpointing: start.checkpointing,
                     restore: start.restore.clone(),
@@ -121,12 +123,17 @@ impl Cluster {
         epoch: u32,
         stop: Option<StopMode>,
     ) {
-        self.announce_with(directory, id, epoch, stop, None);
+        self.announce_with(directory, id, epoch, stop, None, 1 << 20);
     }
 
     /// As [`announce`](Self::announce), with a snapshot that overtakes what is in flight.
     pub(crate) fn announce_unaligned(&mut self, directory: &Path, id: CheckpointId, epoch: u32) {
-        self.announce_with(directory, id, epoch, None, Some(0));
+        self.announce_with(directory, id, epoch, None, Some(0), 1 << 20);
+    }
+
+    /// As [`announce`](Self::announce), with all state in files.
+    pub(crate) fn announce_in_files(&mut self, directory: &Path, id: CheckpointId, epoch: u32) {
+        self.announce_with(directory, id, epoch, None, None, 0);
     }
 
     fn announce_with(
@@ -136,6 +143,7 @@ impl Cluster {
         epoch: u32,
         stop: Option<StopMode>,
         aligned_timeout_ms: Option<u64>,
+        inline_threshold_bytes: u32,
     ) {
         let attempt = self.attempt;
         let directory = location(directory, id);
@@ -148,7 +156,7 @@ impl Cluster {
             shared_directory: directory.join("shared").to_string(),
             base: None,
             metadata_only_bytes: None,
-            inline_threshold_bytes: 1 << 20,
+            inline_threshold_bytes,
             file_merging: None,
             changes_limit_bytes: u64::MAX,
             triggered_at_ms: 0,
@@ -290,6 +298,19 @@ pub(crate) fn restore(
     parts: &[SubtaskAcknowledgement],
     with_ends: bool,
 ) -> Restore {
+    let fs = file_system_for(&location(directory, id)).expect("is local");
+    restore_by(fs, directory, program, id, parts, with_ends)
+}
+
+/// As [`restore`], from a file system.
+pub(crate) fn restore_by(
+    fs: Arc<dyn FileSystem>,
+    directory: &Path,
+    program: &Program,
+    id: CheckpointId,
+    parts: &[SubtaskAcknowledgement],
+    with_ends: bool,
+) -> Restore {
     let mut metadata = Metadata::new(id);
     for vertex in &program.graph.vertices {
         for operator in &vertex.operators {
@@ -321,7 +342,6 @@ pub(crate) fn restore(
         operators: Vec::new(),
     });
     let location = location(directory, id);
-    let fs = file_system_for(&location).expect("is local");
     write_metadata(&*fs, &location, &metadata).expect("can be written");
     let snapshot = Arc::new(load(fs, &location).expect("can be read"));
     let mut states = HashMap::new();

@@ -5,5 +5,6 @@ mod back_pressure;
 mod cluster;
 mod commits;
 mod ends;
+mod slow_restore;
 mod stages;
 mod unaligned;

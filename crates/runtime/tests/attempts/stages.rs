@@ -174,7 +174,7 @@ impl Door {
         self.moved.notify_all();
     }
 
-    fn pass(&self) {
+    pub(crate) fn pass(&self) {
         let mut closed = lock(&self.closed);
         while *closed {
             closed = self
