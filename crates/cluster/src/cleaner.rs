@@ -12,6 +12,7 @@ use millpond_fs::{ErrorKind, FileSystem, Location};
 use millpond_snapshot::METADATA_FILE;
 
 use crate::claim;
+use crate::fence::Fence;
 use crate::storage::Storage;
 
 /// How often a deletion is tried.
@@ -42,14 +43,15 @@ pub(crate) struct Cleaner {
 }
 
 impl Cleaner {
-    /// Starts the thread.
-    pub(crate) fn start(storage: Storage) -> std::io::Result<Self> {
+    /// Starts the thread; of what `fence` keeps it from, it deletes nothing.
+    pub(crate) fn start(storage: Storage, fence: Fence) -> std::io::Result<Self> {
         let (queue, work) = channel();
         std::thread::Builder::new()
             .name("snapshot-cleaner".to_owned())
             .spawn(move || {
                 let mut waiting = Waiting {
                     storage,
+                    fence,
                     deletions: Vec::new(),
                 };
                 loop {
@@ -94,11 +96,17 @@ impl Cleaner {
 /// What could not be deleted yet, with the number of the next try.
 struct Waiting {
     storage: Storage,
+    fence: Fence,
     deletions: Vec<(Deletion, u32)>,
 }
 
 impl Waiting {
     fn delete(&mut self, mut deletion: Deletion, tries: u32) {
+        let mut named = deletion.snapshot.iter().map(|(directory, _)| directory);
+        if let Some(kept) = named.find(|directory| self.fence.keeps_from(directory)) {
+            tracing::warn!("\"{kept}\" is not deleted, as it may be another master's");
+            return;
+        }
         let Err(error) = delete(&self.storage, &mut deletion) else {
             return;
         };
@@ -205,6 +213,10 @@ mod tests {
         (storage, fs)
     }
 
+    fn fence(storage: Storage) -> Fence {
+        Fence::of(storage, "jobmanager:/")
+    }
+
     fn at(file: &str) -> Location {
         Location::parse(&format!("jobmanager:/{file}")).expect("a location")
     }
@@ -224,7 +236,7 @@ mod tests {
     fn a_claimed_directory_keeps_what_was_not_named_and_goes_when_nothing_is_left() {
         let (storage, fs) =
             storage_with(&["sp/_metadata", "sp/a", "sp/b", "sp/notes", ".sp.claim"]);
-        let cleaner = Cleaner::start(storage).expect("a thread");
+        let cleaner = Cleaner::start(storage.clone(), fence(storage)).expect("a thread");
         cleaner.delete(named("sp", Scope::Named, &["sp/a"], &[]));
         cleaner.finish();
         let left = |directory: &str| -> Vec<String> {
@@ -252,7 +264,7 @@ mod tests {
     #[test]
     fn a_directory_of_the_job_goes_with_everything_in_it_and_nothing_beside_it() {
         let (storage, fs) = storage_with(&["chk-1/_metadata", "chk-1/a", "shared/a", "shared/b"]);
-        let cleaner = Cleaner::start(storage).expect("a thread");
+        let cleaner = Cleaner::start(storage.clone(), fence(storage)).expect("a thread");
         let deletion = named("chk-1", Scope::Whole, &["shared/a", "shared/gone"], &[]);
         cleaner.delete(deletion.clone());
         cleaner.delete(deletion);

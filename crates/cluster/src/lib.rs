@@ -11,6 +11,7 @@ mod deployment;
 mod disposal;
 mod elastic;
 mod event;
+mod fence;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod job_manager;

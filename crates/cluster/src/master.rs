@@ -30,6 +30,7 @@ use crate::cleaner::Deletion;
 use crate::deployment::{AssignedSplits, Deployment};
 use crate::elastic::Elastic;
 use crate::event::MasterEvent;
+use crate::fence::Fence;
 use crate::launcher::{Forks, Launcher, Room};
 use crate::options::JobOptions;
 use crate::plan;
@@ -49,6 +50,9 @@ const RECOVERY_RETRY_MS: u64 = 1_000;
 
 /// How many times in a row an unreachable snapshot is tried.
 const RECOVERY_RETRIES: u32 = 30;
+
+/// How long the master before this one may take to end, when its process was killed.
+const FENCE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a job has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,20 +115,27 @@ pub(crate) fn start(
         }
         None => Processes::local(program.clone(), sender.clone()),
     };
+    let fence = Fence::of(storage.clone(), &options.coordinator.checkpoint_directory);
     let io = SnapshotIo::start(
         sender.clone(),
         options.name.clone(),
         options.job,
         storage.clone(),
+        fence.clone(),
     )?;
     let thread = std::thread::Builder::new()
         .name("job-master".to_owned())
         .spawn(move || {
             let directory = &options.coordinator.checkpoint_directory;
-            let taken = prepare_job_directory(&storage, directory, options.job);
             let now_ms = clock.now_ms();
             let checkpointing = options.coordinator.interval_ms.is_some();
-            let mark = match checkpointing {
+            // First of all: what is there may be another master's.
+            let entered = fence.enter(checkpointing, FENCE_PATIENCE);
+            let taken = match &entered {
+                Ok(()) => prepare_job_directory(&storage, directory, options.job),
+                Err(_) => 0,
+            };
+            let mark = match checkpointing && entered.is_ok() {
                 true => make_shared_directories(&storage, directory),
                 false => None,
             };
@@ -142,7 +153,10 @@ pub(crate) fn start(
             let restart = options.restart.clone();
             let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
             let strategy = RestartStrategy::new(restart, crate::random::bits());
-            let copies = options.local_recovery.of_job(options.job);
+            let copies = match &entered {
+                Ok(()) => options.local_recovery.of_job(options.job),
+                Err(_) => JobDirectories::new(&[], options.job),
+            };
             if options.local_recovery.backup {
                 copies.make();
             }
@@ -160,7 +174,7 @@ pub(crate) fn start(
                 view.restart_strategy = strategy.describe();
                 view.requirements = elastic.as_ref().map(|all| all.requirements().clone());
             }
-            let master = Master {
+            let mut master = Master {
                 coordinator: Coordinator::new(
                     options.coordinator.clone(),
                     &program.graph,
@@ -196,6 +210,9 @@ pub(crate) fn start(
                 scheduled: None,
                 elastic,
             };
+            if let Err(why) = entered {
+                master.fail(why);
+            }
             master.run(&events)
         })?;
     Ok((sender, thread))
@@ -357,6 +374,13 @@ impl Master {
         }
     }
 
+    /// Fails the job, of which nothing runs.
+    fn fail(&mut self, why: String) {
+        tracing::error!("{why}");
+        self.record_exception(None, &why);
+        self.end(JobStatus::Failed, Some(why));
+    }
+
     fn end(&mut self, status: JobStatus, failure: Option<String>) {
         self.measure(true);
         self.processes.job_ends(status);
@@ -397,9 +421,7 @@ impl Master {
                 return;
             }
             Err(RecoveryError::Unreachable(message) | RecoveryError::Refused(message)) => {
-                tracing::error!("{message}");
-                self.record_exception(None, &message);
-                self.end(JobStatus::Failed, Some(message));
+                self.fail(message);
                 return;
             }
         };

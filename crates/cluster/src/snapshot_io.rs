@@ -14,6 +14,7 @@ use millpond_types::{CheckpointId, JobId, OperatorId};
 use crate::cleaner::{Cleaner, Deletion};
 use crate::disposal::dispose;
 use crate::event::MasterEvent;
+use crate::fence::Fence;
 use crate::storage::Storage;
 
 /// The version that snapshots carry.
@@ -41,14 +42,15 @@ pub(crate) struct SnapshotIo {
 }
 
 impl SnapshotIo {
-    /// Starts the thread; results go to `events`.
+    /// Starts the thread; results go to `events`, checkpoints behind `fence`.
     pub(crate) fn start(
         events: Sender<MasterEvent>,
         name: String,
         job: JobId,
         storage: Storage,
+        fence: Fence,
     ) -> std::io::Result<Self> {
-        let cleaner = Cleaner::start(storage.clone())?;
+        let cleaner = Cleaner::start(storage.clone(), fence.clone())?;
         let of_thread = storage.clone();
         let (queue, work) = channel();
         let results = events.clone();
@@ -62,8 +64,14 @@ impl SnapshotIo {
                             metadata,
                         } => {
                             let checkpoint = metadata.checkpoint_id;
-                            let result = write(&of_thread, &directory, &metadata)
-                                .map_err(|error| error.to_string());
+                            let result = match fence.is_around(&directory) {
+                                true => fence.check(),
+                                false => Ok(()),
+                            };
+                            let result = result.and_then(|()| {
+                                write(&of_thread, &directory, &metadata)
+                                    .map_err(|error| error.to_string())
+                            });
                             // The master is gone: nobody is left to be told.
                             let _ =
                                 results.send(MasterEvent::MetadataWritten { checkpoint, result });
