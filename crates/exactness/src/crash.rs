@@ -44,6 +44,10 @@ pub struct Scenario {
     /// The last process keeps its checkpoints.
     retains: bool,
     kills: u64,
+    /// State is written to a disk of the machine as well, and read from there.
+    local_recovery: bool,
+    /// Barriers overtake records, if these hold them up for so long.
+    unaligned_after_ms: Option<u64>,
 }
 
 impl Scenario {
@@ -57,12 +61,13 @@ impl Scenario {
             keys: *random.one_of(&[10, 300, 3000]),
         };
         let (backend, may_be_incremental) = *random.one_of(BACKENDS);
+        let unaligned = random.chance(40);
         Scenario {
             backend,
             incremental: may_be_incremental && random.chance(75),
             interval_ms: random.between(20, 150),
             num_retained: random.between(1, 3),
-            max_concurrent: random.between(1, 2),
+            max_concurrent: if unaligned { 1 } else { random.between(1, 2) },
             state_in_files: random.chance(80),
             workload,
             rate,
@@ -76,6 +81,8 @@ impl Scenario {
                 )),
                 false => None,
             },
+            local_recovery: random.chance(50),
+            unaligned_after_ms: unaligned.then(|| *random.one_of(&[0, 0, 5, 50])),
         }
     }
 
@@ -117,7 +124,22 @@ impl Scenario {
         if self.state_in_files {
             bench = bench.option("execution.checkpointing.data-inline-threshold", "0 b");
         }
-        bench
+        if let Some(after_ms) = self.unaligned_after_ms {
+            bench = bench
+                .option("execution.checkpointing.unaligned.enabled", true)
+                .option(
+                    "execution.checkpointing.aligned-checkpoint-timeout",
+                    format!("{after_ms} ms"),
+                );
+        }
+        if self.local_recovery {
+            let disk = bench.directory().join("local").display().to_string();
+            bench = bench
+                .option("execution.state-recovery.from-local", true)
+                .option("execution.checkpointing.local-backup.dirs", disk);
+        }
+        let scratch = bench.scratch().display().to_string();
+        bench.option("io.tmp.dirs", scratch)
     }
 }
 
@@ -145,6 +167,8 @@ pub struct Tally {
     pub starts: BTreeMap<&'static str, u64>,
     /// Files that nobody needed, left by kills and found in the end.
     pub garbage: usize,
+    /// Working directories of killed processes that the last start has not removed yet.
+    pub abandoned: usize,
     /// Starts by state backend.
     pub backends: BTreeMap<(&'static str, bool), u64>,
 }
@@ -431,6 +455,15 @@ impl Run<'_> {
     }
 
     /// What is published, and what lies on the disk, when all is over.
+    /// What killed processes have left beside their snapshots, and the next one would not remove.
+    fn remains_of_processes(&mut self) -> Vec<String> {
+        let scratch = self.bench.scratch();
+        self.tally.abandoned += millpond_fs::remove_abandoned(&scratch).len();
+        let left = std::fs::read_dir(scratch).into_iter().flatten().flatten();
+        left.map(|entry| format!("kept for ever: {}", entry.path().display()))
+            .collect()
+    }
+
     fn check_end(&mut self) -> Result<(), String> {
         self.storage.clear();
         let expected = expected(&self.scenario.workload);
@@ -449,6 +482,7 @@ impl Run<'_> {
             problems.extend(wrong);
             self.tally.garbage += deleted;
         }
+        problems.extend(self.remains_of_processes());
         match problems.is_empty() {
             true => Ok(()),
             false => Err(problems.join("\n")),

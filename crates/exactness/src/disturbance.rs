@@ -7,6 +7,13 @@ use crate::lines::{difference, shortfall};
 use crate::oracle::{Workload, expected};
 use crate::random::Random;
 
+/// State backends that a run may take.
+const BACKENDS: &[&str] = if cfg!(feature = "rocksdb") {
+    &["hashmap", "rocksdb"]
+} else {
+    &["hashmap"]
+};
+
 /// What is fixed for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scenario {
@@ -33,6 +40,9 @@ pub struct Scenario {
     disturbances: u64,
     /// Small files of a checkpoint are merged, of so many subtasks each.
     merging: Option<u64>,
+    backend: &'static str,
+    /// State is written to a disk of the machine as well, and read from there.
+    local_recovery: bool,
 }
 
 impl Scenario {
@@ -42,7 +52,11 @@ impl Scenario {
         let length = |random: &mut Random| random.between(rate / 2, 4 * rate);
         let slow_sink_us = if random.chance(15) { 20 } else { 0 };
         // If none can be in time, the last checkpoint never ends the job.
-        let timeout_ms = (slow_sink_us == 0 && random.chance(25)).then(|| random.between(40, 150));
+        let backend = random.one_of::<&'static str>(BACKENDS);
+        // A store on a busy machine is slower.
+        let longer = if *backend == "hashmap" { 1 } else { 20 };
+        let timeout_ms =
+            (slow_sink_us == 0 && random.chance(25)).then(|| longer * random.between(40, 150));
         let most_keys: &[u64] = match timeout_ms {
             Some(_) => &[1, 10, 300],
             None => &[1, 10, 300, 20_000],
@@ -72,12 +86,15 @@ impl Scenario {
                 .then(|| (random.below(workload.records_a), random.between(1, 3))),
             disturbances: random.between(1, 8),
             merging: random.chance(50).then(|| random.between(1, 8)),
+            backend,
+            local_recovery: random.chance(50),
         }
     }
 
     /// The bench of this scenario.
     fn prepare(&self, mut bench: Bench) -> Bench {
         let log = bench.directory().join("failures").display().to_string();
+        let scratch = bench.scratch().display().to_string();
         bench = bench
             .argument("--records-a", self.workload.records_a)
             .argument("--records-b", self.workload.records_b)
@@ -96,6 +113,8 @@ impl Scenario {
             )
             .option("execution.checkpointing.tolerable-failed-checkpoints", 1000)
             .option("pipeline.max-parallelism", 128)
+            .option("state.backend.type", self.backend)
+            .option("io.tmp.dirs", scratch)
             // Results that nobody asks for are not kept for long.
             .option("rest.linger", "1 s")
             .option(
@@ -116,6 +135,12 @@ impl Scenario {
                     "execution.checkpointing.aligned-checkpoint-timeout",
                     format!("{after_ms} ms"),
                 );
+        }
+        if self.local_recovery {
+            let disk = bench.directory().join("local").display().to_string();
+            bench = bench
+                .option("execution.state-recovery.from-local", true)
+                .option("execution.checkpointing.local-backup.dirs", disk);
         }
         if let Some(rate) = self.rate {
             bench = bench.argument("--rate", rate);

@@ -33,5 +33,6 @@ pub mod random;
 pub mod remains;
 pub mod seeds;
 pub mod skip;
+pub mod small_disk;
 pub mod snapshot_kind;
 pub mod workload;

@@ -1,12 +1,12 @@
 //! Storage that fails for a while costs checkpoints, and neither state nor records.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use millpond_exactness::job_process::{Bench, JobProcess, kill_process, stop_process, wait_for};
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
-use millpond_exactness::remains::unfinished;
+use millpond_exactness::remains::{collect_garbage, unfinished};
+use millpond_exactness::small_disk::SmallDisk;
 
 const WORKLOAD: Workload = Workload {
     records_a: 6_000,
@@ -147,52 +147,6 @@ fn a_stop_whose_savepoint_fails_leaves_the_job_running() {
     }
 }
 
-/// A small file system in memory.
-struct SmallDisk {
-    directory: PathBuf,
-}
-
-impl SmallDisk {
-    /// `None` if this process may not mount one.
-    fn mount(directory: &Path) -> Option<Self> {
-        std::fs::create_dir_all(directory).expect("a directory can be made");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(directory)
-            .output();
-        mounted
-            .is_ok_and(|output| output.status.success())
-            .then(|| SmallDisk {
-                directory: directory.to_owned(),
-            })
-    }
-
-    fn filler(&self) -> PathBuf {
-        self.directory.join("filler")
-    }
-
-    /// Writes until nothing more goes in.
-    fn fill(&self) {
-        use std::io::Write;
-        let mut file = std::fs::File::create(self.filler()).expect("a file can be made");
-        while file.write_all(&[0; 512]).is_ok() {}
-    }
-
-    fn make_room(&self) {
-        std::fs::remove_file(self.filler()).expect("the filler was there");
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // If it stays, the directory cannot be removed, and the test is told.
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(&self.directory)
-            .status();
-    }
-}
-
 #[test]
 fn a_full_disk_costs_checkpoints_and_nothing_else() {
     for tolerable in ["0", "100000"] {
@@ -204,7 +158,6 @@ fn a_full_disk_costs_checkpoints_and_nothing_else() {
             )
             .option("cluster.processes", 2);
         let Some(disk) = SmallDisk::mount(&bench.checkpoints()) else {
-            eprintln!("skipped: this user may not mount a small file system");
             return;
         };
         let mut job = bench.start(&[]);
@@ -239,10 +192,98 @@ fn a_full_disk_costs_checkpoints_and_nothing_else() {
 }
 
 #[test]
+fn a_disk_that_has_become_read_only_costs_checkpoints_and_nothing_else() {
+    for tolerable in ["2", "100000"] {
+        let bench = bench()
+            .argument("--rate", 500)
+            .option(
+                "execution.checkpointing.tolerable-failed-checkpoints",
+                tolerable,
+            )
+            .option("cluster.processes", 2);
+        let Some(disk) = SmallDisk::mount(&bench.checkpoints()) else {
+            return;
+        };
+        let mut job = bench.start(&[]);
+        job.wait_for_checkpoints(2);
+        disk.set_read_only(true);
+        let before = job.failed_checkpoints();
+        wait_for("checkpoints to fail", || {
+            (job.failed_checkpoints() >= before + 5).then_some(())
+        });
+        let reasons = job.job("/checkpoints")["latest"]["failed"]["failure_message"].to_string();
+        let newest = bench.newest_snapshot().expect("a checkpoint").checkpoint;
+        match tolerable {
+            // Every third failure is a restart, from what can still be read.
+            "2" => {
+                wait_for("an attempt to fail", || {
+                    (job.failed_attempts() > 0).then_some(())
+                });
+                let why = job.log();
+                assert!(why.contains("tolerable failure threshold"), "{why}");
+                wait_for("a restore", || {
+                    let restored = job.job("/checkpoints")["latest"]["restored"]["id"].as_i64();
+                    (restored == Some(newest)).then_some(())
+                });
+            }
+            _ => {
+                assert!(reasons.contains("Read-only file system"), "{reasons}");
+                assert!(reasons.contains("/chk-"), "it says where: {reasons}");
+                assert_eq!(job.failed_attempts(), 0, "{}", job.log());
+            }
+        }
+        disk.set_read_only(false);
+        let so_far = job.completed_checkpoints().expect("the job answers");
+        job.wait_for_checkpoints(so_far + 2);
+        job.finish();
+        assert_exact(&bench);
+        // What was under way could not be deleted either, for longer than that is tried again.
+        let (wrong, _) = collect_garbage(&bench.checkpoints());
+        assert_eq!(wrong, [] as [String; 0]);
+        assert_eq!(unfinished(&bench.checkpoints()), [] as [PathBuf; 0]);
+    }
+}
+
+#[test]
+fn a_full_disk_of_local_copies_costs_copies_and_nothing_else() {
+    let bench = bench()
+        .argument("--rate", 500)
+        .option("cluster.processes", 2);
+    let local = bench.directory().join("local");
+    let Some(disk) = SmallDisk::mount(&local) else {
+        return;
+    };
+    let local = local.display().to_string();
+    let mut job = bench.start(&[
+        ("execution.state-recovery.from-local", "true"),
+        ("execution.checkpointing.local-backup.dirs", &local),
+    ]);
+    job.wait_for_checkpoints(2);
+    disk.fill();
+    wait_for("a copy that cannot be written", || {
+        job.log().contains("No space left").then_some(())
+    });
+    assert!(job.log().contains("no local copy of"), "{}", job.log());
+    let so_far = job.completed_checkpoints().expect("the job answers");
+    job.wait_for_checkpoints(so_far + 3);
+    assert_eq!(job.failed_checkpoints(), 0, "{}", job.log());
+    kill_process(*job.workers().first().expect("a worker"));
+    let read = wait_for("a restore", || {
+        let restored = job.job("/checkpoints")["latest"]["restored"].clone();
+        restored["id"]
+            .is_i64()
+            .then(|| restored["state_read"].clone())
+    });
+    assert!(read["remote_bytes"].as_u64() > Some(0), "{read}");
+    disk.make_room();
+    job.finish();
+    assert_exact(&bench);
+}
+
+#[test]
 fn a_full_disk_of_the_sink_restarts_the_job_until_there_is_room() {
     let bench = bench().argument("--rate", 500);
     let Some(disk) = SmallDisk::mount(&bench.out()) else {
-        eprintln!("skipped: this user may not mount a small file system");
         return;
     };
     let mut job = bench.start(&[]);
