@@ -186,8 +186,9 @@ impl Elastic {
         };
         match self.progress {
             Progress::Done => Decision::Rescale,
-            _ if due > now_ms => Decision::Wait(due),
-            _ => Decision::Checkpoint,
+            Progress::None if due > now_ms => Decision::Wait(due),
+            Progress::None => Decision::Checkpoint,
+            Progress::Taking(_) => Decision::Stay,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use millpond_types::config::Handshake;
 use serde_json::{Value, json};
 
 use crate::job_process::{Bench, agent, kill_process, processes_of, tail, wait_for};
@@ -484,6 +485,14 @@ pub struct ClusterJob {
 }
 
 impl ClusterJob {
+    /// A job that runs by itself, as its own REST tells of it.
+    pub fn by_itself(handshake: &Handshake) -> Self {
+        ClusterJob {
+            id: handshake.job_id.clone(),
+            rest: format!("http://{}", handshake.rest),
+        }
+    }
+
     /// Asks `/jobs/J` + `path`.
     pub fn try_get(&self, path: &str) -> Option<Value> {
         get(&format!("{}/jobs/{}{path}", self.rest, self.id))

@@ -267,6 +267,27 @@ fn a_job_takes_over_what_another_one_leaves() {
 }
 
 #[test]
+fn a_job_that_runs_by_itself_changes_when_its_bounds_do() {
+    for processes in ["1", "2"] {
+        let bench = bench(2_000);
+        let options = [
+            ("parallelism.default", "2"),
+            ("cluster.processes", processes),
+        ];
+        let mut process = bench.start(&options);
+        let job = ClusterJob::by_itself(&process.ready());
+        job.wait_for_parallelism(2);
+        for upper in [4, 1, 3] {
+            job.require(1, upper);
+            job.wait_for_parallelism(upper);
+        }
+        assert_eq!(job.failed_attempts(), 0);
+        process.finish();
+        assert_exact(&bench);
+    }
+}
+
+#[test]
 fn whatever_comes_and_goes_the_result_is_exact() {
     for_each_seed(Duration::from_secs(20), |seed| {
         let mut random = Random::new(seed);

@@ -63,7 +63,7 @@ impl Walk {
         }
         Walk {
             way: *random.one_of(&WAYS),
-            backend: *random.one_of(backends()),
+            backend: backends()[random.below(backends().len() as u64) as usize],
             parallelisms,
             processes: random.between(1, 2),
         }
