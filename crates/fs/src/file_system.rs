@@ -119,6 +119,12 @@ pub trait FileSystem: Send + Sync {
         false
     }
 
+    /// Puts a file of this machine, whose bytes never change, here as well, without a copy of them; whether
+    /// it is here then. Its bytes are as durable as they were.
+    fn adopt(&self, _from: &Path, _file: &Location) -> bool {
+        false
+    }
+
     /// Reads a whole file.
     ///
     /// # Errors

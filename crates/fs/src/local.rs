@@ -211,6 +211,22 @@ impl FileSystem for LocalFileSystem {
     fn local_path(&self, file: &Location) -> Option<PathBuf> {
         file.to_local_path()
     }
+
+    /// On the same disk. Who cannot have it is to copy, and learns then what is wrong.
+    fn adopt(&self, from: &Path, file: &Location) -> bool {
+        let Some(path) = file.to_local_path() else {
+            return false;
+        };
+        match fs::hard_link(from, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let made = path
+                    .parent()
+                    .is_some_and(|parent| make_dirs(parent).is_ok());
+                made && fs::hard_link(from, &path).is_ok()
+            }
+            linked => linked.is_ok(),
+        }
+    }
 }
 
 impl Write for LocalWriter {

@@ -2,6 +2,7 @@
 //! checkpoints may share into the one beside it.
 
 use std::io::{BufWriter, Read, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -462,6 +463,14 @@ impl<'a> StateWriter<'a> {
             (Sharing::Shared, true) => Scope::Shared,
             (Sharing::Shared, false) | (Sharing::Private, _) => Scope::Exclusive,
         };
+        let kind = format!("keyed/{}", file.name);
+        if self.options.is_savepoint
+            && file.sharing == Sharing::Shared
+            && matches!(scope, Scope::Exclusive)
+            && let Some(adopted) = self.adopt(operator, &kind, &file.path)?
+        {
+            return Ok(adopted);
+        }
         let copy = |out: &mut dyn Write| {
             let mut from = std::fs::File::open(&file.path)?;
             let (mut part, mut bytes) = (vec![0; COPY_BYTES], 0);
@@ -478,7 +487,33 @@ impl<'a> StateWriter<'a> {
                 }
             }
         };
-        self.write(operator, &format!("keyed/{}", file.name), scope, copy)
+        self.write(operator, &kind, scope, copy)
+    }
+
+    /// Takes a file that never changes into the directory of the snapshot, if that is on the same disk.
+    ///
+    /// Of savepoints only: what they copy is all that there is, while a checkpoint has little to copy, and
+    /// is to be intact when a disk has damaged what the job works on.
+    fn adopt(
+        &self,
+        operator: OperatorId,
+        kind: &str,
+        file: &Path,
+    ) -> Result<Option<Written<u64>>, FunctionError> {
+        let Some(fs) = &self.fs else { return Ok(None) };
+        let name = self.file_name(operator, kind);
+        let threshold = self.options.inline_threshold_bytes as usize;
+        let adopted = StateStream::new(&**fs, &self.directory, &name, threshold).adopt(file)?;
+        let Some(adopted) = adopted else {
+            return Ok(None);
+        };
+        self.created.fetch_add(1, Ordering::Relaxed);
+        Ok(Some(Written {
+            outcome: adopted.handle.size(),
+            stream: adopted.handle,
+            record: adopted.file.map(Record::Own),
+            synced: adopted.sync,
+        }))
     }
 
     /// Writes one state into the directory of the snapshot, inline if it is small.

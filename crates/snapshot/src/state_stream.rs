@@ -1,7 +1,9 @@
 //! A state on its way: inline into the metadata if it stays small, else into a file.
 
-use std::io::{self, Write};
-use std::time::Duration;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use millpond_fs::{Durability, FileSystem, FileWriter, Location};
 
@@ -10,6 +12,9 @@ use crate::{Error, FileRecord, StreamHandle};
 
 /// The most bytes that a state may have inline, whatever the threshold: Flink's own limit.
 const MAX_INLINE_BYTES: usize = 1 << 20;
+
+/// How much of a file is read at once for its checksum.
+const READ_BYTES: usize = 256 << 10;
 
 /// Takes the bytes of one state.
 ///
@@ -62,6 +67,52 @@ impl<'a> StateStream<'a> {
     pub fn held_up_to(mut self, bytes: usize) -> Self {
         self.threshold_bytes = self.threshold_bytes.max(bytes);
         self
+    }
+
+    /// Takes a whole file of this machine, whose bytes never change, as the state, without a copy; `None` if
+    /// the file system cannot, or if the state is so small that it is to be inline.
+    ///
+    /// # Errors
+    ///
+    /// Io, if it cannot be read or made durable; then it is not there.
+    pub fn adopt(&mut self, from: &Path) -> Result<Option<WrittenStream>, Error> {
+        let failed = |error| Error::from(millpond_fs::Error::io("read", &self.file, error));
+        let mut opened = File::open(from).map_err(failed)?;
+        let bytes = opened.metadata().map_err(failed)?.len();
+        if bytes <= self.threshold_bytes as u64 || !self.fs.adopt(from, &self.file) {
+            return Ok(None);
+        }
+        let begin = Instant::now();
+        let mut sync = Duration::ZERO;
+        let mut read = ChecksumWriter::new(io::sink());
+        let mut buffer = vec![0; READ_BYTES];
+        let taken = opened.sync_data().and_then(|()| {
+            sync = begin.elapsed();
+            loop {
+                match opened.read(&mut buffer)? {
+                    0 => return Ok(()),
+                    length => read.write_all(&buffer[..length])?,
+                }
+            }
+        });
+        if let Err(error) = taken {
+            self.delete_file();
+            return Err(failed(error));
+        }
+        let (_, size, checksum) = read.finish();
+        let name = self.file.file_name().to_owned();
+        Ok(Some(WrittenStream {
+            handle: StreamHandle::Relative {
+                name: name.clone(),
+                size: size as i64,
+            },
+            file: Some(FileRecord {
+                name,
+                size,
+                checksum,
+            }),
+            sync,
+        }))
     }
 
     /// Ends the state.
@@ -187,6 +238,47 @@ mod tests {
             if let Some(file) = written.file {
                 assert_eq!((file.size, file.checksum), (11, checksum(&data)));
             }
+        }
+    }
+
+    #[test]
+    fn a_file_of_this_disk_is_adopted_and_stays_when_its_other_name_goes() {
+        use std::os::unix::fs::MetadataExt;
+        let home = tempfile::tempdir().expect("a directory");
+        let from = home.path().join("000007.sst");
+        let data = vec![7u8; 3 * READ_BYTES / 2];
+        std::fs::write(&from, &data).expect("room");
+        let directory = Location::of_path(&home.path().join("savepoint/new")).expect("a path");
+        let fs = millpond_fs::LocalFileSystem;
+        let mut stream = StateStream::new(&fs, &directory, "millpond-a", 10);
+        let written = stream.adopt(&from).expect("readable").expect("adopted");
+        drop(stream);
+        let inode = std::fs::metadata(&from).expect("there").ino();
+        std::fs::remove_file(&from).expect("there");
+        let there = home.path().join("savepoint/new/millpond-a");
+        assert_eq!(std::fs::metadata(&there).expect("there").ino(), inode);
+        assert_eq!(written.handle.size(), data.len() as u64);
+        let file = written.file.expect("a record");
+        assert_eq!(
+            (file.size, file.checksum),
+            (data.len() as u64, checksum(&data))
+        );
+        assert_eq!(std::fs::read(&there).expect("there"), data);
+    }
+
+    #[test]
+    fn what_is_small_or_lies_elsewhere_is_not_adopted() {
+        let home = tempfile::tempdir().expect("a directory");
+        let from = home.path().join("000007.sst");
+        std::fs::write(&from, [7; 10]).expect("room");
+        let here = Location::of_path(home.path()).expect("a path");
+        let memory = MemoryFileSystem::new();
+        let local = millpond_fs::LocalFileSystem;
+        let fs: [(&dyn FileSystem, usize); 2] = [(&local, 10), (&memory, 0)];
+        for (fs, threshold) in fs {
+            let mut stream = StateStream::new(fs, &here, "millpond-a", threshold);
+            assert_eq!(stream.adopt(&from).expect("readable"), None);
+            assert!(!fs.exists(&here.join("millpond-a")).expect("known"));
         }
     }
 
