@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Backend;
 use crate::job::{self, Distribution, KeyNumbers, KeyType};
-use crate::measure::{cpu_s, quantile, rss_bytes};
+use crate::measure::{cpu_s, peak_bytes, private_bytes, quantile, rss_bytes};
 use crate::{Failure, failure};
 
 #[derive(clap::Args)]
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     std::thread::sleep(Duration::from_secs(arguments.seconds));
     let (records, cpu) = (counted(&job) - records_before, cpu_s() - cpu_before);
     let seconds = begin.elapsed().as_secs_f64();
-    let rss = rss_bytes();
+    let (rss, private) = (rss_bytes(), private_bytes(std::process::id()));
     let after = job.checkpoints();
     job.cancel().map_err(failure)?;
     job.wait().map_err(failure)?;
@@ -129,6 +129,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         "checkpoint_bytes": bytes,
         "checkpointed_bytes_median": quantile(&written, 0.5),
         "rss_bytes": rss,
+        "private_bytes": private,
+        "peak_rss_bytes": peak_bytes(),
         "plain_loop_records_per_cpu_s": plain_loop(numbers, arguments),
     }))
 }
