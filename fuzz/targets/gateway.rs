@@ -6,7 +6,8 @@ use millpond_cluster::fuzzing::{command_bytes, message_bytes, messages};
 use millpond_fuzz::{golden, seeds, within};
 use millpond_job::acknowledgement::AcknowledgeMetrics;
 use millpond_job::dispatcher::SavepointFormat;
-use millpond_job::gateway::{FailureKind, FileMerging, SubtaskMetrics};
+use millpond_job::gateway::{FailureKind, FileMerging};
+use millpond_job::metrics::{OperatorMetrics, SubtaskMetrics, TimeSpent};
 use millpond_job::{
     EpochEnd, FromWorker, OperatorAcknowledgement, SnapshotOptions, StopMode,
     SubtaskAcknowledgement, ToWorker, VertexIndex,
@@ -68,10 +69,23 @@ fn of_workers() -> Vec<FromWorker> {
             subtasks: vec![SubtaskMetrics {
                 vertex,
                 subtask: 0,
+                process: 5,
                 records_in: 1,
                 records_out: 2,
                 watermark: -3,
                 pending_records: Some(4),
+                time: TimeSpent {
+                    busy_ns: 6,
+                    soft_back_pressured_ns: 7,
+                    hard_back_pressured_ns: 8,
+                    idle_ns: 9,
+                    waiting_ns: 10,
+                },
+                operators: vec![OperatorMetrics {
+                    records_in: 11,
+                    records_out: 12,
+                    busy_ns: 13,
+                }],
             }],
         },
     ]);

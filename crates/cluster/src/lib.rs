@@ -4,8 +4,10 @@
 //! the same process, or worker processes as children or in the slots of a cluster
 //! ([`run_worker_process`]). The master decides nothing itself: see `checkpoint`.
 
+mod alignment;
 mod claim;
 mod cleaner;
+mod counters;
 mod data_connections;
 mod deployment;
 mod disposal;

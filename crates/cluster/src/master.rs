@@ -26,6 +26,7 @@ use millpond_runtime::Program;
 use millpond_snapshot::{Claim, JobDirectories, OwnerProcess, savepoint_directory};
 use millpond_types::{CheckpointId, Clock, OperatorId, TriggerId};
 
+use crate::alignment::Alignment;
 use crate::cleaner::Deletion;
 use crate::deployment::{AssignedSplits, Deployment};
 use crate::elastic::Elastic;
@@ -448,7 +449,7 @@ impl Master {
         {
             let mut view = self.view.lock();
             view.restarts = self.attempt - 1;
-            view.metrics.clear();
+            view.counters.clear();
         }
         self.throughput.reset();
         let splits = self.assign_splits(&recovered)?;
@@ -585,14 +586,12 @@ impl Master {
     fn on_worker(&mut self, process: u32, message: FromWorker) {
         match message {
             FromWorker::Metrics { subtasks, .. } => {
+                let now_ms = self.clock.now_ms();
                 let mut view = self.view.lock();
-                for metrics in subtasks {
-                    view.metrics
-                        .insert((metrics.vertex.0, metrics.subtask), metrics);
-                }
+                view.counters.hear(subtasks, now_ms);
                 let records = view.source_records();
                 drop(view);
-                self.throughput.sample(self.clock.now_ms(), records);
+                self.throughput.sample(now_ms, records);
             }
             FromWorker::Failed {
                 task,
@@ -935,12 +934,13 @@ impl Master {
         };
         tracing::info!(
             "Completed checkpoint {checkpoint} for job {} ({} bytes, of which {} are new, \
-             {} files made, checkpointDuration={} ms).",
+             {} files made, checkpointDuration={} ms; {}).",
             self.options.job,
             record.state_bytes,
             record.checkpointed_bytes,
             record.created_files,
-            record.end_to_end_duration_ms
+            record.end_to_end_duration_ms,
+            Alignment(record)
         );
     }
 

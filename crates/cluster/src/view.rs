@@ -7,9 +7,12 @@ use millpond_job::dispatcher::{
     CheckpointStatistics, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
     VertexDetails, VertexInput,
 };
-use millpond_job::gateway::SubtaskMetrics;
-use millpond_job::{ExecutionState, JobGraph, JobRequirements, JobStatus, JobVertex};
+use millpond_job::{
+    ExecutionState, JobGraph, JobRequirements, JobStatus, JobVertex, SubtaskMetrics,
+};
 use millpond_types::{CheckpointId, JobId, TriggerId};
+
+use crate::counters::Counters;
 
 /// The newest failures that are remembered.
 const MAX_EXCEPTIONS: usize = 16;
@@ -31,7 +34,7 @@ pub(crate) struct State {
     pub(crate) last_modification_ms: u64,
     pub(crate) tasks: ExecutionState,
     pub(crate) running_since_ms: Option<u64>,
-    pub(crate) metrics: BTreeMap<(u32, u32), SubtaskMetrics>,
+    pub(crate) counters: Counters,
     pub(crate) restarts: u32,
     pub(crate) restored_from: Option<String>,
     pub(crate) restart_strategy: String,
@@ -57,7 +60,7 @@ impl View {
             last_modification_ms: now_ms,
             tasks: ExecutionState::Created,
             running_since_ms: None,
-            metrics: BTreeMap::new(),
+            counters: Counters::default(),
             restarts: 0,
             restored_from: None,
             restart_strategy: String::new(),
@@ -161,18 +164,15 @@ impl State {
             .iter()
             .filter(|vertex| vertex.is_source());
         sources
-            .flat_map(|source| {
-                self.metrics
-                    .range((source.index.0, 0)..(source.index.0 + 1, 0))
-            })
-            .map(|(_, metrics)| metrics.records_in)
+            .flat_map(|source| self.counters.of_vertex(source.index.0))
+            .map(|metrics| metrics.records_in)
             .sum()
     }
 
     fn pending_records(&self, vertex: &JobVertex) -> Option<u64> {
         let subtasks = (0..vertex.parallelism).map(|subtask| {
-            self.metrics
-                .get(&(vertex.index.0, subtask))
+            self.counters
+                .of_subtask(vertex.index.0, subtask)
                 .and_then(|metrics| metrics.pending_records)
         });
         subtasks.sum()
@@ -180,12 +180,10 @@ impl State {
 
     /// The job with its vertices.
     pub(crate) fn details(&self) -> JobDetails {
+        let is_running = self.status == JobStatus::Running;
         let vertices = self.graph.vertices.iter().map(|vertex| {
             let sum = |count: fn(&SubtaskMetrics) -> u64| {
-                let of_vertex = self
-                    .metrics
-                    .range((vertex.index.0, 0)..(vertex.index.0 + 1, 0));
-                of_vertex.map(|(_, metrics)| count(metrics)).sum()
+                self.counters.of_vertex(vertex.index.0).map(count).sum()
             };
             let inputs = self
                 .graph
@@ -197,6 +195,11 @@ impl State {
             VertexDetails {
                 id: vertex.id,
                 name: vertex.name.clone(),
+                operators: vertex
+                    .operators
+                    .iter()
+                    .map(|operator| operator.name.clone())
+                    .collect(),
                 parallelism: vertex.parallelism,
                 max_parallelism: vertex.max_parallelism,
                 status: self.tasks,
@@ -207,6 +210,7 @@ impl State {
                 start_time_ms: self.running_since_ms,
                 end_time_ms: self.end_time_ms,
                 inputs: inputs.collect(),
+                subtasks: self.counters.details(vertex.index.0, is_running),
             }
         });
         JobDetails {
@@ -217,6 +221,7 @@ impl State {
             restored_from: self.restored_from.clone(),
             parallelism: self.graph.max_vertex_parallelism(),
             restart_strategy: self.restart_strategy.clone(),
+            counted_at_ms: self.counters.heard_ms(),
         }
     }
 }

@@ -56,12 +56,23 @@ pub struct AcknowledgeMetrics {
     pub unaligned: bool,
     /// From the trigger (the coordinator's clock) to the first sign of the barrier here, in ms.
     pub start_delay_ms: u64,
-    /// From the first record behind a barrier to the last barrier, in ns.
+    /// For how long the barrier was here, in ns: from its first sign to the snapshot or, if it has
+    /// overtaken records, until the last of those had arrived. 0 in at-least-once mode, as the
+    /// following four.
     pub alignment_duration_ns: u64,
-    /// Bytes processed during alignment.
+    /// Bytes of records behind the barrier that waited for the snapshot: of the records themselves, in
+    /// the form in which they travel between processes.
+    pub buffered_bytes: u64,
+    /// Those records.
+    pub buffered_records: u64,
+    /// Bytes of records that were taken to be processed in that time, in the same form.
     pub processed_bytes: u64,
+    /// Those records.
+    pub processed_records: u64,
     /// Bytes of in-flight data stored.
     pub persisted_bytes: u64,
+    /// The records in it.
+    pub persisted_records: u64,
     /// Synchronous part on the worker, in ms.
     pub sync_duration_ms: u64,
     /// Asynchronous part in the background, in ms.

@@ -10,6 +10,7 @@ pub use millpond_snapshot::StateRead;
 use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::{SubtaskMetrics, SubtaskRates};
 use crate::requirements::JobRequirements;
 use crate::status::{ExecutionState, JobStatus};
 
@@ -330,6 +331,8 @@ pub struct JobDetails {
     pub parallelism: u32,
     /// The restart strategy in words.
     pub restart_strategy: String,
+    /// Milliseconds since 1970 at which counters of subtasks last came; `None` before the first.
+    pub counted_at_ms: Option<u64>,
 }
 
 /// One vertex of a job.
@@ -339,6 +342,8 @@ pub struct VertexDetails {
     pub id: OperatorId,
     /// The operators' names, joined by ` -> `.
     pub name: String,
+    /// The names one by one, in the order of the chain.
+    pub operators: Vec<String>,
     /// Number of subtasks.
     pub parallelism: u32,
     /// Number of key groups.
@@ -360,6 +365,17 @@ pub struct VertexDetails {
     pub end_time_ms: Option<u64>,
     /// Where its records come from.
     pub inputs: Vec<VertexInput>,
+    /// Counters of the subtasks that have told any, ascending.
+    pub subtasks: Vec<SubtaskDetails>,
+}
+
+/// Counters of one subtask.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubtaskDetails {
+    /// Since the attempt began.
+    pub metrics: SubtaskMetrics,
+    /// Per second over the last 5 seconds, or what there is of them. `None` unless the job is RUNNING.
+    pub rates: Option<SubtaskRates>,
 }
 
 /// One input of a vertex.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::acknowledgement::SubtaskAcknowledgement;
 use crate::dispatcher::SavepointFormat;
 use crate::job_graph::VertexIndex;
+use crate::metrics::SubtaskMetrics;
 
 /// One try to run a job: counts from 1.
 pub type Attempt = u32;
@@ -250,21 +251,4 @@ pub enum FailureKind {
     /// Restored state whose files are sound could not be read. Another attempt may find other
     /// damage, and an older snapshot; from the same snapshot it will end likewise.
     DamagedState,
-}
-
-/// Counters of one subtask since the attempt began.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SubtaskMetrics {
-    /// The vertex.
-    pub vertex: VertexIndex,
-    /// The subtask.
-    pub subtask: u32,
-    /// Records taken from all inputs.
-    pub records_in: u64,
-    /// Records given to all outputs.
-    pub records_out: u64,
-    /// The lowest watermark of all inputs, or of the source; `i64::MIN` before the first.
-    pub watermark: i64,
-    /// Records that a source could emit and has not, if it knows (Flink's `pendingRecords`).
-    pub pending_records: Option<u64>,
 }

@@ -10,6 +10,7 @@ pub mod dispatcher;
 pub mod gateway;
 pub mod graph;
 pub mod job_graph;
+pub mod metrics;
 mod operator_ids;
 pub mod programs;
 pub mod report;
@@ -24,6 +25,7 @@ pub use graph::{
     StreamNode,
 };
 pub use job_graph::{ChainedOperator, JobEdge, JobGraph, JobVertex, VertexIndex};
+pub use metrics::SubtaskMetrics;
 pub use report::JobReport;
 pub use requirements::JobRequirements;
 pub use status::{ExecutionState, JobStatus};

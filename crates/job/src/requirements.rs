@@ -206,6 +206,7 @@ mod tests {
         VertexDetails {
             id: OperatorId::of_uid(uid),
             name: uid.to_owned(),
+            operators: vec![uid.to_owned()],
             parallelism: 2,
             max_parallelism: 16,
             status: ExecutionState::Running,
@@ -215,6 +216,7 @@ mod tests {
             pending_records: None,
             start_time_ms: None,
             end_time_ms: None,
+            subtasks: Vec::new(),
             inputs: inputs
                 .iter()
                 .map(|(from, ship_strategy)| VertexInput {

@@ -30,6 +30,9 @@ impl<T: Clone + Send + Serialize + DeserializeOwned + 'static> Data for T {}
 /// How many records a batch holds before it is sent on.
 pub const BATCH_RECORDS: usize = 1024;
 
+/// What an encoded batch has before its columns: fields 1 and 2.
+pub const HEAD_BYTES: usize = 5;
+
 /// Records of a type without content take no bytes; that many are no batch.
 const MAX_EMPTY_RECORDS: usize = 1 << 16;
 /// How much memory is taken at once for each byte of a batch, whatever it says of itself.
@@ -103,6 +106,10 @@ pub trait AnyBatch: Any + Send {
     /// A record's `Serialize` failed.
     fn encode(&self, out: &mut Vec<u8>) -> Result<()>;
 
+    /// How many bytes [`AnyBatch::encode`] would append behind the [`HEAD_BYTES`], so that the parts of
+    /// a batch have together what the batch has; of a record that cannot be encoded, none.
+    fn encoded_len(&self) -> u64;
+
     /// For the way back to the typed batch.
     fn into_any(self: Box<Self>) -> Box<dyn Any>;
 }
@@ -152,6 +159,15 @@ impl<T: Data> AnyBatch for Batch<T> {
             postcard::serialize_with_flavor(row, Append(out))?;
         }
         Ok(())
+    }
+
+    fn encoded_len(&self) -> u64 {
+        let columns = self.timestamps.len() * 8 + self.key_groups.len() * 2;
+        let rows = self.rows.iter().map(|row| {
+            let size = postcard::ser_flavors::Size::default();
+            postcard::serialize_with_flavor(row, size).unwrap_or(0)
+        });
+        (columns + rows.sum::<usize>()) as u64
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {

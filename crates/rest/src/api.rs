@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use millpond_job::dispatcher::{Dispatcher, JobDetails};
+use millpond_job::dispatcher::{Dispatcher, JobDetails, VertexDetails};
 use millpond_job::programs::Programs;
-use millpond_types::JobId;
+use millpond_types::{JobId, OperatorId};
 
 use crate::answer::Refusal;
+use crate::request::PathIds;
 use crate::results::Results;
 use crate::server::RestOptions;
 
@@ -30,5 +31,17 @@ impl Api {
         self.dispatcher
             .job(job)
             .ok_or_else(|| Refusal::unknown_job(job))
+    }
+
+    /// The vertex that a path names.
+    pub(crate) fn vertex(&self, ids: &PathIds) -> Result<VertexDetails, Refusal> {
+        let job = self.job(ids.job()?)?;
+        Api::vertex_of(&job, ids.vertex()?).cloned()
+    }
+
+    /// A vertex of a job.
+    pub(crate) fn vertex_of(job: &JobDetails, id: OperatorId) -> Result<&VertexDetails, Refusal> {
+        let found = job.vertices.iter().find(|vertex| vertex.id == id);
+        found.ok_or_else(|| Refusal::not_found(format!("JobVertex {id} not found")))
     }
 }

@@ -165,13 +165,18 @@ fn ratio(record: &CheckpointRecord) -> Option<f64> {
     Some(record.records_per_second_during? / before)
 }
 
+/// The sum of a number over all subtasks.
+fn total(record: &CheckpointRecord, number: fn(&AcknowledgeMetrics) -> u64) -> u64 {
+    let subtasks = record.vertices.iter().flat_map(|vertex| &vertex.subtasks);
+    subtasks.map(|subtask| number(&subtask.metrics)).sum()
+}
+
 fn persisted(record: &CheckpointRecord) -> u64 {
-    record
-        .vertices
-        .iter()
-        .flat_map(|vertex| &vertex.subtasks)
-        .map(|subtask| subtask.metrics.persisted_bytes)
-        .sum()
+    total(record, |metrics| metrics.persisted_bytes)
+}
+
+fn buffered(record: &CheckpointRecord) -> u64 {
+    total(record, |metrics| metrics.buffered_bytes)
 }
 
 /// Whether it has overtaken records in any subtask.
@@ -203,7 +208,7 @@ impl Checkpoint {
             checkpointed_size: record.checkpointed_bytes,
             state_size: record.state_bytes,
             end_to_end_duration: record.end_to_end_duration_ms,
-            alignment_buffered: 0,
+            alignment_buffered: buffered(record),
             processed_data: record.processed_bytes,
             persisted_data: persisted(record),
             num_subtasks: record.num_subtasks,
@@ -262,7 +267,7 @@ impl Task {
                 .map(|subtask| subtask.end_to_end_duration_ms)
                 .max()
                 .unwrap_or(0),
-            alignment_buffered: 0,
+            alignment_buffered: sum(|subtask| subtask.metrics.buffered_bytes),
             processed_data: sum(|subtask| subtask.metrics.processed_bytes),
             persisted_data: sum(|subtask| subtask.metrics.persisted_bytes),
             num_subtasks: vertex.num_subtasks,
@@ -296,7 +301,7 @@ pub(crate) async fn all(State(api): State<Arc<Api>>, ids: PathIds) -> Answer {
             end_to_end_duration: Summary::of(
                 completed().map(|record| record.end_to_end_duration_ms),
             ),
-            alignment_buffered: Summary::of(completed().map(|_| 0)),
+            alignment_buffered: Summary::of(completed().map(buffered)),
             processed_data: Summary::of(completed().map(|record| record.processed_bytes)),
             persisted_data: Summary::of(completed().map(persisted)),
         },
@@ -346,13 +351,31 @@ struct Parts<T> {
     background: T,
 }
 
-/// Bytes, and milliseconds for the last.
+/// Bytes, and milliseconds for the duration. The numbers of records are Millpond's own.
 #[derive(Serialize)]
 struct Alignment<T> {
     buffered: T,
     processed: T,
     persisted: T,
     duration: T,
+    buffered_records: T,
+    processed_records: T,
+    persisted_records: T,
+}
+
+impl<T> Alignment<T> {
+    /// Each number as `value` has it.
+    fn of(value: impl Fn(fn(&AcknowledgeMetrics) -> u64) -> T) -> Self {
+        Alignment {
+            buffered: value(|metrics| metrics.buffered_bytes),
+            processed: value(|metrics| metrics.processed_bytes),
+            persisted: value(|metrics| metrics.persisted_bytes),
+            duration: value(|metrics| metrics.alignment_duration_ns / 1_000_000),
+            buffered_records: value(|metrics| metrics.buffered_records),
+            processed_records: value(|metrics| metrics.processed_records),
+            persisted_records: value(|metrics| metrics.persisted_records),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -400,6 +423,10 @@ pub(crate) async fn subtasks(State(api): State<Arc<Api>>, ids: PathIds) -> Answe
     let all = |number: fn(&SubtaskCheckpoint) -> u64| {
         Summary::without_percentiles(vertex.subtasks.iter().map(number))
     };
+    let measured = |number: fn(&AcknowledgeMetrics) -> u64| {
+        let numbers = vertex.subtasks.iter().map(|row| number(&row.metrics));
+        Summary::without_percentiles(numbers)
+    };
     ok(&TaskWithSubtasks {
         task: Task::new(&record, vertex),
         summary: TaskSummary {
@@ -410,12 +437,7 @@ pub(crate) async fn subtasks(State(api): State<Arc<Api>>, ids: PathIds) -> Answe
                 sync: all(|subtask| subtask.metrics.sync_duration_ms),
                 background: all(|subtask| subtask.metrics.async_duration_ms),
             },
-            alignment: Alignment {
-                buffered: all(|_| 0),
-                processed: all(|subtask| subtask.metrics.processed_bytes),
-                persisted: all(|subtask| subtask.metrics.persisted_bytes),
-                duration: all(|subtask| alignment_ms(&subtask.metrics)),
-            },
+            alignment: Alignment::of(measured),
             start_delay: all(|subtask| subtask.metrics.start_delay_ms),
         },
         subtasks: (0..vertex.num_subtasks)
@@ -448,21 +470,12 @@ fn subtask_row(vertex: &VertexCheckpoint, index: u32) -> Subtask {
             sync: metrics.sync_duration_ms,
             background: metrics.async_duration_ms,
         },
-        alignment: Alignment {
-            buffered: 0,
-            processed: metrics.processed_bytes,
-            persisted: metrics.persisted_bytes,
-            duration: alignment_ms(metrics),
-        },
+        alignment: Alignment::of(|number| number(metrics)),
         start_delay: metrics.start_delay_ms,
         unaligned_checkpoint: metrics.unaligned,
         aborted: false,
         status: "completed",
     }))
-}
-
-fn alignment_ms(metrics: &AcknowledgeMetrics) -> u64 {
-    metrics.alignment_duration_ns / 1_000_000
 }
 
 fn statistics(api: &Api, job: JobId) -> Result<CheckpointStatistics, Refusal> {

@@ -9,9 +9,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use millpond_job::dispatcher::{
     AfterSavepoint, CheckpointConfig, CheckpointKind, CheckpointStatistics, ClusterOverview,
     DispatchError, Dispatcher, ExceptionEntry, JobDetails, JobOverview, Operation,
-    OperationFailure, SavepointRequest, TaskManagerOverview, VertexDetails, VertexInput,
+    OperationFailure, SavepointRequest, SubtaskDetails, TaskManagerOverview, VertexDetails,
+    VertexInput,
 };
-use millpond_job::{ExecutionState, JobRequirements, JobStatus};
+use millpond_job::metrics::{OperatorMetrics, SubtaskMetrics, TimeSpent};
+use millpond_job::{ExecutionState, JobRequirements, JobStatus, VertexIndex};
 use millpond_types::{CheckpointId, JobId, OperatorId, TriggerId};
 
 /// What a test makes of the cluster; see the fields' setters.
@@ -42,6 +44,53 @@ struct FakeJob {
     config: CheckpointConfig,
     exceptions: Vec<ExceptionEntry>,
     requirements: Option<JobRequirements>,
+}
+
+/// Counters of both subtasks of a vertex after two seconds: a source is held back for half of the time,
+/// other vertices are busy for three quarters. The first subtask has taken 900 of 1000 records.
+fn subtasks(status: JobStatus, chain: &str, is_source: bool) -> Vec<SubtaskDetails> {
+    let operators = chain.split(" -> ").count();
+    let subtask = |(subtask, records): (u32, u64)| {
+        let half_second_ns = 500_000_000;
+        let time = match is_source {
+            true => TimeSpent {
+                busy_ns: half_second_ns,
+                soft_back_pressured_ns: 2 * half_second_ns,
+                idle_ns: half_second_ns,
+                ..TimeSpent::default()
+            },
+            false => TimeSpent {
+                busy_ns: 3 * half_second_ns,
+                idle_ns: half_second_ns,
+                waiting_ns: half_second_ns / 5,
+                ..TimeSpent::default()
+            },
+        };
+        let metrics = SubtaskMetrics {
+            vertex: VertexIndex(u32::from(!is_source)),
+            subtask,
+            process: 0,
+            records_in: if is_source { 0 } else { records },
+            records_out: records,
+            watermark: 7,
+            pending_records: is_source.then_some(30),
+            time,
+            operators: vec![
+                OperatorMetrics {
+                    records_in: records,
+                    records_out: records,
+                    busy_ns: time.busy_ns / operators as u64,
+                };
+                operators
+            ],
+        };
+        let rates = metrics.rates_since(&metrics.at_the_begin());
+        SubtaskDetails {
+            rates: rates.filter(|_| status == JobStatus::Running),
+            metrics,
+        }
+    };
+    [(0, 900), (1, 100)].map(subtask).into()
 }
 
 /// An operation that is done after some more questions.
@@ -89,6 +138,7 @@ impl FakeDispatcher {
         let vertex = |uid: &str, name: &str, inputs: Vec<VertexInput>| VertexDetails {
             id: OperatorId::of_uid(uid),
             name: name.to_owned(),
+            operators: name.split(" -> ").map(str::to_owned).collect(),
             parallelism: 2,
             max_parallelism: 128,
             status: state,
@@ -98,6 +148,7 @@ impl FakeDispatcher {
             pending_records: None,
             start_time_ms: Some(start_time_ms + 100),
             end_time_ms: ended.then_some(start_time_ms + 2000),
+            subtasks: subtasks(status, name, inputs.is_empty()),
             inputs,
         };
         let from_source = VertexInput {
@@ -128,6 +179,7 @@ impl FakeDispatcher {
             restored_from: None,
             parallelism: 2,
             restart_strategy: "Cluster level default restart strategy".to_owned(),
+            counted_at_ms: Some(start_time_ms + 2000),
         };
         let config = CheckpointConfig {
             exactly_once: true,

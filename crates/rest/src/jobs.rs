@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::answer::{Answer, Empty, Refusal, accepted, ok};
 use crate::api::Api;
+use crate::io_metrics::IoMetrics;
 use crate::request::{PathIds, query_value};
 use crate::savepoints::QueueStatus;
 use crate::throwable::FailureCause;
@@ -21,11 +22,11 @@ use crate::throwable::FailureCause;
 const EXCEPTIONS_TOLD: usize = 20;
 
 /// Milliseconds since 1970, or -1 for what has not happened.
-fn time_or_none(time_ms: Option<u64>) -> i64 {
+pub(crate) fn time_or_none(time_ms: Option<u64>) -> i64 {
     time_ms.map_or(-1, |time| time as i64)
 }
 
-fn duration_ms(start: u64, end: Option<u64>, now: u64) -> u64 {
+pub(crate) fn duration_ms(start: u64, end: Option<u64>, now: u64) -> u64 {
     end.unwrap_or(now).saturating_sub(start)
 }
 
@@ -157,23 +158,6 @@ struct Vertex {
     metrics: IoMetrics,
 }
 
-/// Records are counted; bytes and times are not, and are told as not complete.
-#[derive(Serialize)]
-#[serde(rename_all = "kebab-case")]
-struct IoMetrics {
-    read_bytes: u64,
-    read_bytes_complete: bool,
-    write_bytes: u64,
-    write_bytes_complete: bool,
-    read_records: u64,
-    read_records_complete: bool,
-    write_records: u64,
-    write_records_complete: bool,
-    accumulated_backpressured_time: u64,
-    accumulated_idle_time: u64,
-    accumulated_busy_time: f64,
-}
-
 /// GET `/jobs/J`.
 pub(crate) async fn details(State(api): State<Arc<Api>>, ids: PathIds) -> Answer {
     let job = api.job(ids.job()?)?;
@@ -241,19 +225,7 @@ fn vertex_row(job: &JobDetails, vertex: &VertexDetails, now: u64) -> Vertex {
                 )
             })
             .into(),
-        metrics: IoMetrics {
-            read_bytes: 0,
-            read_bytes_complete: false,
-            write_bytes: 0,
-            write_bytes_complete: false,
-            read_records: vertex.records_in,
-            read_records_complete: true,
-            write_records: vertex.records_out,
-            write_records_complete: true,
-            accumulated_backpressured_time: 0,
-            accumulated_idle_time: 0,
-            accumulated_busy_time: 0.0,
-        },
+        metrics: IoMetrics::of(vertex.subtasks.iter().map(|subtask| &subtask.metrics)),
     }
 }
 

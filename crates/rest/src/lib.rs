@@ -28,7 +28,9 @@ mod checkpoints;
 mod cluster;
 mod error;
 pub mod fake;
+mod io_metrics;
 mod jobs;
+mod metrics;
 mod programs;
 mod refused;
 mod request;
@@ -39,6 +41,7 @@ mod savepoints;
 mod server;
 mod summary;
 mod throwable;
+mod vertices;
 
 pub use bind::bind;
 pub use error::{Error, ErrorKind};

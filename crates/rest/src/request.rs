@@ -48,6 +48,10 @@ impl PathIds {
         self.parse("vertexid")
     }
 
+    pub(crate) fn subtask(&self) -> Result<u32, Refusal> {
+        self.parse("subtaskindex")
+    }
+
     fn parse<T: FromStr>(&self, key: &str) -> Result<T, Refusal> {
         let found = self.0.iter().find(|(name, _)| *name == key);
         let value = found.map(|(_, value)| value).unwrap_or_default();

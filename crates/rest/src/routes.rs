@@ -15,7 +15,8 @@ use axum::routing::{delete, get, post};
 use crate::answer::Refusal;
 use crate::api::Api;
 use crate::{
-    checkpoint_statistics, checkpoints, cluster, jobs, programs, refused, requirements, savepoints,
+    checkpoint_statistics, checkpoints, cluster, jobs, metrics, programs, refused, requirements,
+    savepoints, vertices,
 };
 
 /// All paths, with and without the prefix `/v1`.
@@ -52,6 +53,7 @@ fn endpoints() -> Router<Arc<Api>> {
             get(requirements::get).put(requirements::put),
         )
         .route("/jobs/{jobid}/accumulators", get(jobs::accumulators))
+        .merge(of_vertices())
         .route("/jobs/{jobid}/savepoints", post(savepoints::trigger))
         .route(
             "/jobs/{jobid}/savepoints/{triggerid}",
@@ -92,6 +94,26 @@ fn endpoints() -> Router<Arc<Api>> {
             "/jars/{jarid}/plan",
             get(programs::plan_by_query).post(programs::plan),
         )
+}
+
+fn of_vertices() -> Router<Arc<Api>> {
+    let vertex = "/jobs/{jobid}/vertices/{vertexid}";
+    Router::new()
+        .route(vertex, get(vertices::details))
+        .route(
+            &format!("{vertex}/backpressure"),
+            get(vertices::back_pressure),
+        )
+        .route(&format!("{vertex}/metrics"), get(metrics::of_vertex))
+        .route(
+            &format!("{vertex}/subtasks/metrics"),
+            get(metrics::of_subtasks),
+        )
+        .route(
+            &format!("{vertex}/subtasks/{{subtaskindex}}/metrics"),
+            get(metrics::of_one_subtask),
+        )
+        .route(&format!("{vertex}/watermarks"), get(metrics::watermarks))
 }
 
 async fn not_found(request: Request) -> Response {

@@ -6,6 +6,13 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Percentile(f64);
 
+impl Percentile {
+    /// That of numbers in ascending order.
+    pub(crate) fn of(sorted: &[u64], percent: f64) -> Self {
+        percentile(sorted, percent)
+    }
+}
+
 impl Serialize for Percentile {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.is_nan() {

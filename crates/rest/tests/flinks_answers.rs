@@ -281,6 +281,10 @@ fn the_details_of_a_job_are_flinks() {
         ]
     );
     assert_eq!(vertex["metrics"]["read-records"], 1000);
+    assert_eq!(vertex["metrics"]["accumulated-busy-time"], 3000.0);
+    assert_eq!(vertex["metrics"]["accumulated-idle-time"], 1000);
+    let of_source = &job["vertices"][0]["metrics"];
+    assert_eq!(of_source["accumulated-backpressured-time"], 2000);
     let plan = cluster.get(&format!("/jobs/{JOB}/plan"));
     assert_eq!(plan["plan"], job["plan"]);
     assert_eq!(
@@ -703,6 +707,12 @@ fn record(id: i64) -> CheckpointRecord {
                     start_delay_ms: 17,
                     async_duration_ms: 3,
                     alignment_duration_ns: 2_500_000,
+                    buffered_bytes: 1,
+                    buffered_records: 2,
+                    processed_bytes: 3,
+                    processed_records: 4,
+                    persisted_bytes: 5,
+                    persisted_records: 6,
                     ..AcknowledgeMetrics::default()
                 },
             }],
@@ -792,8 +802,8 @@ fn the_statistics_of_checkpoints_are_flinks() {
     let completed = json!({"className": "completed", "id": 7, "status": "COMPLETED",
         "is_savepoint": false, "savepointFormat": null, "trigger_timestamp": 1795246820752u64,
         "latest_ack_timestamp": 1795246820788u64, "checkpointed_size": 22426,
-        "state_size": 22426, "end_to_end_duration": 36, "alignment_buffered": 0,
-        "processed_data": 233881, "persisted_data": 0, "num_subtasks": 4,
+        "state_size": 22426, "end_to_end_duration": 36, "alignment_buffered": 1,
+        "processed_data": 233881, "persisted_data": 5, "num_subtasks": 4,
         "num_acknowledged_subtasks": 4, "checkpoint_type": "CHECKPOINT", "tasks": {},
         "external_path": "file:/checkpoints/chk-7", "discarded": false});
     assert_eq!(statistics["latest"]["completed"], completed);
@@ -868,7 +878,7 @@ fn the_parts_of_a_checkpoint_are_flinks() {
     let vertex = OperatorId::of_uid("counter").to_string();
     let task = json!({"id": 7, "status": "COMPLETED", "latest_ack_timestamp": 1795246820777u64,
         "checkpointed_size": 1067, "state_size": 11067, "end_to_end_duration": 25,
-        "alignment_buffered": 0, "processed_data": 0, "persisted_data": 0, "num_subtasks": 2,
+        "alignment_buffered": 1, "processed_data": 3, "persisted_data": 5, "num_subtasks": 2,
         "num_acknowledged_subtasks": 1});
     assert_eq!(details["tasks"][&vertex], task);
     let path = format!("/jobs/{JOB}/checkpoints/details/7/subtasks");
@@ -878,7 +888,8 @@ fn the_parts_of_a_checkpoint_are_flinks() {
         json!([{"className": "completed", "index": 0, "ack_timestamp": 1795246820777u64,
             "end_to_end_duration": 25, "checkpointed_size": 1067, "state_size": 11067,
             "checkpoint": {"sync": 0, "async": 3},
-            "alignment": {"buffered": 0, "processed": 0, "persisted": 0, "duration": 2},
+            "alignment": {"buffered": 1, "processed": 3, "persisted": 5, "duration": 2,
+                "buffered_records": 2, "processed_records": 4, "persisted_records": 6},
             "start_delay": 17, "unaligned_checkpoint": false, "aborted": false,
             "status": "completed"},
             {"className": "pending", "index": 1, "status": "pending_or_failed"}])
@@ -902,7 +913,15 @@ fn the_parts_of_a_checkpoint_are_flinks() {
     );
     assert_eq!(
         keys(&summary["alignment"]),
-        ["buffered", "duration", "persisted", "processed"]
+        [
+            "buffered",
+            "buffered_records",
+            "duration",
+            "persisted",
+            "persisted_records",
+            "processed",
+            "processed_records"
+        ]
     );
     let fields = parts.as_object_mut().expect("an object");
     fields.remove("summary");
@@ -916,6 +935,194 @@ fn the_parts_of_a_checkpoint_are_flinks() {
         404,
     );
     assert!(error.contains("Could not find checkpointing statistics for checkpoint 9."));
+}
+
+#[test]
+fn the_details_of_a_vertex_are_flinks() {
+    let cluster = Cluster::running();
+    let path = format!("/jobs/{JOB}/vertices/{}", OperatorId::of_uid("counter"));
+    let vertex = cluster.get(&path);
+    assert_eq!(
+        keys(&vertex),
+        [
+            "aggregated",
+            "id",
+            "maxParallelism",
+            "name",
+            "now",
+            "parallelism",
+            "subtasks"
+        ]
+    );
+    let first = &vertex["subtasks"][0];
+    assert_eq!(
+        keys(first),
+        [
+            "attempt",
+            "duration",
+            "end-time",
+            "endpoint",
+            "metrics",
+            "start-time",
+            "start_time",
+            "status",
+            "status-duration",
+            "subtask",
+            "taskmanager-id"
+        ]
+    );
+    assert_eq!(
+        (&first["subtask"], &first["status"]),
+        (&json!(0), &json!("RUNNING"))
+    );
+    assert_eq!(first["metrics"]["read-records"], 900);
+    assert_eq!(first["metrics"]["accumulated-busy-time"], 1500.0);
+    let records = &vertex["aggregated"]["metrics"]["read-records"];
+    assert_eq!(
+        *records,
+        json!({"min": 100, "max": 900, "avg": 500, "sum": 1000, "median": 500.0, "p25": 100.0,
+            "p75": 900.0, "p95": 900.0})
+    );
+    assert_eq!(
+        vertex["aggregated"]["metrics"].as_object().map(|m| m.len()),
+        Some(7)
+    );
+    let unknown = format!("/jobs/{JOB}/vertices/{}", OperatorId([0; 16]));
+    for end in [
+        "",
+        "/backpressure",
+        "/metrics",
+        "/subtasks/metrics",
+        "/watermarks",
+    ] {
+        let error = cluster.refused("GET", &format!("{unknown}{end}"), "", 404);
+        assert!(error.contains("JobVertex 0000"), "{error}");
+    }
+}
+
+#[test]
+fn back_pressure_is_told_as_flink_tells_it() {
+    let cluster = Cluster::running();
+    let of = |uid: &str| {
+        format!(
+            "/jobs/{JOB}/vertices/{}/backpressure",
+            OperatorId::of_uid(uid)
+        )
+    };
+    let subtask = |index: u32| {
+        json!({"subtask": index, "attempt-number": 0, "backpressureLevel": "low",
+            "backpressure-level": "low", "ratio": 0.5, "idleRatio": 0.25, "busyRatio": 0.25})
+    };
+    assert_eq!(
+        cluster.get(&of("source")),
+        json!({"status": "ok", "backpressureLevel": "low", "backpressure-level": "low",
+            "end-timestamp": START + 2000, "subtasks": [subtask(0), subtask(1)]})
+    );
+    let counter = cluster.get(&of("counter"));
+    assert_eq!(counter["backpressureLevel"], "ok");
+    assert_eq!(counter["subtasks"][1]["busyRatio"], 0.75);
+    let ended = Cluster::with_job(JobStatus::Finished);
+    assert_eq!(ended.get(&of("source")), json!({"status": "deprecated"}));
+}
+
+#[test]
+fn metrics_are_listed_told_and_aggregated_as_in_flink() {
+    let cluster = Cluster::running();
+    let of = |uid: &str| format!("/jobs/{JOB}/vertices/{}", OperatorId::of_uid(uid));
+    let names = cluster.get(&format!("{}/subtasks/metrics", of("source")));
+    let names: Vec<&str> = names
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| row["id"].as_str().expect("a name"))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "accumulateBackPressuredTimeMs",
+            "accumulateBusyTimeMs",
+            "accumulateIdleTimeMs",
+            "accumulateWaitingTimeMs",
+            "backPressuredTimeMsPerSecond",
+            "busyTimeMsPerSecond",
+            "currentInputWatermark",
+            "hardBackPressuredTimeMsPerSecond",
+            "idleTimeMsPerSecond",
+            "numRecordsIn",
+            "numRecordsInPerSecond",
+            "numRecordsOut",
+            "numRecordsOutPerSecond",
+            "softBackPressuredTimeMsPerSecond",
+            "source.accumulateBusyTimeMs",
+            "source.busyTimeMsPerSecond",
+            "source.numRecordsIn",
+            "source.numRecordsInPerSecond",
+            "source.numRecordsOut",
+            "source.numRecordsOutPerSecond",
+            "source.pendingRecords",
+            "waitingTimeMsPerSecond"
+        ]
+    );
+    let of_subtask = cluster.get(&format!("{}/subtasks/1/metrics", of("source")));
+    assert_eq!(of_subtask.as_array().map(Vec::len), Some(names.len()));
+    let of_vertex = cluster.get(&format!("{}/metrics", of("source")));
+    assert_eq!(of_vertex.as_array().map(Vec::len), Some(2 * names.len()));
+    // A comma may come encoded; what is not there is left out.
+    assert_eq!(
+        cluster.get(&format!(
+            "{}/metrics?get=1.out.numRecordsOut%2C0.busyTimeMsPerSecond,0.nosuch",
+            of("counter")
+        )),
+        json!([{"id": "1.out.numRecordsOut", "value": "100"},
+            {"id": "0.busyTimeMsPerSecond", "value": "750.0"}])
+    );
+    let path = format!("{}/subtasks/1/metrics", of("counter"));
+    assert_eq!(
+        cluster.get(&format!(
+            "{path}?get=idleTimeMsPerSecond&get=waitingTimeMsPerSecond"
+        )),
+        json!([{"id": "idleTimeMsPerSecond", "value": "250"},
+            {"id": "waitingTimeMsPerSecond", "value": "50"}])
+    );
+    // What the dashboard asks of each vertex.
+    let path = format!("{}/subtasks/metrics", of("source"));
+    let asked = "backPressuredTimeMsPerSecond,busyTimeMsPerSecond,numRecordsOutPerSecond";
+    let rows = cluster.get(&format!("{path}?get={asked}"));
+    assert_eq!(
+        rows[0],
+        json!({"id": "backPressuredTimeMsPerSecond", "min": 500.0, "max": 500.0, "avg": 500.0,
+            "sum": 1000.0, "skew": 0.0})
+    );
+    assert_eq!(
+        rows[2],
+        json!({"id": "numRecordsOutPerSecond", "min": 50.0, "max": 450.0, "avg": 250.0,
+            "sum": 500.0, "skew": 80.0})
+    );
+    assert_eq!(
+        cluster.get(&format!(
+            "{path}?get=numRecordsOut&agg=max,sum&subtasks=1-7"
+        )),
+        json!([{"id": "numRecordsOut", "max": 100.0, "sum": 100.0}])
+    );
+    assert_eq!(
+        cluster.get(&format!("{path}?get=numRecordsOut,nosuch")),
+        json!([])
+    );
+    let error = cluster.refused("GET", &format!("{path}?get=x&agg=mean"), "", 400);
+    assert!(error.contains("(agg) from value \"mean\""), "{error}");
+    cluster.refused("GET", &format!("{path}?get=x&subtasks=one"), "", 400);
+    assert_eq!(
+        cluster.get(&format!("{}/watermarks", of("source"))),
+        json!([{"id": "0.currentInputWatermark", "value": "7"},
+            {"id": "1.currentInputWatermark", "value": "7"}])
+    );
+    // Of a job that has ended the sums are left.
+    let ended = Cluster::with_job(JobStatus::Finished);
+    let asked = "?get=0.busyTimeMsPerSecond,0.accumulateBusyTimeMs";
+    assert_eq!(
+        ended.get(&format!("{}/metrics{asked}", of("counter"))),
+        json!([{"id": "0.accumulateBusyTimeMs", "value": "1500.0"}])
+    );
 }
 
 #[test]

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
-use millpond_job::FromWorker;
 use millpond_job::gateway::FailureKind;
+use millpond_job::{FromWorker, SubtaskMetrics};
 use millpond_types::{CheckpointId, Clock};
 use timely::scheduling::Activator;
 
@@ -181,7 +181,7 @@ impl Board {
     }
 
     /// Counters of every task of this worker.
-    pub(crate) fn metrics(&self) -> Vec<millpond_job::gateway::SubtaskMetrics> {
+    pub(crate) fn metrics(&self) -> Vec<SubtaskMetrics> {
         self.tasks
             .borrow()
             .iter()

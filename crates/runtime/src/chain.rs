@@ -1,12 +1,15 @@
 //! Runs the operators of a chain, each element as far as it goes before the next.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
+use millpond_job::metrics::OperatorMetrics;
 use millpond_operator::{Element, FunctionError, Operator, Output, Port, SnapshotContext};
 use millpond_operator::{OperatorSnapshot, source::InputStatus};
 use millpond_types::{CheckpointId, OperatorId};
 
 use crate::edge::EdgeWriter;
+use crate::task_time::nanoseconds;
 
 /// One operator of the chain.
 pub(crate) struct Link {
@@ -23,6 +26,7 @@ pub(crate) struct Link {
     pub(crate) had_finished: bool,
     inbox: VecDeque<(usize, Element)>,
     ended: bool,
+    metrics: OperatorMetrics,
 }
 
 impl Link {
@@ -36,6 +40,7 @@ impl Link {
             had_finished: false,
             inbox: VecDeque::new(),
             ended: false,
+            metrics: OperatorMetrics::default(),
         }
     }
 }
@@ -65,8 +70,8 @@ pub(crate) enum Target {
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Something was processed; there may be more.
-    Worked,
+    /// Something was processed, by the operator at this position; there may be more.
+    Worked(usize),
     /// Nothing is to do.
     Idle,
     /// There is work, but a sink's outside world takes no more for now.
@@ -117,7 +122,8 @@ impl Chain {
         } else if let Some((input, element)) = link.inbox.pop_front() {
             match element {
                 Element::Records(_) | Element::Watermark(_) => {
-                    if matches!(element, Element::Records(_)) {
+                    if let Element::Records(batch) = &element {
+                        link.metrics.records_in += batch.len() as u64;
                         // There is more input than there was: its end is another one.
                         link.had_finished = false;
                     }
@@ -138,13 +144,14 @@ impl Chain {
             }
         }
         self.carry(position)?;
-        Ok(Step::Worked)
+        Ok(Step::Worked(position))
     }
 
     /// Asks the head, a source, for records; returns their number too.
     pub(crate) fn poll(&mut self, limit: usize) -> Result<(InputStatus, u64), FunctionError> {
         let status = self.links[0].operator.poll(limit, &mut self.output)?;
         let records = self.output.records() as u64;
+        self.links[0].metrics.records_in += records;
         self.carry(0)?;
         Ok((status, records))
     }
@@ -166,8 +173,10 @@ impl Chain {
                 .next_processing_time()
                 .is_some_and(|at| at <= now_ms)
             {
+                let begin = Instant::now();
                 operator.on_processing_time(now_ms, &mut self.output)?;
                 self.carry(position)?;
+                self.spent(position, begin.elapsed());
             }
         }
         Ok(())
@@ -191,6 +200,16 @@ impl Chain {
     /// How many records the head, a source, could emit and has not.
     pub(crate) fn pending_records(&self) -> Option<u64> {
         self.links[0].operator.pending_records()
+    }
+
+    /// Counts time that the operator at `position` has worked.
+    pub(crate) fn spent(&mut self, position: usize, time: Duration) {
+        self.links[position].metrics.busy_ns += nanoseconds(time);
+    }
+
+    /// Counters of every operator, in order.
+    pub(crate) fn metrics(&self) -> Vec<OperatorMetrics> {
+        self.links.iter().map(|link| link.metrics).collect()
     }
 
     /// Packs what the edges have kept back.
@@ -252,8 +271,15 @@ impl Chain {
 
     fn carry(&mut self, position: usize) -> Result<(), FunctionError> {
         while let Some((port, element)) = self.output.pop() {
-            let everywhere = !matches!(element, Element::Records(_));
-            let routes = &self.links[position].routes;
+            let link = &mut self.links[position];
+            let everywhere = match &element {
+                Element::Records(batch) => {
+                    link.metrics.records_out += batch.len() as u64;
+                    false
+                }
+                Element::Watermark(_) | Element::Idle(_) | Element::EndOfData => true,
+            };
+            let routes = &link.routes;
             let matching: Vec<Target> = routes
                 .iter()
                 .filter(|route| everywhere || route.port == port)

@@ -494,6 +494,8 @@ impl Runner {
             return;
         }
         let mut task = task.borrow_mut();
+        let begin = Instant::now();
+        task.resume(begin);
         let mut received = Ok(());
         for (gate, drain) in self.drains.iter_mut().enumerate() {
             drain(&mut |time, packet| {
@@ -505,7 +507,7 @@ impl Runner {
         }
         self.lowest.clear();
         self.lowest.extend(frontiers.iter().map(lowest_of));
-        let outcome = match received.and_then(|()| task.run(&self.lowest)) {
+        let outcome = match received.and_then(|()| task.run(&self.lowest, begin)) {
             Ok(outcome) => outcome,
             Err(error) => {
                 self.board.fail(Some(task.name().to_owned()), error.chain());
@@ -535,12 +537,13 @@ impl Runner {
                 .for_each(|capability| capability.downgrade(&time)),
             None => self.capabilities.clear(),
         }
+        let end = Instant::now();
+        task.pause(outcome.doing, end);
         drop(task);
-        self.schedule(outcome.again);
+        self.schedule(outcome.again, end);
     }
 
-    fn schedule(&mut self, again: Again) {
-        let now = Instant::now();
+    fn schedule(&mut self, again: Again, now: Instant) {
         if self.wake_at.is_some_and(|at| at <= now) {
             self.wake_at = None;
         }

@@ -30,6 +30,7 @@ use millpond_snapshot::{ChannelHandle, ChannelOffsets, ChannelStateReader, Chann
 use millpond_types::OperatorId;
 
 use crate::packet::Payload;
+use crate::volume::{Volume, encoded_count};
 
 const MARK: [u8; 9] = *b"\xff\xff\xff\xffMPIF\x01";
 
@@ -49,7 +50,7 @@ pub(crate) struct EdgeName {
 pub(crate) struct InFlight {
     /// Buffers by input edge, the place of the edge among the inputs of the vertex.
     gates: BTreeMap<usize, Vec<Vec<u8>>>,
-    bytes: u64,
+    volume: Volume,
 }
 
 impl InFlight {
@@ -76,23 +77,29 @@ impl InFlight {
             buffer.extend_from_slice(text);
         }
         match payload {
-            Payload::Element(Element::Records(batch)) => batch.encode(&mut buffer)?,
+            Payload::Element(Element::Records(batch)) => {
+                batch.encode(&mut buffer)?;
+                self.volume.records += batch.len() as u64;
+            }
             Payload::Element(Element::Watermark(_) | Element::Idle(_) | Element::EndOfData) => {
                 return Ok(());
             }
             Payload::Outgoing(_) | Payload::Incoming(_) => match payload.encoded_records() {
-                Some(records) => buffer.extend_from_slice(records),
+                Some(records) => {
+                    buffer.extend_from_slice(records);
+                    self.volume.records += encoded_count(records);
+                }
                 None => return Ok(()),
             },
         }
-        self.bytes += buffer.len() as u64;
+        self.volume.bytes += buffer.len() as u64;
         self.gates.entry(gate).or_default().push(buffer);
         Ok(())
     }
 
-    /// Bytes of all batches.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+    /// Bytes of all buffers, and the records in them.
+    pub(crate) fn volume(&self) -> Volume {
+        self.volume
     }
 
     /// The input edges that there are batches of, ascending.
@@ -279,6 +286,12 @@ mod tests {
                 .expect("encodes");
         }
         assert_eq!(in_flight.gates().collect::<Vec<_>>(), [2]);
+        let sizes = in_flight.gates[&2].iter().map(Vec::len);
+        let volume = Volume {
+            bytes: sizes.sum::<usize>() as u64,
+            records: 100,
+        };
+        assert_eq!(in_flight.volume(), volume);
         let mut bytes = Vec::new();
         let place = in_flight.write(2, &mut bytes).expect("to memory");
         assert_eq!(place.offsets.len(), 2, "watermarks and ends are no records");

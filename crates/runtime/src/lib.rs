@@ -32,8 +32,10 @@ mod program;
 mod snapshot_pool;
 mod state_writer;
 mod task;
+mod task_time;
 pub mod time;
 mod uploaded_files;
+mod volume;
 mod window;
 
 pub use attempt::{AttemptHandle, AttemptOptions, Restore, start_attempt};

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use millpond_fs::{FileSystem, Location};
-use millpond_job::acknowledgement::SubtaskAcknowledgement;
+use millpond_job::acknowledgement::{AcknowledgeMetrics, SubtaskAcknowledgement};
 use millpond_job::gateway::{Attempt, FileMerging};
 use millpond_job::{FromWorker, SnapshotOptions};
 use millpond_operator::FunctionError;
@@ -82,6 +82,8 @@ struct Joined {
 pub(crate) struct Answer {
     pub(crate) attempt: Attempt,
     pub(crate) checkpoint: CheckpointId,
+    /// Name and subtask for people: `counter (1/2)`.
+    pub(crate) task: String,
     pub(crate) acknowledgement: SubtaskAcknowledgement,
     /// When its part was begun to be written.
     pub(crate) began: Instant,
@@ -98,6 +100,7 @@ impl Answer {
         let metrics = &mut self.acknowledgement.metrics;
         metrics.async_duration_ms = self.began.elapsed().as_millis() as u64;
         metrics.fsync_duration_ms += synced.as_millis() as u64;
+        log(&self.task, self.checkpoint, metrics);
         // The master is gone: nobody is left to be told.
         let _ = self.to_master.send(FromWorker::Acknowledge {
             attempt: self.attempt,
@@ -116,6 +119,33 @@ impl Answer {
             reason,
         });
     }
+}
+
+/// What a checkpoint has cost a subtask, in the words of REST.
+fn log(task: &str, checkpoint: CheckpointId, metrics: &AcknowledgeMetrics) {
+    let AcknowledgeMetrics {
+        unaligned,
+        start_delay_ms,
+        alignment_duration_ns,
+        buffered_bytes,
+        buffered_records,
+        processed_bytes,
+        processed_records,
+        persisted_bytes,
+        persisted_records,
+        sync_duration_ms,
+        async_duration_ms,
+        fsync_duration_ms,
+        created_files: _,
+    } = metrics;
+    tracing::debug!(
+        "{task} - finished checkpoint {checkpoint}: start delay {start_delay_ms} ms, alignment {} ms \
+         (unaligned: {unaligned}), buffered {buffered_bytes} bytes in {buffered_records} records, \
+         processed {processed_bytes} in {processed_records}, persisted {persisted_bytes} in \
+         {persisted_records}, synchronous part {sync_duration_ms} ms, asynchronous part \
+         {async_duration_ms} ms, fsync {fsync_duration_ms} ms of it",
+        alignment_duration_ns / 1_000_000
+    );
 }
 
 impl Joined {

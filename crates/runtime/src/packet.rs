@@ -464,7 +464,7 @@ mod tests {
                 };
                 let mut take = |packet| {
                     task.receive(0, 0, packet).expect("nothing is overtaken");
-                    task.run(&[Some(0)])
+                    task.run(&[Some(0)], std::time::Instant::now())
                 };
                 take(packet(1, &Element::Watermark(3))).expect("a subtask that there is");
                 let error = take(packet(sender, element)).expect_err("refused").chain();

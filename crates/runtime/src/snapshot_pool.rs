@@ -123,7 +123,7 @@ impl SnapshotWork {
         let began = Instant::now();
         let (attempt, checkpoint) = (self.attempt, self.options.id);
         let (vertex, subtask) = (self.vertex, self.subtask);
-        let to_master = self.to_master.clone();
+        let (to_master, task) = (self.to_master.clone(), self.task.clone());
         let settled = crate::panic::contain(|| self.durables.settle());
         let synced = match settled.map(|settled| settled.map_err(|error| error.chain())) {
             Ok(Ok(synced)) => synced,
@@ -145,6 +145,7 @@ impl SnapshotWork {
             Ok(Ok(acknowledgement)) => Some(Answer {
                 attempt,
                 checkpoint,
+                task,
                 acknowledgement,
                 began,
                 to_master,

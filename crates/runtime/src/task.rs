@@ -15,13 +15,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use millpond_job::acknowledgement::AcknowledgeMetrics;
-use millpond_job::gateway::SubtaskMetrics;
+use millpond_job::metrics::SubtaskMetrics;
 use millpond_job::{EpochEnd, FromWorker, SnapshotOptions, StopMode, VertexIndex};
 use millpond_operator::source::InputStatus;
 use millpond_operator::{BatchCodec, Element, FunctionError, MAX_WATERMARK, SnapshotContext};
 use millpond_types::CheckpointId;
 
-use crate::barrier::{Alignment, Arrival, Overtaken};
+use crate::barrier::{Alignment, Arrival, Overtaken, Passed};
 use crate::board::Board;
 use crate::chain::{Chain, Step};
 use crate::congestion::Intake;
@@ -34,8 +34,10 @@ use crate::live_images::LiveImages;
 use crate::pace::Pace;
 use crate::packet::{Packet, Payload};
 use crate::snapshot_pool::SnapshotWork;
+use crate::task_time::{Doing, TaskTime, nanoseconds};
 use crate::time::{Time, epoch_of, last_of, pack, ticks};
 use crate::uploaded_files::UploadedFiles;
+use crate::volume::Volume;
 use crate::window::Window;
 
 /// For how long a task works before it lets others have the worker.
@@ -74,6 +76,44 @@ pub(crate) struct Outcome {
     pub(crate) hold: Option<Time>,
     /// When it wants to run again.
     pub(crate) again: Again,
+    /// What it does until then.
+    pub(crate) doing: Doing,
+}
+
+/// Why a task gives up the thread.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    again: Again,
+    doing: Doing,
+}
+
+impl Pause {
+    /// Its receivers, or the sinks, are behind.
+    fn back_pressured(again: Again) -> Self {
+        Pause {
+            again,
+            doing: Doing::SoftBackPressured,
+        }
+    }
+
+    /// So they are, and it has stopped in the middle of an element.
+    fn back_pressured_within(again: Again) -> Self {
+        Pause {
+            again,
+            doing: Doing::HardBackPressured,
+        }
+    }
+}
+
+impl From<Again> for Pause {
+    /// It is not held up by others.
+    fn from(again: Again) -> Self {
+        let doing = match again {
+            Again::Now => Doing::Wait,
+            Again::After(_) | Again::WhenWoken => Doing::Idle,
+        };
+        Pause { again, doing }
+    }
 }
 
 /// Which input of the chain's head an edge feeds, and how its records are read.
@@ -121,6 +161,8 @@ struct Waiting {
 struct OvertakingSnapshot {
     work: SnapshotWork,
     began: Instant,
+    /// Until then.
+    passed: Passed,
 }
 
 /// One subtask of a vertex.
@@ -142,6 +184,7 @@ pub(crate) struct Task {
     /// The lowest time that it may send at now.
     capability: Time,
     started: Instant,
+    time_spent: TaskTime,
     records_in: u64,
     closing: Closing,
     durables: Arc<Durables>,
@@ -175,6 +218,7 @@ impl Task {
             quiet: false,
             had_ended: parts.had_ended,
         });
+        let started = Instant::now();
         let in_flight = parts.in_flight.into_iter();
         let queue = in_flight.map(|resumed| Waiting {
             time: 0,
@@ -198,7 +242,8 @@ impl Task {
             live_images: LiveImages::default(),
             source,
             capability: 0,
-            started: Instant::now(),
+            started,
+            time_spent: TaskTime::new(started),
             records_in: 0,
             closing: Closing::No,
             durables: Arc::default(),
@@ -243,11 +288,24 @@ impl Task {
         SubtaskMetrics {
             vertex: self.vertex,
             subtask: self.subtask,
+            process: self.board.process,
             records_in: self.records_in,
             records_out: self.chain.edges.iter().map(|edge| edge.records()).sum(),
             watermark: self.gates.current(),
             pending_records: self.chain.pending_records(),
+            time: self.time_spent.spent(Instant::now()),
+            operators: self.chain.metrics(),
         }
+    }
+
+    /// It gets the thread.
+    pub(crate) fn resume(&mut self, now: Instant) {
+        self.time_spent.begin(Doing::Work, now);
+    }
+
+    /// It gives up the thread, to do what [`Task::run`] has said.
+    pub(crate) fn pause(&mut self, doing: Doing, now: Instant) {
+        self.time_spent.begin(doing, now);
     }
 
     /// The edges out of the task, to be emptied after each slice.
@@ -278,7 +336,11 @@ impl Task {
         };
         match arrival {
             Arrival::Queue => self.queue.push_back(waiting),
-            Arrival::Stash => self.stash.push_back(waiting),
+            Arrival::Stash => {
+                self.alignment
+                    .buffered(Volume::of_payload(&waiting.payload));
+                self.stash.push_back(waiting);
+            }
             Arrival::Overtaken => {
                 let edge = &self.inputs[gate];
                 for snapshot in self.overtaken.of(time) {
@@ -292,12 +354,17 @@ impl Task {
         Ok(())
     }
 
-    /// Works for a slice. `frontiers` are the lowest times that can still arrive, by input edge.
+    /// Works for a slice that began at `begin`. `frontiers` are the lowest times that can still
+    /// arrive, by input edge.
     ///
     /// # Errors
     ///
     /// Whatever an operator returned: the attempt fails.
-    pub(crate) fn run(&mut self, frontiers: &[Option<Time>]) -> Result<Outcome, FunctionError> {
+    pub(crate) fn run(
+        &mut self,
+        frontiers: &[Option<Time>],
+        begin: Instant,
+    ) -> Result<Outcome, FunctionError> {
         let frontier = frontiers.iter().flatten().copied().min();
         self.board.current.replace(Some(self.name.clone()));
         self.chain.poll_background()?;
@@ -305,16 +372,19 @@ impl Task {
             return Ok(Outcome {
                 hold: None,
                 again: Again::WhenWoken,
+                doing: Doing::Idle,
             });
         }
         self.submit_whole(frontier);
-        let begin = Instant::now();
-        let again = loop {
-            if let Some(again) = self.work(frontiers)? {
-                break again;
+        let started = self.started;
+        self.alignment
+            .look(frontiers, || started.elapsed().as_nanos() as u64);
+        let mut pause = loop {
+            if let Some(pause) = self.work(frontiers)? {
+                break pause;
             }
             if begin.elapsed() >= SLICE {
-                break Again::Now;
+                break Again::Now.into();
             }
         };
         self.chain.flush()?;
@@ -322,43 +392,50 @@ impl Task {
         self.capability = hold.unwrap_or(self.capability);
         self.ended = hold.is_none();
         self.live_images.limit_changes();
+        if self.chain.maintain() {
+            pause.again = Again::Now;
+            if pause.doing == Doing::Idle {
+                pause.doing = Doing::Wait;
+            }
+        }
         Ok(Outcome {
             hold,
-            again: if self.chain.maintain() {
-                Again::Now
-            } else {
-                again
-            },
+            again: pause.again,
+            doing: pause.doing,
         })
     }
 
     /// Does one piece of work; returns when to come back if there is none.
-    fn work(&mut self, frontiers: &[Option<Time>]) -> Result<Option<Again>, FunctionError> {
+    fn work(&mut self, frontiers: &[Option<Time>]) -> Result<Option<Pause>, FunctionError> {
         let is_congested = self.chain.edges.iter().any(EdgeWriter::is_congested);
         if !self.chain.is_idle() {
             if is_congested {
-                return Ok(Some(Again::After(CONGESTION_PAUSE)));
+                let again = Again::After(CONGESTION_PAUSE);
+                return Ok(Some(Pause::back_pressured_within(again)));
             }
             let begin = Instant::now();
             match self.chain.step()? {
-                Step::Worked => {
-                    self.pace.spent(begin.elapsed());
+                Step::Worked(position) => {
+                    let spent = begin.elapsed();
+                    self.pace.spent(spent);
+                    self.chain.spent(position, spent);
                     return Ok(None);
                 }
-                Step::Blocked => return Ok(Some(Again::WhenWoken)),
+                Step::Blocked => return Ok(Some(Pause::back_pressured_within(Again::WhenWoken))),
                 Step::Idle => {}
             }
         }
         if self.closing != Closing::No {
-            return Ok(Some(self.wait_for_the_last_snapshot()));
+            return Ok(Some(self.wait_for_the_last_snapshot().into()));
         }
         let now_ms = self.board.clock.now_ms();
         if is_congested && !self.queue.is_empty() {
             // Only a barrier that overtakes the queue can be passed.
-            return Ok(Some(match self.barrier(frontiers, now_ms)? {
+            let again = match self.barrier(frontiers, now_ms)? {
                 true => Again::Now,
                 false => Again::After(CONGESTION_PAUSE),
-            }));
+            };
+            return Ok(Some(Pause::back_pressured(again)));
         }
         if self.waits_for_room() || !self.queue.is_empty() {
             self.chain.held_back(now_ms);
@@ -373,7 +450,7 @@ impl Task {
         }
         if self.barrier(frontiers, now_ms)? {
             // What was made before the barrier must leave before the capability passes it.
-            return Ok(Some(Again::Now));
+            return Ok(Some(Again::Now.into()));
         }
         if self.source.is_some() {
             return self.work_as_source(now_ms);
@@ -383,7 +460,7 @@ impl Task {
                 self.dispatch(waiting)?;
                 Ok(None)
             }
-            None => Ok(Some(self.rest(now_ms))),
+            None => Ok(Some(self.rest(now_ms).into())),
         }
     }
 
@@ -458,6 +535,9 @@ impl Task {
                 if let Some(credit) = intake.and_then(|intake| intake.taken(batch.len())) {
                     self.board.credits.send(credit);
                 }
+                if self.alignment.is_aligning() || !self.overtaken.is_empty() {
+                    self.took_beside_a_barrier(Volume::of_batch(&*batch));
+                }
                 self.chain.give(input, Element::Records(batch));
                 return Ok(());
             }
@@ -480,7 +560,17 @@ impl Task {
         Ok(())
     }
 
-    fn work_as_source(&mut self, now_ms: u64) -> Result<Option<Again>, FunctionError> {
+    /// Records were taken while a barrier waits, or while what it has overtaken arrives.
+    fn took_beside_a_barrier(&mut self, volume: Volume) {
+        if self.alignment.is_aligning() {
+            self.alignment.processed(volume);
+        }
+        for snapshot in self.overtaken.all() {
+            snapshot.passed.processed += volume;
+        }
+    }
+
+    fn work_as_source(&mut self, now_ms: u64) -> Result<Option<Pause>, FunctionError> {
         let Some(source) = &mut self.source else {
             return Ok(None);
         };
@@ -493,26 +583,28 @@ impl Task {
         }
         if source.ended {
             source.quiet = true;
-            return Ok(Some(Again::After(IDLE_PERIOD)));
+            return Ok(Some(Again::After(IDLE_PERIOD).into()));
         }
         let room = source.window.room();
         source.waits_for_room = room == 0;
         if room == 0 {
-            return Ok(Some(Again::WhenWoken));
+            return Ok(Some(Pause::back_pressured(Again::WhenWoken)));
         }
         let begin = Instant::now();
         let limit = (room.min(RECORDS_PER_TICK) as usize).min(self.pace.limit());
         let (status, records) = self.chain.poll(limit)?;
+        let spent = begin.elapsed();
+        self.chain.spent(0, spent);
         if records > 0 {
             self.pace.begin(records as usize);
-            self.pace.spent(begin.elapsed());
+            self.pace.spent(spent);
         }
         source.window.emitted(self.capability, records);
         self.records_in += records;
         match status {
             // The tick moves on only once what was made has been processed.
             InputStatus::MoreAvailable if !self.chain.is_idle() => Ok(None),
-            InputStatus::MoreAvailable => Ok(Some(Again::Now)),
+            InputStatus::MoreAvailable => Ok(Some(Again::Now.into())),
             InputStatus::NothingAvailable(until_ms) => {
                 source.quiet = true;
                 let period = until_ms.map_or(IDLE_PERIOD, |until| {
@@ -524,7 +616,7 @@ impl Task {
                 } else {
                     Some(Again::Now)
                 };
-                Ok(Some(again.unwrap_or(Again::After(period))))
+                Ok(Some(again.unwrap_or(Again::After(period)).into()))
             }
             InputStatus::EndOfInput => {
                 self.end_source()?;
@@ -650,7 +742,7 @@ impl Task {
         {
             source.window.overtaken(pack(epoch + 1, 0));
         }
-        let alignment_duration_ns = self.alignment.pass(now_ns);
+        let passed = self.alignment.pass(now_ns);
         self.chain.flush()?;
         let context = SnapshotContext {
             id: options.id,
@@ -674,7 +766,11 @@ impl Task {
         }
         let metrics = AcknowledgeMetrics {
             start_delay_ms,
-            alignment_duration_ns,
+            alignment_duration_ns: passed.duration_ns,
+            buffered_bytes: passed.buffered.bytes,
+            buffered_records: passed.buffered.records,
+            processed_bytes: passed.processed.bytes,
+            processed_records: passed.processed.records,
             sync_duration_ms: begin.elapsed().as_millis() as u64,
             unaligned: !is_aligned,
             ..AcknowledgeMetrics::default()
@@ -696,7 +792,11 @@ impl Task {
         match is_aligned {
             true => self.board.pool.submit(work),
             false => {
-                let snapshot = OvertakingSnapshot { work, began: begin };
+                let snapshot = OvertakingSnapshot {
+                    work,
+                    began: begin,
+                    passed,
+                };
                 self.overtaken.wait(options.id, epoch, snapshot);
             }
         }
@@ -708,9 +808,19 @@ impl Task {
         if self.overtaken.is_empty() {
             return;
         }
-        for OvertakingSnapshot { mut work, began } in self.overtaken.whole(frontier) {
-            work.metrics.alignment_duration_ns = began.elapsed().as_nanos() as u64;
-            work.metrics.persisted_bytes = work.in_flight.bytes();
+        for snapshot in self.overtaken.whole(frontier) {
+            let OvertakingSnapshot {
+                mut work,
+                began,
+                passed,
+            } = snapshot;
+            let persisted = work.in_flight.volume();
+            let metrics = &mut work.metrics;
+            metrics.alignment_duration_ns = passed.duration_ns + nanoseconds(began.elapsed());
+            metrics.processed_bytes = passed.processed.bytes;
+            metrics.processed_records = passed.processed.records;
+            metrics.persisted_bytes = persisted.bytes;
+            metrics.persisted_records = persisted.records;
             self.board.pool.submit(work);
         }
     }
@@ -760,6 +870,13 @@ impl Task {
     ///
     /// A commit failed for good.
     pub(crate) fn hear(&mut self, notice: Notice) -> Result<(), FunctionError> {
+        let before = self.time_spent.begin(Doing::Work, Instant::now());
+        let heard = self.act_on(notice);
+        self.time_spent.begin(before, Instant::now());
+        heard
+    }
+
+    fn act_on(&mut self, notice: Notice) -> Result<(), FunctionError> {
         match notice {
             Notice::Complete(id) => {
                 if self.closing == Closing::Behind(id) {
@@ -780,3 +897,6 @@ impl Task {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -146,6 +146,7 @@ pub(crate) mod tests {
                 restored_from: None,
                 parallelism: 1,
                 restart_strategy: String::new(),
+                counted_at_ms: None,
             },
             statistics: Default::default(),
             exceptions: Vec::new(),

@@ -11,6 +11,7 @@
 //! subtasks, and pointwise ones, whose records could go nowhere at another parallelism.
 
 use crate::time::{Time, epoch_of};
+use crate::volume::Volume;
 
 /// What a checkpoint guarantees about state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,17 @@ pub enum Arrival {
     Overtaken,
 }
 
+/// What happened from the first sign of a barrier until it was passed; nothing in at-least-once mode.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// For how long it was, in ns.
+    pub duration_ns: u64,
+    /// What was taken to be processed meanwhile.
+    pub processed: Volume,
+    /// What arrived from behind the barrier, and waited.
+    pub buffered: Volume,
+}
+
 /// Where a task is between two barriers.
 #[derive(Debug)]
 pub struct Alignment {
@@ -40,6 +52,9 @@ pub struct Alignment {
     may_overtake: Vec<bool>,
     epoch: u32,
     early_since_ns: Option<u64>,
+    /// Since then.
+    processed: Volume,
+    buffered: Volume,
 }
 
 impl Alignment {
@@ -51,6 +66,8 @@ impl Alignment {
             may_overtake,
             epoch: 0,
             early_since_ns: None,
+            processed: Volume::default(),
+            buffered: Volume::default(),
         }
     }
 
@@ -75,6 +92,30 @@ impl Alignment {
             Mode::ExactlyOnce => Arrival::Stash,
             Mode::AtLeastOnce => Arrival::Queue,
         }
+    }
+
+    /// Takes note of how far the inputs have come: that of one of them whose barrier is here is the
+    /// first sign of it, also when no record is behind it. An input that has ended says nothing.
+    pub fn look(&mut self, frontiers: &[Option<Time>], now_ns: impl FnOnce() -> u64) {
+        let passed = |time: &Time| epoch_of(*time) > self.epoch;
+        if self.early_since_ns.is_none() && frontiers.iter().flatten().any(passed) {
+            self.early_since_ns = Some(now_ns());
+        }
+    }
+
+    /// Whether a barrier is here and waits for others, or for what the task holds.
+    pub fn is_aligning(&self) -> bool {
+        self.mode == Mode::ExactlyOnce && self.early_since_ns.is_some()
+    }
+
+    /// Something was taken to be processed, while [`Alignment::is_aligning`].
+    pub fn processed(&mut self, volume: Volume) {
+        self.processed += volume;
+    }
+
+    /// Something has been kept until its epoch begins.
+    pub fn buffered(&mut self, volume: Volume) {
+        self.buffered += volume;
     }
 
     /// Whether the barrier has been reached.
@@ -105,18 +146,23 @@ impl Alignment {
                 .all(|(gate, time)| self.may_overtake[gate] || passed(time))
     }
 
-    /// Enters the next epoch; returns for how long records were held back (or, in at-least-once
-    /// mode, 0), in ns.
-    pub fn pass(&mut self, now_ns: u64) -> u64 {
+    /// Enters the next epoch; returns what the barrier has cost.
+    pub fn pass(&mut self, now_ns: u64) -> Passed {
         self.epoch += 1;
         let since = self.early_since_ns.take();
+        let processed = std::mem::take(&mut self.processed);
+        let buffered = std::mem::take(&mut self.buffered);
         match self.mode {
-            Mode::ExactlyOnce => since.map_or(0, |since| now_ns.saturating_sub(since)),
-            Mode::AtLeastOnce => 0,
+            Mode::ExactlyOnce => Passed {
+                duration_ns: since.map_or(0, |since| now_ns.saturating_sub(since)),
+                processed,
+                buffered,
+            },
+            Mode::AtLeastOnce => Passed::default(),
         }
     }
 
-    /// When the first record behind the barrier arrived, in ns of the clock of `arrive`.
+    /// When the first sign of the barrier came, in ns of the clock of `arrive`.
     pub fn early_since_ns(&self) -> Option<u64> {
         self.early_since_ns
     }
@@ -132,11 +178,38 @@ mod tests {
         let mut exact = Alignment::new(Mode::ExactlyOnce, vec![true]);
         assert_eq!(exact.arrive(pack(0, 9), || 5), Arrival::Queue);
         assert_eq!(exact.arrive(pack(1, 0), || 7), Arrival::Stash);
-        assert_eq!(exact.pass(107), 100);
+        assert!(exact.is_aligning());
+        assert_eq!(exact.pass(107).duration_ns, 100);
+        assert!(!exact.is_aligning());
         assert_eq!(exact.arrive(pack(1, 0), || 8), Arrival::Queue);
         let mut relaxed = Alignment::new(Mode::AtLeastOnce, vec![true]);
         assert_eq!(relaxed.arrive(pack(1, 0), || 7), Arrival::Queue);
-        assert_eq!(relaxed.pass(107), 0);
+        assert!(!relaxed.is_aligning());
+        assert_eq!(relaxed.pass(107), Passed::default());
+    }
+
+    #[test]
+    fn the_barrier_of_one_input_is_its_first_sign_and_an_input_that_has_ended_is_none() {
+        let mut alignment = Alignment::new(Mode::ExactlyOnce, vec![true; 3]);
+        alignment.look(&[None, Some(pack(0, 5)), Some(pack(0, 9))], || 3);
+        assert!(!alignment.is_aligning());
+        alignment.look(&[None, Some(pack(0, 5)), Some(pack(1, 0))], || 7);
+        alignment.look(&[None, Some(pack(1, 0)), Some(pack(1, 0))], || 9);
+        let volume = |records| Volume {
+            bytes: 10 * records,
+            records,
+        };
+        alignment.processed(volume(3));
+        alignment.processed(volume(1));
+        alignment.buffered(volume(2));
+        let expected = Passed {
+            duration_ns: 4,
+            processed: volume(4),
+            buffered: volume(2),
+        };
+        assert_eq!(alignment.pass(11), expected);
+        let next = alignment.pass(12);
+        assert_eq!(next, Passed::default(), "each barrier counts for itself");
     }
 
     #[test]

@@ -6,5 +6,5 @@
 mod align;
 mod overtaken;
 
-pub use align::{Alignment, Arrival, Mode};
+pub use align::{Alignment, Arrival, Mode, Passed};
 pub(crate) use overtaken::Overtaken;

@@ -46,6 +46,11 @@ impl<S> Overtaken<S> {
             .map(|open| &mut open.snapshot)
     }
 
+    /// All of them.
+    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut S> {
+        self.open.iter_mut().map(|open| &mut open.snapshot)
+    }
+
     /// Returns the snapshots that have everything, when `frontier` is the lowest time that can
     /// still arrive.
     pub(crate) fn whole(&mut self, frontier: Option<Time>) -> Vec<S> {

@@ -89,6 +89,7 @@ impl Process {
         Answer {
             attempt: 1,
             checkpoint,
+            task: "counter (1/2)".to_owned(),
             acknowledgement: SubtaskAcknowledgement {
                 vertex: VertexIndex(0),
                 subtask,
