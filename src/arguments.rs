@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use millpond_types::JobId;
 use millpond_types::config::{Configuration, options};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, chain};
 use crate::printer;
 use crate::rest_client::RestClient;
 
@@ -241,9 +241,14 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
     }
 }
 
-/// The client for the REST of the job that is meant.
+/// The client for the REST of the job that is meant. What `config.yaml` says about security counts too.
 pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
-    Ok(RestClient::new(&configuration(matches)?)?)
+    let loaded = millpond::service::configuration();
+    let mut all = loaded
+        .map_err(|error| Failure::Action(chain(&error)))?
+        .security();
+    all.override_with(configuration(matches)?);
+    Ok(RestClient::new(&all)?)
 }
 
 /// Reads a job's id.

@@ -26,8 +26,8 @@ fn serve(configuration: &Configuration) -> Result<ExitCode, Failure> {
     .map_err(|why| Failure::action(why).during("The job manager cannot be started."))?;
     printer::line(format!("Job manager listening at {}.", running.address()));
     printer::line(format!(
-        "Web interface listening at http://{}.",
-        running.rest()
+        "Web interface listening at {}.",
+        running.rest_url()
     ));
     // Jobs end with this process, and go on from their checkpoints when somebody starts them again.
     signals.forever().next();

@@ -42,6 +42,8 @@ pub(crate) fn run(
     let not_submitted = |failure: Failure| failure.during("Could not submit the program.");
     let id = client.upload(path).map_err(not_submitted)?;
     let mut handed_on = configuration.clone();
+    // Files of this machine.
+    handed_on.take_security_of(&Configuration::new());
     for of_the_client in [&options::REST_PORT.info(), &options::REST_ADDRESS.info()] {
         of_the_client.names().for_each(|name| {
             handed_on.remove(name);

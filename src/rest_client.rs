@@ -13,6 +13,7 @@ use millpond_types::config::{ConfigError, Configuration, format_duration, option
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use ureq::tls::{Certificate, ClientCert, PrivateKey, RootCerts, TlsConfig};
 
 use crate::failure::{Failure, chain};
 
@@ -25,6 +26,8 @@ const MAX_ANSWER_BYTES: u64 = 64 << 20;
 /// A client of one server.
 pub(crate) struct RestClient {
     agent: ureq::Agent,
+    /// Headers of each request.
+    headers: Vec<(String, String)>,
     base: String,
     attempts: u32,
     retry_delay: Duration,
@@ -170,7 +173,18 @@ impl RestClient {
         let address = configuration.get(&options::REST_ADDRESS)?;
         let host = address.as_deref().unwrap_or("127.0.0.1");
         let port = configuration.get(&options::REST_PORT)?;
+        let security = millpond_security::RestClient::from_configuration(configuration)?;
+        let mut headers = headers_of_environment();
+        if let Some(token) = &security.token {
+            headers.retain(|(name, _)| !name.eq_ignore_ascii_case("authorization"));
+            headers.push(("authorization".to_owned(), token.header()));
+        }
+        let scheme = match security.trusted {
+            Some(_) => "https",
+            None => "http",
+        };
         let agent = ureq::Agent::config_builder()
+            .tls_config(tls(security)?)
             .http_status_as_error(false)
             .max_redirects(0)
             .proxy(None)
@@ -180,7 +194,8 @@ impl RestClient {
             .into();
         Ok(RestClient {
             agent,
-            base: format!("http://{host}:{port}"),
+            headers,
+            base: format!("{scheme}://{host}:{port}"),
             attempts: configuration.get(&options::REST_RETRY_MAX_ATTEMPTS)?.max(1),
             retry_delay: configuration.get(&options::REST_RETRY_DELAY)?,
             timeout: configuration.get(&options::CLIENT_TIMEOUT)?,
@@ -292,9 +307,11 @@ impl RestClient {
         let body_length = head.len() as u64 + length + tail.len() as u64;
         let mut body = io::Read::chain(head.as_bytes(), file.take(length)).chain(tail.as_bytes());
         let path = "/v1/jars/upload";
-        let response = self
-            .agent
-            .post(format!("{}{path}", self.base))
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let response = request
             .header(
                 "content-type",
                 format!("multipart/form-data; boundary={boundary}"),
@@ -422,10 +439,13 @@ impl RestClient {
         path: &str,
         body: Option<&Value>,
     ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-        let request = ureq::http::Request::builder()
+        let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header("content-type", "application/json; charset=UTF-8");
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
         match body {
             Some(body) => self.agent.run(request.body(body.to_string())?),
             None => self.agent.run(request.body(())?),
@@ -446,6 +466,35 @@ impl RestClient {
         causes.extend(chain(error));
         Failure::Action(causes)
     }
+}
+
+/// The variable with headers for each request, `name:value` per line: that of Flink's client.
+const HEADERS_VARIABLE: &str = "FLINK_REST_CLIENT_HEADERS";
+
+fn headers_of_environment() -> Vec<(String, String)> {
+    let text = std::env::var(HEADERS_VARIABLE).unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    let trimmed = pairs.map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+    trimmed.collect()
+}
+
+/// What the client believes and shows, in the words of `ureq`.
+fn tls(security: millpond_security::RestClient) -> Result<TlsConfig, ConfigError> {
+    let certificate = |der: &[u8]| Certificate::from_der(der).to_owned();
+    let trusted = security.trusted.unwrap_or_default();
+    let trusted: Vec<_> = trusted.iter().map(|der| certificate(der)).collect();
+    let identity = security.identity.map(|identity| {
+        let chain: Vec<_> = identity.chain.iter().map(|der| certificate(der)).collect();
+        let key = PrivateKey::from_pem(&identity.key).map_err(|error| {
+            ConfigError::new(options::SSL_REST_PRIVATE_KEY.key(), "", error.to_string())
+        })?;
+        Ok(ClientCert::new_with_certs(&chain, key))
+    });
+    Ok(TlsConfig::builder()
+        .unversioned_rustls_crypto_provider(millpond_security::crypto_provider())
+        .root_certs(RootCerts::new_with_certs(&trusted))
+        .client_cert(identity.transpose()?)
+        .build())
 }
 
 /// Whether the request has certainly not reached a server, so that it may be sent again.

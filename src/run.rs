@@ -100,8 +100,8 @@ fn tell_submitted(handshake: &Handshake) {
         handshake.job_id
     ));
     printer::line(format!(
-        "Web interface listening at http://{}.",
-        handshake.rest
+        "Web interface listening at {}.",
+        handshake.rest_url()
     ));
 }
 

@@ -13,6 +13,7 @@ mod plan;
 mod rocksdb;
 mod run;
 mod savepoints;
+mod security;
 #[cfg(feature = "sql")]
 mod sql;
 mod state;

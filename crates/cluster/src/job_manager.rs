@@ -4,7 +4,6 @@
 //! doing, and hands on what users want. When it is gone the master ends at once, and its workers with
 //! it: whoever takes over starts the job again from its newest checkpoint.
 
-use std::net::TcpStream;
 use std::path::Path;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
@@ -16,6 +15,7 @@ use millpond_job::report::JobReport;
 use millpond_job::resources::{
     FromJobMaster, Hello, PROTOCOL, Peer, SlotRequest, ToJobMaster, Welcome, WorkerId,
 };
+use millpond_security::{Connection, Internal};
 use millpond_types::JobId;
 use millpond_types::config::JOB_MANAGER_VARIABLE;
 
@@ -25,7 +25,7 @@ use crate::local_dispatcher::LocalDispatcher;
 use crate::lock::lock;
 use crate::master_lock::MasterLock;
 use crate::options::Heartbeat;
-use crate::transport::{Outbox, connect, receive, send};
+use crate::transport::{Outbox, receive, send};
 
 /// How often a report is made, and sent if it says anything new.
 const REPORT_INTERVAL: Duration = Duration::from_millis(50);
@@ -98,7 +98,7 @@ pub(crate) struct JobManager {
     job: JobId,
     address: String,
     outgoing: Outbox<FromJobMaster>,
-    incoming: Option<TcpStream>,
+    incoming: Option<Connection>,
     shared: Arc<Mutex<Shared>>,
     lock: Option<Arc<MasterLock>>,
 }
@@ -113,12 +113,12 @@ impl JobManager {
         manager: &JobManagerAddress,
         job: JobId,
         heartbeat: Heartbeat,
+        security: &Internal,
     ) -> std::io::Result<Self> {
         let lock = manager.lock.as_ref();
         let lock = lock.map(|path| MasterLock::acquire(Path::new(path), heartbeat.timeout));
         let lock = lock.transpose()?.map(Arc::new);
-        let mut stream = connect(&manager.rpc, WELCOME_TIMEOUT)?;
-        stream.set_nodelay(true)?;
+        let mut stream = security.connect(&manager.rpc, WELCOME_TIMEOUT)?;
         stream.set_write_timeout(Some(heartbeat.timeout))?;
         stream.set_read_timeout(Some(WELCOME_TIMEOUT))?;
         let token = manager.token.clone();
@@ -130,7 +130,10 @@ impl JobManager {
         match receive(&mut stream)? {
             Some(Welcome::Accepted) => {}
             Some(Welcome::Refused(why)) => return Err(std::io::Error::other(why)),
-            None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            None => {
+                let what = format!("no answer; {}", security.hint());
+                return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what));
+            }
         }
         // It says something now and then: one that is silent is gone.
         stream.set_read_timeout(Some(heartbeat.timeout))?;
@@ -229,7 +232,7 @@ struct Listener {
 }
 
 impl Listener {
-    fn listen(self, mut incoming: TcpStream) {
+    fn listen(self, mut incoming: Connection) {
         loop {
             match receive::<ToJobMaster>(&mut incoming) {
                 Ok(Some(message)) => self.hear(message),

@@ -76,7 +76,8 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
     let checkpoint_directory = options.coordinator.checkpoint_directory.clone();
     let mut job_manager = match &options.cluster {
         Some(cluster) => {
-            let connected = JobManager::connect(&cluster.job_manager, job, options.heartbeat);
+            let (heartbeat, security) = (options.heartbeat, &options.security);
+            let connected = JobManager::connect(&cluster.job_manager, job, heartbeat, security);
             Some(connected.map_err(|error| {
                 let address = &cluster.job_manager.rpc;
                 std::io::Error::new(error.kind(), format!("job manager at {address}: {error}"))

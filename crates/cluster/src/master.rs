@@ -112,7 +112,8 @@ pub(crate) fn start(
     });
     let processes = match cluster.or(own) {
         Some((launcher, host)) => {
-            Processes::launched(launcher, &host, sender.clone(), options.heartbeat)?
+            let (events, security) = (sender.clone(), options.security.clone());
+            Processes::launched(launcher, &host, security, events, options.heartbeat)?
         }
         None => Processes::local(program.clone(), sender.clone()),
     };

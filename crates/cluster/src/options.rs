@@ -5,6 +5,7 @@ use std::time::Duration;
 use millpond_checkpoint::plan::PlanOptions;
 use millpond_checkpoint::{CoordinatorConfig, RestartConfig, SavepointScheduleConfig};
 use millpond_job::dispatcher::CheckpointConfig;
+use millpond_security::Internal;
 use millpond_types::JobId;
 use millpond_types::config::{ClaimMode, ConfigError, Configuration, options};
 
@@ -27,6 +28,8 @@ pub struct JobOptions {
     pub cluster: Option<ClusterOptions>,
     /// How worker processes say that they live; of no effect with one process.
     pub heartbeat: Heartbeat,
+    /// How the processes of the job and the job manager speak with each other.
+    pub security: Internal,
     /// Whether a record counts exactly once, or at least once after a recovery.
     pub exactly_once: bool,
     /// How checkpoints are taken and kept.

@@ -5,7 +5,7 @@
 //! for the next attempt; when the master dies they end by themselves, as their connection ends.
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -14,8 +14,10 @@ use millpond_job::gateway::Attempt;
 use millpond_job::resources::SlotRequest;
 use millpond_job::{JobStatus, ToWorker};
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
+use millpond_security::{Connection, Internal};
 
 use crate::deployment::Deployment;
+use crate::door::{self, Unknown};
 use crate::event::MasterEvent;
 use crate::launcher::{Launcher, Room};
 use crate::local_recovery::OwnCopies;
@@ -58,10 +60,11 @@ impl Processes {
     pub(crate) fn launched(
         launcher: Box<dyn Launcher>,
         host: &Host,
+        security: Internal,
         events: Sender<MasterEvent>,
         heartbeat: Heartbeat,
     ) -> std::io::Result<Self> {
-        Launched::new(launcher, host, events, heartbeat).map(Processes::Launched)
+        Launched::new(launcher, host, security, events, heartbeat).map(Processes::Launched)
     }
 
     /// How many there are.
@@ -200,7 +203,7 @@ impl LocalProcess {
 
 /// A process that has said hello.
 struct Connected {
-    stream: TcpStream,
+    stream: Connection,
     data_address: String,
     generation: u64,
 }
@@ -254,6 +257,7 @@ impl Launched {
     fn new(
         launcher: Box<dyn Launcher>,
         host: &Host,
+        security: Internal,
         events: Sender<MasterEvent>,
         heartbeat: Heartbeat,
     ) -> std::io::Result<Self> {
@@ -266,9 +270,12 @@ impl Launched {
             connected: Arc::clone(&connected),
             events,
         };
-        std::thread::Builder::new()
-            .name("worker-processes".to_owned())
-            .spawn(move || acceptor.serve(&listener))?;
+        door::open(
+            "worker-processes",
+            listener,
+            security,
+            move |generation, stream, unknown| acceptor.attend(generation, stream, unknown),
+        )?;
         Ok(Launched {
             launcher,
             room: None,
@@ -402,76 +409,67 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    fn serve(&self, listener: &TcpListener) {
-        for (generation, stream) in (1u64..).zip(listener.incoming()) {
-            let Ok(mut stream) = stream else { continue };
-            let hello = || -> std::io::Result<Option<ProcessMessage>> {
-                stream.set_nodelay(true)?;
-                stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-                let hello = receive(&mut stream)?;
-                // Every process says something now and then: one that is silent is lost.
-                stream.set_read_timeout(Some(self.timeout))?;
-                stream.set_write_timeout(Some(WRITE_TIMEOUT.min(self.timeout)))?;
-                Ok(hello)
-            };
-            let hello = {
-                let mut hello = hello;
-                hello()
-            };
-            // Whoever says anything else is none of ours.
-            let Ok(Some(ProcessMessage::Hello {
-                process,
-                token,
-                data_address,
-            })) = hello
-            else {
-                continue;
-            };
-            let Ok(mut reader) = stream.try_clone() else {
-                continue;
-            };
-            // Together: a process of older room must not come in behind its end.
-            let current = lock(&self.token);
-            if token != *current {
-                continue;
-            }
-            let mut connected = lock(&self.connected);
-            connected.insert(
-                process,
-                Connected {
-                    stream,
-                    data_address,
-                    generation,
-                },
-            );
-            drop(connected);
-            drop(current);
-            let (events, timeout) = (self.events.clone(), self.timeout);
-            std::thread::spawn(move || {
-                let what = loop {
-                    let message = match receive(&mut reader) {
-                        Ok(Some(ProcessMessage::Worker(message))) => message,
-                        Ok(Some(ProcessMessage::Alive)) => continue,
-                        Ok(Some(ProcessMessage::Hello { .. }) | None) => break "died".to_owned(),
-                        Err(error) => {
-                            break silence(&error, timeout).unwrap_or_else(|| "died".to_owned());
-                        }
-                    };
-                    if events
-                        .send(MasterEvent::Worker { process, message })
-                        .is_err()
-                    {
-                        return;
-                    }
-                };
-                // The master is gone, or hears that the process is.
-                let _ = events.send(MasterEvent::ProcessLost {
-                    process,
-                    generation,
-                    what,
-                });
-            });
+    fn attend(
+        &self,
+        generation: u64,
+        mut stream: Connection,
+        unknown: Unknown,
+    ) -> std::io::Result<()> {
+        let hello = receive(&mut stream)?;
+        // Every process says something now and then: one that is silent is lost.
+        stream.set_read_timeout(Some(self.timeout))?;
+        stream.set_write_timeout(Some(WRITE_TIMEOUT.min(self.timeout)))?;
+        // Whoever says anything else is none of ours.
+        let Some(ProcessMessage::Hello {
+            process,
+            token,
+            data_address,
+        }) = hello
+        else {
+            return Ok(());
+        };
+        let mut reader = stream.try_clone()?;
+        // Together: a process of older room must not come in behind its end.
+        let current = lock(&self.token);
+        if token != *current {
+            return Ok(());
         }
+        drop(unknown);
+        let mut connected = lock(&self.connected);
+        connected.insert(
+            process,
+            Connected {
+                stream,
+                data_address,
+                generation,
+            },
+        );
+        drop(connected);
+        drop(current);
+        let what = loop {
+            let message = match receive(&mut reader) {
+                Ok(Some(ProcessMessage::Worker(message))) => message,
+                Ok(Some(ProcessMessage::Alive)) => continue,
+                Ok(Some(ProcessMessage::Hello { .. }) | None) => break "died".to_owned(),
+                Err(error) => {
+                    break silence(&error, self.timeout).unwrap_or_else(|| "died".to_owned());
+                }
+            };
+            if self
+                .events
+                .send(MasterEvent::Worker { process, message })
+                .is_err()
+            {
+                return Ok(());
+            }
+        };
+        // The master is gone, or hears that the process is.
+        let _ = self.events.send(MasterEvent::ProcessLost {
+            process,
+            generation,
+            what,
+        });
+        Ok(())
     }
 }
 

@@ -5,38 +5,22 @@
 //! the first message tells the version.
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
+use millpond_security::Connection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// More than any message of ours needs; what claims to be longer is no message.
 const MAX_MESSAGE_BYTES: u32 = 1 << 30;
 
-/// Connects to `host:port`, at whichever of its addresses answers within `timeout`.
-///
-/// # Errors
-///
-/// None does.
-pub fn connect(address: &str, timeout: Duration) -> std::io::Result<TcpStream> {
-    let mut last = None;
-    for address in address.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, timeout) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = Some(error),
-        }
-    }
-    Err(last.unwrap_or_else(|| std::io::Error::other("the name has no address")))
-}
-
 /// Sends a message.
 ///
 /// # Errors
 ///
 /// The connection broke.
-pub fn send<M: Serialize>(stream: &mut TcpStream, message: &M) -> std::io::Result<()> {
+pub fn send<M: Serialize>(stream: &mut impl Write, message: &M) -> std::io::Result<()> {
     let mut bytes = postcard::to_extend(message, vec![0u8; 4]).map_err(std::io::Error::other)?;
     let length = (bytes.len() - 4) as u32;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
@@ -110,7 +94,7 @@ impl<M: Serialize + Send + 'static> Outbox<M> {
     ///
     /// No thread can be had.
     pub fn start(
-        mut stream: TcpStream,
+        mut stream: Connection,
         name: &str,
         interval: Duration,
         alive: fn() -> M,
@@ -156,7 +140,7 @@ impl<M: Serialize + Send + 'static> Outbox<M> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use millpond_damage::{Damage, peak_memory_mib};
     use millpond_job::resources::{

@@ -2,7 +2,6 @@
 //!
 //! It ends when the connection to the master ends: a master that dies takes its workers along.
 
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use millpond_job::FromWorker;
 use millpond_job::gateway::FailureKind;
 use millpond_runtime::barrier::Mode;
 use millpond_runtime::{AttemptHandle, AttemptOptions, Program, start_attempt};
+use millpond_security::{Connection, Internal};
 use millpond_types::SystemClock;
 use millpond_types::config::{WORKER_HOST_VARIABLE, WORKER_VARIABLE};
 
@@ -20,7 +20,7 @@ use crate::local_recovery::OwnCopies;
 use crate::options::Heartbeat;
 use crate::process::{MasterMessage, ProcessMessage};
 use crate::processes::Host;
-use crate::transport::{connect, receive, send};
+use crate::transport::{receive, send};
 
 /// Whether this process was started as a worker by a job master.
 pub fn is_worker_process() -> bool {
@@ -32,7 +32,7 @@ pub fn is_worker_process() -> bool {
 /// # Errors
 ///
 /// The master cannot be reached, for people.
-pub fn run_worker_process(program: Program) -> Result<(), String> {
+pub fn run_worker_process(program: Program, security: Internal) -> Result<(), String> {
     let orders = std::env::var(WORKER_VARIABLE).map_err(|error| error.to_string())?;
     let mut parts = orders.split('|');
     let (Some(address), Some(process), Some(token), Some(interval), Some(timeout)) = (
@@ -61,11 +61,9 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     let (listener, data_address) = host
         .listen()
         .map_err(|error| format!("cannot listen for other workers at {}: {error}", host.bind))?;
-    let mut master = connect(address, heartbeat.timeout)
+    let mut master = security
+        .connect(address, heartbeat.timeout)
         .map_err(|error| format!("cannot reach the job master at {address}: {error}"))?;
-    master
-        .set_nodelay(true)
-        .map_err(|error| error.to_string())?;
     let hello = ProcessMessage::Hello {
         process,
         token: token.to_owned(),
@@ -80,12 +78,14 @@ pub fn run_worker_process(program: Program) -> Result<(), String> {
     Worker {
         program,
         process,
-        connections: DataConnections {
-            process,
-            token: token.to_owned(),
+        connections: DataConnections::listen(
             listener,
-            timeout: heartbeat.timeout,
-        },
+            process,
+            token.to_owned(),
+            heartbeat.timeout,
+            security,
+        )
+        .map_err(|error| format!("cannot listen for other workers: {error}"))?,
         outgoing,
         attempt: None,
         copies: None,
@@ -122,7 +122,7 @@ fn own_host() -> Result<Host, String> {
 
 /// Hears the master until the connection ends, then ends the process at once, whatever it is doing:
 /// nothing that it could still do would count.
-fn listen(mut master: TcpStream, orders: &Sender<MasterMessage>) {
+fn listen(mut master: Connection, orders: &Sender<MasterMessage>) {
     while let Ok(Some(message)) = receive::<MasterMessage>(&mut master) {
         if orders.send(message).is_err() {
             break;
@@ -132,7 +132,7 @@ fn listen(mut master: TcpStream, orders: &Sender<MasterMessage>) {
 }
 
 /// Carries messages to the master until it is gone.
-fn forward(mut master: TcpStream, messages: Receiver<FromWorker>, heartbeat: Duration) {
+fn forward(mut master: Connection, messages: Receiver<FromWorker>, heartbeat: Duration) {
     loop {
         let message = match messages.recv_timeout(heartbeat) {
             Ok(message) => ProcessMessage::Worker(message),
@@ -217,7 +217,7 @@ impl Worker {
     fn start(
         &self,
         deployment: &Deployment,
-        sockets: Vec<Option<TcpStream>>,
+        sockets: Vec<Option<Connection>>,
     ) -> Result<AttemptHandle, String> {
         let program = deployment.program(&self.program);
         let copies = self.copies.as_ref();
@@ -232,7 +232,7 @@ pub(crate) fn attempt_options(
     deployment: &Deployment,
     program: &Program,
     process: u32,
-    sockets: Vec<Option<TcpStream>>,
+    sockets: Vec<Option<Connection>>,
     copies: Option<&OwnCopies>,
 ) -> Result<AttemptOptions, String> {
     Ok(AttemptOptions {

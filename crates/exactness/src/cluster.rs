@@ -274,6 +274,27 @@ impl<'a> Cluster<'a> {
         pid
     }
 
+    /// Runs a task manager with other options until it gives up; returns what it has said and logged.
+    ///
+    /// # Panics
+    ///
+    /// If it does not give up.
+    pub fn run_task_manager_to_its_end(&mut self, other: &[String]) -> String {
+        let address = self.address();
+        let (manager, port) = address.rsplit_once(':').expect("an address has a port");
+        let mut options = self.options.clone();
+        options.push(format!("jobmanager.rpc.address={manager}"));
+        options.push(format!("jobmanager.rpc.port={port}"));
+        options.extend_from_slice(other);
+        let place = self.place(FIRST_HOST);
+        let mut service = Service::start(self.bench, place, TASK_MANAGER, &options);
+        wait_for("a task manager to give up", || {
+            service.child.try_wait().expect("a child").map(drop)
+        });
+        let said = std::fs::read_to_string(&service.out).unwrap_or_default();
+        said + &service.log()
+    }
+
     /// Kills a task manager with SIGKILL.
     ///
     /// # Panics

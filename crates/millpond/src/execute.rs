@@ -11,6 +11,7 @@ use millpond_cluster::{
 use millpond_job::{JobGraph, JobStatus, NodeKind};
 use millpond_rest::{RestOptions, RestServer};
 use millpond_runtime::Program;
+use millpond_security::Internal;
 use millpond_types::JobId;
 use millpond_types::config::{
     Configuration, Handshake, INFO_VARIABLE, PLAN_COUNTED, PLAN_VARIABLE, READY_FILE_VARIABLE,
@@ -47,7 +48,8 @@ pub(crate) fn execute_async(env: &Environment, name: &str) -> Result<JobClient> 
         std::process::exit(0);
     }
     if is_worker_process() {
-        run_worker_process(program).map_err(Error::new)?;
+        let security = Internal::from_configuration(&configuration).map_err(bad)?;
+        run_worker_process(program, security).map_err(Error::new)?;
         std::process::exit(0);
     }
     start_as_master(&configuration, program, name)
@@ -87,6 +89,7 @@ fn start_as_master(
         ),
     };
     let rest_options = RestOptions::from_configuration(configuration).map_err(bad)?;
+    let https = configuration.get(&options::SSL_REST_ENABLED).map_err(bad)?;
     let linger = configuration.get(&options::REST_LINGER).map_err(bad)?;
     let name = options.name.clone();
     let cluster = options.cluster.as_ref();
@@ -102,16 +105,17 @@ fn start_as_master(
         .map(RestServer::local_addr)
         .or(rest_of_cluster)
         .ok_or_else(|| Error::new("the address of the job manager's REST API is none"))?;
-    // `millpond run` asks for a handshake and says so itself.
-    if std::env::var_os(READY_FILE_VARIABLE).is_none() {
-        eprintln!("Job has been submitted with JobID {job}");
-        eprintln!("Web interface listening at http://{rest}.");
-    }
     let handshake = Handshake {
         job_id: job.to_string(),
         rest: rest.to_string(),
+        https,
         ..Handshake::default()
     };
+    // `millpond run` asks for a handshake and says so itself.
+    if std::env::var_os(READY_FILE_VARIABLE).is_none() {
+        eprintln!("Job has been submitted with JobID {job}");
+        eprintln!("Web interface listening at {}.", handshake.rest_url());
+    }
     tell(&handshake)?;
     Ok(JobClient::new(RunningJob {
         job,

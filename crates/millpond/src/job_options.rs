@@ -15,6 +15,7 @@ use millpond_job::JobRequirements;
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_job::gateway::FileMerging;
 use millpond_job::requirements::RequirementsBody;
+use millpond_security::Internal;
 use millpond_types::JobId;
 use millpond_types::config::{
     CheckpointStorage, CheckpointingMode, ClaimMode, ConfigError, Configuration,
@@ -129,6 +130,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         processes: configuration.get(&options::CLUSTER_PROCESSES)?,
         cluster: None,
         heartbeat: Heartbeat::from_configuration(configuration)?,
+        security: Internal::from_configuration(configuration)?,
         exactly_once,
         coordinator,
         restart: restart(configuration)?,

@@ -22,6 +22,7 @@
 
 mod answer;
 mod api;
+mod bearer;
 mod bind;
 mod checkpoint_statistics;
 mod checkpoints;
@@ -41,6 +42,7 @@ mod savepoints;
 mod server;
 mod summary;
 mod throwable;
+mod tls_listener;
 mod vertices;
 
 pub use bind::bind;

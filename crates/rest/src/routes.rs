@@ -15,8 +15,8 @@ use axum::routing::{delete, get, post};
 use crate::answer::Refusal;
 use crate::api::Api;
 use crate::{
-    checkpoint_statistics, checkpoints, cluster, jobs, metrics, programs, refused, requirements,
-    savepoints, vertices,
+    bearer, checkpoint_statistics, checkpoints, cluster, jobs, metrics, programs, refused,
+    requirements, savepoints, vertices,
 };
 
 /// All paths, with and without the prefix `/v1`.
@@ -27,6 +27,11 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(not_found)
         .layer(middleware::from_fn(refuse_head_and_options))
+        // The outermost: who has no token learns nothing, not even which paths there are.
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&api),
+            bearer::check,
+        ))
         .with_state(api)
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use millpond_job::dispatcher::Dispatcher;
 use millpond_job::programs::Programs;
+use millpond_security::Rest;
 use millpond_types::config::{ConfigError, Configuration, Scheduler, options};
 use millpond_types::{Clock, SystemClock};
 use tokio::sync::oneshot;
@@ -16,6 +17,7 @@ use crate::api::Api;
 use crate::error::{Error, ErrorKind};
 use crate::results::Results;
 use crate::routes;
+use crate::tls_listener::TlsListener;
 
 /// How long answers under way may take once the server is shut down.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -35,6 +37,8 @@ pub struct RestOptions {
     pub max_body_bytes: usize,
     /// The time of answers.
     pub clock: Arc<dyn Clock>,
+    /// What it asks of clients.
+    pub security: Rest,
 }
 
 impl Default for RestOptions {
@@ -46,6 +50,7 @@ impl Default for RestOptions {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             max_body_bytes: 1 << 20,
             clock: Arc::new(SystemClock),
+            security: Rest::default(),
         }
     }
 }
@@ -61,6 +66,7 @@ impl RestOptions {
             refresh_interval: configuration.get(&options::WEB_REFRESH_INTERVAL)?,
             cancel_from_web: configuration.get(&options::WEB_CANCEL_ENABLE)?,
             rescale_from_web: configuration.get(&options::SCHEDULER)? == Scheduler::Adaptive,
+            security: Rest::from_configuration(configuration)?,
             ..RestOptions::default()
         })
     }
@@ -69,6 +75,7 @@ impl RestOptions {
 /// A running server. Dropping it shuts it down.
 pub struct RestServer {
     local_addr: SocketAddr,
+    scheme: &'static str,
     results: Arc<Results>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -126,6 +133,7 @@ fn start(
             .map_err(system("the event loop does not take the listener"))?
     };
     let results = Arc::new(Results::default());
+    let (tls, scheme) = (options.security.tls.clone(), options.security.scheme());
     let api = Api {
         dispatcher,
         programs,
@@ -137,17 +145,30 @@ fn start(
     let (stop, stopped) = oneshot::channel::<()>();
     let (closing, closed) = oneshot::channel::<()>();
     let serving = async move {
-        let listener = listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "a connection keeps Nagle's delay");
-            }
-        });
-        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
+        let stopped = async move {
             // A dropped sender means the same as a sent message: the owner is gone.
             stopped.await.ok();
             // Nobody listens if the server has ended by itself.
             closing.send(()).ok();
-        });
+        };
+        let server = async move {
+            match tls {
+                Some(tls) => {
+                    let listener = TlsListener::new(listener, tls);
+                    let server = axum::serve(listener, router);
+                    server.with_graceful_shutdown(stopped).await
+                }
+                None => {
+                    let listener = listener.tap_io(|stream| {
+                        if let Err(error) = stream.set_nodelay(true) {
+                            tracing::debug!(%error, "a connection keeps Nagle's delay");
+                        }
+                    });
+                    let server = axum::serve(listener, router);
+                    server.with_graceful_shutdown(stopped).await
+                }
+            }
+        };
         let limit = async move {
             closed.await.ok();
             tokio::time::sleep(SHUTDOWN_LIMIT).await;
@@ -165,6 +186,7 @@ fn start(
         .map_err(system("no thread for REST"))?;
     Ok(RestServer {
         local_addr,
+        scheme,
         results,
         stop: Some(stop),
         thread: Some(thread),
@@ -175,6 +197,11 @@ impl RestServer {
     /// Where it listens, with the port that was found.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The same with `http://` or `https://`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.local_addr)
     }
 
     /// How many operations were triggered whose result nobody has fetched yet.

@@ -5,7 +5,7 @@
 //! fit for the next attempt.
 
 use std::collections::HashMap;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use std::time::Duration;
 use millpond_job::gateway::{Attempt, FailureKind};
 use millpond_job::{ChainedOperator, FromWorker, JobVertex, ToWorker};
 use millpond_operator::{FunctionError, RestoredState, StateFault, SubtaskInfo};
+use millpond_security::Connection;
 use millpond_snapshot::{LocalCopies, ReadBytes};
 use millpond_types::{Clock, JobId, OperatorId};
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -32,6 +33,7 @@ use crate::dataflow;
 use crate::panic::contain;
 use crate::program::Program;
 use crate::snapshot_pool::SnapshotPool;
+use crate::socket::Socket;
 
 /// How often a worker looks for messages that did not wake it.
 const IDLE_PARK: Duration = Duration::from_millis(100);
@@ -86,7 +88,7 @@ pub struct AttemptOptions {
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// Connections to the other processes, by process; empty for a single process.
-    pub sockets: Vec<Option<TcpStream>>,
+    pub sockets: Vec<Option<Connection>>,
 }
 
 impl AttemptOptions {
@@ -117,7 +119,7 @@ impl AttemptOptions {
 /// An attempt that runs in this process.
 pub struct AttemptHandle {
     control: Arc<Control>,
-    sockets: Vec<TcpStream>,
+    sockets: Vec<Connection>,
     process: u32,
     to_master: Sender<FromWorker>,
     supervisor: JoinHandle<()>,
@@ -180,7 +182,7 @@ pub fn start_attempt(
     let clones = sockets
         .iter()
         .flatten()
-        .map(TcpStream::try_clone)
+        .map(Connection::try_clone)
         .collect::<Result<Vec<_>, _>>()?;
     let (attempt, process) = (options.attempt, options.process);
     let supervisor = {
@@ -225,7 +227,7 @@ const BROKEN_CONNECTION: &str = "the connection to another worker process broke"
 fn run(
     program: Arc<Program>,
     options: AttemptOptions,
-    sockets: Vec<Option<TcpStream>>,
+    sockets: Vec<Option<Connection>>,
     control: &Arc<Control>,
     to_master: &Sender<FromWorker>,
 ) -> Result<(), String> {
@@ -242,7 +244,10 @@ fn run(
             let inner = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), None);
             let (builders, guard) = initialize_networking_from_sockets(
                 inner,
-                sockets,
+                sockets
+                    .into_iter()
+                    .map(|socket| socket.map(Socket))
+                    .collect(),
                 options.process as usize,
                 workers,
                 hooks,

@@ -30,6 +30,7 @@ mod packet;
 mod panic;
 mod program;
 mod snapshot_pool;
+mod socket;
 mod state_writer;
 mod task;
 mod task_time;

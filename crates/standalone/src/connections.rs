@@ -1,21 +1,22 @@
 //! Connections to a job manager: who is there, and what each says.
 
 use std::io::{self, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use millpond_cluster::door::{self, Unknown};
 use millpond_cluster::{Heartbeat, Outbox, receive, send, silence};
 use millpond_job::resources::{
     FromJobMaster, FromTaskManager, Hello, PROTOCOL, Peer, ToJobMaster, ToTaskManager, Welcome,
 };
 use millpond_types::JobId;
 
+use millpond_security::{Connection, Internal};
+
 use crate::job_manager::Event;
 use crate::program_store::ProgramStore;
-
-/// How long whoever connects may take to say who it is.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Takes connections until the process ends.
 pub(crate) struct Acceptor {
@@ -25,35 +26,39 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(crate) fn serve(self, listener: &TcpListener) {
-        for (connection, stream) in (1u64..).zip(listener.incoming()) {
-            let Ok(stream) = stream else { continue };
-            let (programs, heartbeat) = (self.programs.clone(), self.heartbeat);
-            let events = self.events.clone();
-            // Whoever says nothing holds up nobody else.
-            let served = std::thread::Builder::new()
-                .name("connection".to_owned())
-                .spawn(move || {
-                    if let Err(error) = attend(stream, connection, &programs, heartbeat, &events) {
-                        tracing::debug!(%error, "a connection has ended");
-                    }
-                });
-            if let Err(error) = served {
-                tracing::warn!(%error, "a connection is not taken");
-            }
-        }
+    /// # Errors
+    ///
+    /// No thread can be had.
+    pub(crate) fn serve(self, listener: TcpListener, security: Internal) -> io::Result<()> {
+        let Acceptor {
+            programs,
+            heartbeat,
+            events,
+        } = self;
+        let events = Mutex::new(events);
+        door::open(
+            "connections",
+            listener,
+            security,
+            move |connection, stream, unknown| {
+                let events = events
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone();
+                attend(stream, unknown, connection, &programs, heartbeat, &events)
+            },
+        )
     }
 }
 
 fn attend(
-    mut stream: TcpStream,
+    mut stream: Connection,
+    unknown: Unknown,
     connection: u64,
     programs: &ProgramStore,
     heartbeat: Heartbeat,
     events: &Sender<Event>,
 ) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(HELLO_TIMEOUT))?;
     stream.set_write_timeout(Some(heartbeat.timeout))?;
     let Some(hello) = receive::<Hello>(&mut stream)? else {
         return Ok(());
@@ -66,6 +71,7 @@ fn attend(
         );
         return send(&mut stream, &Welcome::Refused(why));
     }
+    drop(unknown);
     // Everybody says something now and then: one that is silent is lost.
     stream.set_read_timeout(Some(heartbeat.timeout))?;
     match hello.who {
@@ -129,7 +135,7 @@ fn attend(
 }
 
 fn attend_job_master(
-    stream: &mut TcpStream,
+    stream: &mut Connection,
     job: JobId,
     heartbeat: Heartbeat,
     events: &Sender<Event>,
@@ -159,7 +165,7 @@ fn lost(error: &io::Error, timeout: Duration) -> String {
     silence(error, timeout).map_or_else(|| error.to_string(), |what| format!("it {what}"))
 }
 
-fn give_program(stream: &mut TcpStream, programs: &ProgramStore, id: &str) -> io::Result<()> {
+fn give_program(stream: &mut Connection, programs: &ProgramStore, id: &str) -> io::Result<()> {
     let Ok(path) = programs.path(id) else {
         return stream.write_all(&u64::MAX.to_le_bytes());
     };

@@ -19,6 +19,7 @@ use millpond_job::resources::{
     Welcome, WorkerId,
 };
 use millpond_job::{JobReport, JobRequirements, JobStatus};
+use millpond_security::Internal;
 use millpond_types::config::{Configuration, options};
 use millpond_types::{Clock, JobId, SystemClock};
 
@@ -63,6 +64,8 @@ pub(crate) struct JobManagerOptions {
     pub(crate) keeps_jobs: bool,
     /// The most bytes of a program.
     pub(crate) max_program_bytes: u64,
+    /// Who may connect.
+    pub(crate) security: Internal,
     /// The options of the cluster, weaker than those of each job.
     pub(crate) configuration: Configuration,
 }
@@ -183,6 +186,7 @@ impl JobManager {
         };
         let kept = store.as_ref().map(JobStore::all).transpose();
         let kept = kept.map_err(in_directory)?.unwrap_or_default();
+        let security = options.security.clone();
         let mut manager = Manager {
             store,
             recovering: BTreeMap::new(),
@@ -203,9 +207,9 @@ impl JobManager {
             manager.recover(job, stored, Duration::ZERO);
         }
         let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
-        let started = thread("connections")
-            .spawn(move || acceptor.serve(&listener))
-            .and_then(|_| thread("job-manager").spawn(move || manager.run(&events)));
+        let started = acceptor
+            .serve(listener, security)
+            .and_then(|()| thread("job-manager").spawn(move || manager.run(&events)));
         started.map_err(|error| format!("no thread can be had: {error}"))?;
         Ok(JobManager {
             dispatcher,
@@ -476,6 +480,10 @@ impl Manager {
         program: Program,
         reply: Option<Sender<Result<JobId, String>>>,
     ) {
+        // How its processes prove who they are is the cluster's business.
+        let mut program = program;
+        let cluster = &self.options.configuration;
+        program.configuration.take_security_of(cluster);
         let lock = self.store.as_ref().map(|store| store.lock(job));
         let address = JobManagerAddress {
             rpc: self.address.clone(),

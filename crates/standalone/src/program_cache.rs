@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millpond_cluster::{connect, send};
+use millpond_cluster::send;
 use millpond_job::resources::{Hello, PROTOCOL, Peer};
+use millpond_security::Internal;
 
 /// For how long nothing may come.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -17,6 +18,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// A directory of programs.
 pub(crate) struct ProgramCache {
     job_manager: String,
+    security: Internal,
     directory: PathBuf,
     /// Held while a program is fetched: two who need it wait for one transfer.
     fetching: Mutex<BTreeMap<String, Arc<Mutex<()>>>>,
@@ -24,9 +26,10 @@ pub(crate) struct ProgramCache {
 
 impl ProgramCache {
     /// Those of the job manager at this address, in this directory.
-    pub(crate) fn new(job_manager: String, directory: PathBuf) -> Self {
+    pub(crate) fn new(job_manager: String, security: Internal, directory: PathBuf) -> Self {
         ProgramCache {
             job_manager,
+            security,
             directory,
             fetching: Mutex::default(),
         }
@@ -54,7 +57,7 @@ impl ProgramCache {
     }
 
     fn fetch(&self, program: &str, path: &Path) -> io::Result<()> {
-        let mut stream = connect(&self.job_manager, READ_TIMEOUT)?;
+        let mut stream = self.security.connect(&self.job_manager, READ_TIMEOUT)?;
         stream.set_read_timeout(Some(READ_TIMEOUT))?;
         let hello = Hello {
             protocol: PROTOCOL,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_fs::ScratchDirectory;
 use millpond_rest::{RestOptions, RestServer};
+use millpond_security::{Internal, Rest};
 use millpond_types::config::{ConfigError, Configuration, HighAvailability, options};
 
 use crate::job_manager::{JobManager, JobManagerOptions};
@@ -46,9 +47,11 @@ impl JobManagerService {
         };
         let bind_host = get(configuration.get(&options::JOB_MANAGER_BIND_HOST))?;
         let rest_address = get(configuration.get(&options::REST_BIND_ADDRESS))?;
-        warn_if_open("REST", options::REST_BIND_ADDRESS.key(), &rest_address);
+        let security = get(Internal::from_configuration(configuration))?;
+        let of_rest = get(Rest::from_configuration(configuration))?;
+        warn_of_rest(&rest_address, &of_rest, configuration)?;
         let key = options::JOB_MANAGER_BIND_HOST.key();
-        warn_if_open("the job manager", key, &bind_host);
+        warn_if_open("the job manager", key, &bind_host, &security);
         let manager = JobManager::start(JobManagerOptions {
             bind_host,
             port: get(configuration.get(&options::JOB_MANAGER_RPC_PORT))?,
@@ -59,18 +62,20 @@ impl JobManagerService {
             directory,
             keeps_jobs: shared.is_some(),
             max_program_bytes: get(configuration.get(&options::MAX_CONTENT_LENGTH))?.into(),
+            security,
             configuration: configuration.clone(),
         })?;
         let rest_options = get(RestOptions::from_configuration(configuration))?;
         let dispatcher = manager.dispatcher();
-        let server = match may_submit(configuration, &rest_address)? {
+        let server = match may_submit(configuration, &rest_address, of_rest.token.is_some())? {
             true => {
                 let programs = manager.programs();
                 millpond_rest::serve_cluster(listener, dispatcher, programs, rest_options)
             }
             false => {
                 tracing::warn!(
-                    "programs cannot be uploaded: {} = true allows it",
+                    "programs cannot be uploaded: {} or {} = true allows it",
+                    options::REST_TOKEN_FILE.key(),
                     options::WEB_SUBMIT_ENABLE.key()
                 );
                 millpond_rest::serve(listener, dispatcher, rest_options)
@@ -101,6 +106,11 @@ impl JobManagerService {
     pub fn rest(&self) -> SocketAddr {
         self.server.local_addr()
     }
+
+    /// The same with `http://` or `https://`.
+    pub fn rest_url(&self) -> String {
+        self.server.url()
+    }
 }
 
 /// A task manager that is about to work.
@@ -125,8 +135,9 @@ impl TaskManagerService {
             bind: get(configuration.get(&options::TASK_MANAGER_BIND_HOST))?,
             advertised: get(configuration.get(&options::TASK_MANAGER_HOST))?,
         };
+        let security = get(Internal::from_configuration(configuration))?;
         let key = options::TASK_MANAGER_BIND_HOST.key();
-        warn_if_open("the task manager", key, &host.bind);
+        warn_if_open("the task manager", key, &host.bind, &security);
         let id = get(configuration.get(&options::TASK_MANAGER_RESOURCE_ID))?;
         let (directory, temporary) = directory(configuration, None)?;
         let options = TaskManagerOptions {
@@ -146,6 +157,8 @@ impl TaskManagerService {
                 configuration.get(&options::TASK_MANAGER_REGISTRATION_TIMEOUT)
             )?,
             directory,
+            security,
+            configuration: configuration.clone(),
         };
         Ok(TaskManagerService {
             options,
@@ -231,11 +244,16 @@ fn directory(
     Ok((made.path().to_path_buf(), Some(made)))
 }
 
-/// Whether programs may be uploaded: outside of this machine only if somebody has said so.
-fn may_submit(configuration: &Configuration, rest_address: &str) -> Result<bool, String> {
+/// Whether programs may be uploaded: outside of this machine only if somebody has said so, or those who
+/// do have a token.
+fn may_submit(
+    configuration: &Configuration,
+    rest_address: &str,
+    has_token: bool,
+) -> Result<bool, String> {
     let allowed = get(configuration.get(&options::WEB_SUBMIT_ENABLE))?;
     let said = configuration.contains(&options::WEB_SUBMIT_ENABLE);
-    Ok(allowed && (said || is_loopback(rest_address)))
+    Ok(allowed && (said || has_token || is_loopback(rest_address)))
 }
 
 fn is_loopback(address: &str) -> bool {
@@ -243,13 +261,37 @@ fn is_loopback(address: &str) -> bool {
     address == "localhost" || parsed.is_ok_and(|address| address.is_loopback())
 }
 
-fn warn_if_open(what: &str, key: &str, address: &str) {
-    if !is_loopback(address) {
+fn warn_if_open(what: &str, key: &str, address: &str, security: &Internal) {
+    if !is_loopback(address) && !security.is_secure() {
         tracing::warn!(
             "{what} listens on {address} ({key}) and not on this machine alone: whoever reaches it can \
-             run programs here, as nothing asks who that is"
+             run programs here, as nothing asks who that is; {} = true does",
+            options::SSL_INTERNAL_ENABLED.key()
         );
     }
+}
+
+fn warn_of_rest(address: &str, rest: &Rest, configuration: &Configuration) -> Result<(), String> {
+    let asks = get(configuration.get(&options::SSL_REST_AUTHENTICATION_ENABLED))?;
+    let key = options::REST_BIND_ADDRESS.key();
+    if is_loopback(address) {
+        return Ok(());
+    }
+    if rest.token.is_none() && !(asks && rest.tls.is_some()) {
+        tracing::warn!(
+            "REST listens on {address} ({key}) and not on this machine alone: whoever reaches it can \
+             cancel jobs, as nothing asks who that is; {} does, or {} = true",
+            options::REST_TOKEN_FILE.key(),
+            options::SSL_REST_AUTHENTICATION_ENABLED.key()
+        );
+    } else if rest.tls.is_none() {
+        tracing::warn!(
+            "REST listens on {address} ({key}) and not on this machine alone: whoever hears the network \
+             has its token; {} = true hides it",
+            options::SSL_REST_ENABLED.key()
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -269,8 +311,14 @@ mod tests {
             (&no, "127.0.0.1", false),
         ];
         for (configuration, address, expected) in cases {
-            let found = may_submit(configuration, address);
+            let found = may_submit(configuration, address, false);
             assert_eq!(found, Ok(expected), "{configuration:?} {address}");
+            let with_token = may_submit(configuration, address, true);
+            assert_eq!(
+                with_token,
+                Ok(configuration != &no),
+                "{configuration:?} {address}"
+            );
         }
     }
 

@@ -2,17 +2,17 @@
 //!
 //! Without its job manager it runs nothing: it kills its workers and tries to come back.
 
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use millpond_cluster::{Heartbeat, Host, Outbox, connect, receive, send};
+use millpond_cluster::{Heartbeat, Host, Outbox, receive, send};
 use millpond_job::resources::{
     FromTaskManager, Hello, PROTOCOL, Peer, StartWorker, TaskManagerInfo, ToTaskManager, Welcome,
 };
-use millpond_types::config::{format_duration, options};
+use millpond_security::{Connection, Internal};
+use millpond_types::config::{Configuration, format_duration, options};
 
 use crate::leadership::leader;
 use crate::program_cache::ProgramCache;
@@ -73,6 +73,10 @@ pub(crate) struct TaskManagerOptions {
     pub(crate) registration_timeout: Duration,
     /// Where it keeps programs.
     pub(crate) directory: PathBuf,
+    /// Who may connect.
+    pub(crate) security: Internal,
+    /// The options of this machine, of which its workers have those about security.
+    pub(crate) configuration: Configuration,
 }
 
 /// Runs a task manager; `registered` is called whenever the job manager has accepted it.
@@ -87,7 +91,11 @@ pub(crate) fn run(options: &TaskManagerOptions, registered: impl Fn(&str)) -> Re
     loop {
         let (stream, address) = register(options)?;
         registered(&address);
-        let programs = ProgramCache::new(address.clone(), options.directory.clone());
+        let programs = ProgramCache::new(
+            address.clone(),
+            options.security.clone(),
+            options.directory.clone(),
+        );
         let programs = Arc::new(programs);
         let why = match attend(options, stream, &children, &programs) {
             Ok(why) => why,
@@ -99,14 +107,23 @@ pub(crate) fn run(options: &TaskManagerOptions, registered: impl Fn(&str)) -> Re
 }
 
 /// Connects, and is accepted.
-fn register(options: &TaskManagerOptions) -> Result<(TcpStream, String), String> {
+fn register(options: &TaskManagerOptions) -> Result<(Connection, String), String> {
     let deadline = Instant::now() + options.registration_timeout;
+    let mut told = String::new();
     loop {
         let error = match try_to_register(options) {
             Ok(Ok(registered)) => return Ok(registered),
             Ok(Err(refused)) => return Err(format!("the job manager refuses: {refused}")),
             Err(error) => error,
         };
+        let why = error.to_string();
+        if why != told {
+            tracing::warn!(
+                "the job manager at {} is not reached: {why}",
+                options.job_manager
+            );
+            told = why;
+        }
         if Instant::now() >= deadline {
             return Err(format!(
                 "cannot reach the job manager at {} for {} ({}): {error}; see {} and {}",
@@ -122,12 +139,11 @@ fn register(options: &TaskManagerOptions) -> Result<(TcpStream, String), String>
 }
 
 /// A connection to the job manager, and its address; or why that refuses.
-type Registered = Result<(TcpStream, String), String>;
+type Registered = Result<(Connection, String), String>;
 
 fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Registered> {
     let address = options.job_manager.address()?;
-    let mut stream = connect(&address, WELCOME_TIMEOUT)?;
-    stream.set_nodelay(true)?;
+    let mut stream = options.security.connect(&address, WELCOME_TIMEOUT)?;
     stream.set_write_timeout(Some(options.heartbeat.timeout))?;
     stream.set_read_timeout(Some(WELCOME_TIMEOUT))?;
     let hello = Hello {
@@ -142,7 +158,10 @@ fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Registered> 
     match receive(&mut stream)? {
         Some(Welcome::Accepted) => {}
         Some(Welcome::Refused(why)) => return Ok(Err(why)),
-        None => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+        None => {
+            let what = format!("no answer; {}", options.security.hint());
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what));
+        }
     }
     stream.set_read_timeout(Some(options.heartbeat.timeout))?;
     Ok(Ok((stream, address)))
@@ -151,7 +170,7 @@ fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Registered> 
 /// Does what the job manager says until it is gone; returns why it is.
 fn attend(
     options: &TaskManagerOptions,
-    stream: TcpStream,
+    stream: Connection,
     children: &Arc<WorkerChildren>,
     programs: &Arc<ProgramCache>,
 ) -> std::io::Result<String> {
@@ -208,17 +227,31 @@ fn begin(
     let (children, programs) = (Arc::clone(children), Arc::clone(programs));
     let (outbox, host) = (outbox.clone(), options.host.clone());
     let generation = children.generation();
+    let own = options.configuration.security();
     std::thread::Builder::new()
         .name("start-worker".to_owned())
         .spawn(move || {
             let worker = start.worker;
-            let started = programs
-                .path(&start.program)
-                .and_then(|path| children.start(&start, &path, &host, generation));
+            let started = programs.path(&start.program).and_then(|path| {
+                let configuration = of_this_machine(&start.configuration, &own)?;
+                let start = StartWorker {
+                    configuration,
+                    ..start
+                };
+                children.start(&start, &path, &host, generation)
+            });
             if let Err(error) = started {
                 let how = format!("it cannot be started: {error}");
                 outbox.send(FromTaskManager::Ended { worker, how });
             }
         })?;
     Ok(())
+}
+
+/// The options of a worker: how it proves who it is belongs to its machine.
+fn of_this_machine(configuration: &str, own: &Configuration) -> std::io::Result<String> {
+    let configuration = Configuration::from_environment(configuration);
+    let mut configuration = configuration.map_err(std::io::Error::other)?;
+    configuration.take_security_of(own);
+    Ok(configuration.to_environment())
 }

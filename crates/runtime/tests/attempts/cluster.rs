@@ -15,6 +15,7 @@ use millpond_job::{
 use millpond_operator::RestoredState;
 use millpond_runtime::barrier::Mode;
 use millpond_runtime::{AttemptHandle, AttemptOptions, Program, Restore, start_attempt};
+use millpond_security::Connection;
 use millpond_snapshot::{Metadata, OperatorSnapshot, load, write_metadata};
 use millpond_types::{CheckpointId, JobId, SystemClock};
 
@@ -261,11 +262,11 @@ fn failure(message: &FromWorker) -> Option<String> {
 }
 
 /// A connection between each two processes, by process and peer.
-fn sockets(processes: u32) -> Vec<Vec<Option<TcpStream>>> {
+fn sockets(processes: u32) -> Vec<Vec<Option<Connection>>> {
     if processes == 1 {
         return vec![Vec::new()];
     }
-    let mut all: Vec<Vec<Option<TcpStream>>> = (0..processes)
+    let mut all: Vec<Vec<Option<Connection>>> = (0..processes)
         .map(|_| (0..processes).map(|_| None).collect())
         .collect();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -278,8 +279,8 @@ fn sockets(processes: u32) -> Vec<Vec<Option<TcpStream>>> {
         for stream in [&stream, &peer] {
             stream.set_nodelay(true).expect("is a TCP connection");
         }
-        all[first][second] = Some(stream);
-        all[second][first] = Some(peer);
+        all[first][second] = Some(Connection::in_clear(stream));
+        all[second][first] = Some(Connection::in_clear(peer));
     }
     all
 }

@@ -51,6 +51,7 @@ fn manager(place: &Path) -> JobManager {
         directory: place.to_owned(),
         keeps_jobs: false,
         max_program_bytes: 1 << 20,
+        security: Internal::in_clear(),
         configuration: Configuration::default(),
     })
     .expect("a socket")

@@ -56,6 +56,9 @@ pub struct Handshake {
     pub job_id: String,
     /// Where REST listens, as `host:port`.
     pub rest: String,
+    /// Whether REST is spoken by TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub https: bool,
     /// How the job ended: `FINISHED`, `CANCELED` or `FAILED`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
@@ -68,6 +71,14 @@ pub struct Handshake {
     /// How often it was restored from an older snapshot than the newest, as that was damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallbacks: Option<u64>,
+}
+
+impl Handshake {
+    /// Where REST listens, with `http://` or `https://`.
+    pub fn rest_url(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}", self.rest)
+    }
 }
 
 impl Configuration {

@@ -157,6 +157,19 @@ impl Configuration {
         }
     }
 
+    /// Takes what `other` says about security, in place of all that this one does: how a process
+    /// proves who it is belongs to its machine, and not to its job.
+    pub fn take_security_of(&mut self, other: &Configuration) {
+        self.values.retain(|key, _| !is_of_security(key));
+        self.values.extend(other.security().values);
+    }
+
+    /// What is said about security alone.
+    pub fn security(&self) -> Configuration {
+        let own = self.iter().filter(|(key, _)| is_of_security(key));
+        Configuration::from_pairs(own)
+    }
+
     /// The text under exactly this key.
     pub fn raw(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(String::as_str)
@@ -267,6 +280,10 @@ impl fmt::Debug for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.shown()).finish()
     }
+}
+
+fn is_of_security(key: &str) -> bool {
+    key.starts_with("security.")
 }
 
 /// A key that no option has.

@@ -383,6 +383,45 @@ options! {
     /// Where a job manager keeps uploaded programs, logs of jobs, and how they ended; a task manager
     /// the programs that it runs. Not set: a directory that goes with the process.
     UPLOAD_DIRECTORY: Option<String> = "web.upload.dir", ["jobmanager.web.upload.dir"];
+    /// Whether the processes of a cluster speak with each other by TLS, each with a certificate: job
+    /// manager, task managers, masters of jobs and workers, records included.
+    SSL_INTERNAL_ENABLED: bool =
+        "security.ssl.internal.enabled", ["security.ssl.enabled"], "false";
+    /// Whether REST is spoken by TLS.
+    SSL_REST_ENABLED: bool = "security.ssl.rest.enabled", ["security.ssl.enabled"], "false";
+    /// Whether clients of REST have to show a certificate.
+    SSL_REST_AUTHENTICATION_ENABLED: bool =
+        "security.ssl.rest.authentication-enabled", [], "false";
+    /// A PEM file: the certificate, then those that lead to a trusted one. For all connections that have
+    /// none of their own. Millpond's own, in place of a key store.
+    SSL_CERTIFICATE: Option<String> = "security.ssl.certificate", [];
+    /// A PEM file: the private key of the certificate, not encrypted. Millpond's own.
+    SSL_PRIVATE_KEY: Option<String> = "security.ssl.private-key", [];
+    /// A PEM file: the certificates whose signatures are believed. Millpond's own, in place of a trust
+    /// store.
+    SSL_TRUSTED_CERTIFICATES: Option<String> = "security.ssl.trusted-certificates", [];
+    /// The certificate between processes of a cluster. Millpond's own.
+    SSL_INTERNAL_CERTIFICATE: Option<String> =
+        "security.ssl.internal.certificate", ["security.ssl.certificate"];
+    /// Its private key. Millpond's own.
+    SSL_INTERNAL_PRIVATE_KEY: Option<String> =
+        "security.ssl.internal.private-key", ["security.ssl.private-key"];
+    /// Whose signatures make a process one of this cluster. Millpond's own.
+    SSL_INTERNAL_TRUSTED_CERTIFICATES: Option<String> =
+        "security.ssl.internal.trusted-certificates", ["security.ssl.trusted-certificates"];
+    /// The certificate of REST: of the server, and of a client that has to show one. Millpond's own.
+    SSL_REST_CERTIFICATE: Option<String> =
+        "security.ssl.rest.certificate", ["security.ssl.certificate"];
+    /// Its private key. Millpond's own.
+    SSL_REST_PRIVATE_KEY: Option<String> =
+        "security.ssl.rest.private-key", ["security.ssl.private-key"];
+    /// Whose signatures clients believe, and the server where clients have to show a certificate.
+    /// Millpond's own.
+    SSL_REST_TRUSTED_CERTIFICATES: Option<String> =
+        "security.ssl.rest.trusted-certificates", ["security.ssl.trusted-certificates"];
+    /// A file with a word that clients of REST have to send as bearer token; not set: they need none.
+    /// Millpond's own.
+    REST_TOKEN_FILE: Option<String> = "security.rest.token-file", [];
     /// Where `start` and `stop` note the processes of a machine; not set: a directory of the user below
     /// that for temporary files of the system.
     PID_DIRECTORY: Option<String> = "env.pid.dir", [];
