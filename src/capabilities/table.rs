@@ -38,7 +38,6 @@ pub(super) struct Test {
     /// Its executable.
     pub(super) suite: &'static str,
     /// The file that it is in, from the root of the repository; looked at by a test.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at sources"))]
     pub(super) file: &'static str,
     /// Its name there.
     pub(super) name: &'static str,

@@ -54,7 +54,9 @@ fn an_unknown_action_is_told_with_the_known_ones() {
     assert!(
         ended
             .stdout
-            .contains("\"latest\", \"state\", \"jobmanager\", \"taskmanager\" and \"demo\"."),
+            .contains(
+                "\"latest\", \"state\", \"capabilities\", \"cluster\", \"jobmanager\", \"taskmanager\" and \"demo\"."
+            ),
         "{}",
         ended.stdout
     );

@@ -125,6 +125,17 @@ pub(crate) fn start(
         storage.clone(),
         fence.clone(),
     )?;
+    let elastic = options.elastic.clone().map(|elastic| {
+        // By itself a job makes the workers that it wants; a cluster will say.
+        let available = if options.cluster.is_some() {
+            0
+        } else {
+            u32::MAX
+        };
+        Elastic::new(elastic, &program.graph, available)
+    });
+    // Before anybody can ask for it.
+    view.lock().requirements = elastic.as_ref().map(|all| all.requirements().clone());
     let thread = std::thread::Builder::new()
         .name("job-master".to_owned())
         .spawn(move || {
@@ -162,20 +173,7 @@ pub(crate) fn start(
             if options.local_recovery.backup {
                 copies.make();
             }
-            let elastic = options.elastic.clone().map(|elastic| {
-                // By itself a job makes the workers that it wants; a cluster will say.
-                let available = if options.cluster.is_some() {
-                    0
-                } else {
-                    u32::MAX
-                };
-                Elastic::new(elastic, &program.graph, available)
-            });
-            {
-                let mut view = view.lock();
-                view.restart_strategy = strategy.describe();
-                view.requirements = elastic.as_ref().map(|all| all.requirements().clone());
-            }
+            view.lock().restart_strategy = strategy.describe();
             let mut master = Master {
                 coordinator: Coordinator::new(
                     options.coordinator.clone(),
