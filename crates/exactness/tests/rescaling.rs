@@ -69,7 +69,7 @@ impl Walk {
         }
     }
 
-    /// Enough that no walk comes to its end before the last parallelism, at the rate of the bench.
+    /// Enough that there are records at each parallelism, at the rate of the bench.
     fn workload(&self) -> Workload {
         let records = 6_000 * self.parallelisms.len() as u64;
         Workload {
@@ -90,6 +90,8 @@ impl Walk {
             .argument("--records-a", workload.records_a)
             .argument("--records-b", workload.records_b)
             .argument("--keys", workload.keys)
+            // On a busy machine all records may have been read before the last parallelism.
+            .argument("--endless", true)
             .argument("--rebalance", kind == SnapshotKind::UnalignedCheckpoint)
             .option("pipeline.max-parallelism", 128)
             .option("state.backend.type", self.backend);
@@ -133,7 +135,7 @@ impl Walk {
     }
 
     fn finish(&self, bench: Bench, parallelism: u64, from: Option<&str>) -> Bench {
-        let bench = at_full_speed(bench);
+        let bench = at_full_speed(bench).argument("--endless", false);
         self.start(&bench, parallelism, from).finish();
         bench
     }
