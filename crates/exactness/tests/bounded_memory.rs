@@ -17,7 +17,7 @@ const BUDGET_BYTES: u64 = 16 << 20;
 
 /// What the process may take more than with a small state. Blocks that are being written and read,
 /// and what the allocator holds for later, are not part of the budget.
-const BOUND_BYTES: u64 = 4 * BUDGET_BYTES;
+const BOUND_BYTES: u64 = 6 * BUDGET_BYTES;
 
 const VALUE_BYTES: usize = 1000;
 

@@ -637,6 +637,11 @@ impl World {
         });
     }
 
+    /// The newest snapshot whose transactions a master has told its workers to commit.
+    pub(crate) fn told_to_commit(&self, master: usize) -> Option<CheckpointId> {
+        self.masters[master].laws.committed
+    }
+
     /// Whether some master has told workers to commit.
     pub(crate) fn has_told_to_commit(&self) -> bool {
         self.masters

@@ -52,7 +52,8 @@ impl World {
         self.start_master(Some((directory, mode)));
     }
 
-    /// A row that is committed, and that a job started from this snapshot would write again.
+    /// A row that is committed, or may be at any time, and that a job started from this snapshot would
+    /// write again.
     fn committed_behind(&self, directory: &str) -> Option<Row> {
         let snapshot = self.disk.snapshot(directory)?;
         let master_graph = &self.masters.last()?.graph;
@@ -64,9 +65,11 @@ impl World {
         let content = state::content(parts.into_iter());
         let before = self.job.counts_before(&content.positions);
         let totals = self.job.totals();
+        let in_doubt = self.rows_in_doubt();
+        let may_be_committed = |row: Row| self.output.is_committed(row) || in_doubt.contains(&row);
         totals.into_iter().find_map(|(key, total)| {
             let from = before.get(&key).copied().unwrap_or(0) + 1;
-            let behind = (from..=total).find(|number| self.output.is_committed((key, *number)));
+            let behind = (from..=total).find(|number| may_be_committed((key, *number)));
             behind.map(|number| (key, number))
         })
     }

@@ -213,6 +213,32 @@ impl World {
         );
     }
 
+    /// Rows that processes which live have been told to commit and may not have committed yet: one that
+    /// its master has lost may do it at any time.
+    pub(crate) fn rows_in_doubt(&self) -> BTreeSet<Row> {
+        let mut rows = BTreeSet::new();
+        for worker in &self.workers {
+            if worker.life == Life::Dead {
+                continue;
+            }
+            let told = self.told_to_commit(worker.master);
+            for task in &worker.tasks {
+                let Kind::Sink {
+                    pending, under_way, ..
+                } = &task.kind
+                else {
+                    continue;
+                };
+                let prepared = pending.iter().map(|(id, transaction)| (*id, *transaction));
+                let all = prepared.chain(under_way.iter().copied());
+                for (_, transaction) in all.filter(|(id, _)| Some(*id) <= told) {
+                    rows.extend(self.output.rows_of(transaction).iter().copied());
+                }
+            }
+        }
+        rows
+    }
+
     /// A process dies; of a commit under way any part may be done.
     pub(crate) fn kill_worker(&mut self, pid: usize) {
         if self.workers[pid].life == Life::Dead {
