@@ -53,6 +53,11 @@ pub(crate) struct MasterLaws {
 }
 
 impl MasterLaws {
+    /// The newest snapshot whose transactions workers were told to commit.
+    pub(crate) fn told_to_commit(&self) -> Option<CheckpointId> {
+        self.committed
+    }
+
     pub(crate) fn new(taken: CheckpointId) -> Self {
         MasterLaws {
             newest_id: taken,
@@ -635,11 +640,6 @@ impl World {
         self.law(left.is_none(), || {
             format!("master {m} ends as {status} and leaves {left:?}, which nobody needs")
         });
-    }
-
-    /// The newest snapshot whose transactions a master has told its workers to commit.
-    pub(crate) fn told_to_commit(&self, master: usize) -> Option<CheckpointId> {
-        self.masters[master].laws.committed
     }
 
     /// Whether some master has told workers to commit.

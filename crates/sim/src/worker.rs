@@ -213,15 +213,14 @@ impl World {
         );
     }
 
-    /// Rows that processes which live have been told to commit and may not have committed yet: one that
-    /// its master has lost may do it at any time.
+    /// Rows that processes which live were told to commit in the last attempt of their master, and may not
+    /// have committed yet: one that is lost may do so at any time.
     pub(crate) fn rows_in_doubt(&self) -> BTreeSet<Row> {
         let mut rows = BTreeSet::new();
-        for worker in &self.workers {
-            if worker.life == Life::Dead {
-                continue;
-            }
-            let told = self.told_to_commit(worker.master);
+        for worker in self.workers.iter().filter(|one| one.life != Life::Dead) {
+            let master = &self.masters[worker.master];
+            let is_last = worker.attempt == master.lifecycle.attempt();
+            let told = master.laws.told_to_commit().filter(|_| is_last);
             for task in &worker.tasks {
                 let Kind::Sink {
                     pending, under_way, ..
@@ -229,10 +228,11 @@ impl World {
                 else {
                     continue;
                 };
-                let prepared = pending.iter().map(|(id, transaction)| (*id, *transaction));
-                let all = prepared.chain(under_way.iter().copied());
-                for (_, transaction) in all.filter(|(id, _)| Some(*id) <= told) {
-                    rows.extend(self.output.rows_of(transaction).iter().copied());
+                let pending = pending.iter().filter(|(id, _)| Some(**id) <= told);
+                let pending = pending.map(|(_, transaction)| transaction);
+                let under_way = under_way.iter().map(|(_, transaction)| transaction);
+                for transaction in pending.chain(under_way) {
+                    rows.extend(self.output.rows_of(*transaction).iter().copied());
                 }
             }
         }
