@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::TcpListener;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,6 @@ use millpond_security::{Connection, Internal};
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::door;
-use crate::lock::lock;
 use crate::process::DataHello;
 use crate::transport::{receive, send};
 
@@ -47,7 +45,7 @@ impl DataConnections {
         security: Internal,
     ) -> io::Result<Self> {
         let (sender, peers) = channel();
-        let (sender, expected) = (Mutex::new(sender), token.clone());
+        let expected = token.clone();
         let attend = move |_, mut stream: Connection, unknown| -> io::Result<()> {
             let hello: Option<DataHello> = receive(&mut stream)?;
             drop(unknown);
@@ -58,7 +56,7 @@ impl DataConnections {
                 stream.set_read_timeout(None)?;
                 end_when_cut_off(&stream, timeout)?;
                 // The process ends.
-                let _ = lock(&sender).send((hello, stream));
+                let _ = sender.send((hello, stream));
             }
             Ok(())
         };

@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use millpond_cluster::door::{self, Unknown};
@@ -11,9 +10,8 @@ use millpond_cluster::{Heartbeat, Outbox, receive, send, silence};
 use millpond_job::resources::{
     FromJobMaster, FromTaskManager, Hello, PROTOCOL, Peer, ToJobMaster, ToTaskManager, Welcome,
 };
-use millpond_types::JobId;
-
 use millpond_security::{Connection, Internal};
+use millpond_types::JobId;
 
 use crate::job_manager::Event;
 use crate::program_store::ProgramStore;
@@ -26,6 +24,8 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
+    /// Takes connections from now on.
+    ///
     /// # Errors
     ///
     /// No thread can be had.
@@ -35,16 +35,11 @@ impl Acceptor {
             heartbeat,
             events,
         } = self;
-        let events = Mutex::new(events);
         door::open(
             "connections",
             listener,
             security,
             move |connection, stream, unknown| {
-                let events = events
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone();
                 attend(stream, unknown, connection, &programs, heartbeat, &events)
             },
         )

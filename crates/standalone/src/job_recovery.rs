@@ -9,13 +9,13 @@ use millpond_types::config::{ClaimMode, Configuration, options};
 
 use crate::job_store::StoredJob;
 
-/// What options begin with that tell about the machine of a job manager and not about its jobs.
-const OF_THE_MACHINE: [&str; 5] = [
+/// What options begin with that, beside security, tell about the machine of a job manager and not about
+/// its jobs.
+const OF_THE_MACHINE: [&str; 4] = [
     "io.tmp.dirs",
     "jobmanager.bind-host",
     "jobmanager.rpc.",
     "rest.",
-    "security.",
 ];
 
 /// A job that was submitted to a job manager elsewhere has its master here now.
@@ -32,6 +32,7 @@ pub(crate) fn come_to(machine: &Configuration, configuration: &mut Configuration
     for (key, value) in machine.iter().filter(|(key, _)| of_the_machine(key)) {
         configuration.set(key, value);
     }
+    configuration.take_security_of(machine);
 }
 
 /// The options for its next master.
