@@ -16,6 +16,9 @@ pub const JOB_MANAGER: &str = "--jobmanager";
 /// The first argument that makes the job under test a task manager.
 pub const TASK_MANAGER: &str = "--taskmanager";
 
+/// As short as is wise on a busy machine.
+pub const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=5 s"];
+
 /// Debug builds are large.
 const MAX_CONTENT_LENGTH: &str = "rest.server.max-content-length=2000000000";
 

@@ -128,19 +128,9 @@ impl Scenario {
                 "execution.checkpointing.externalized-checkpoint-retention",
                 "RETAIN_ON_CANCELLATION",
             );
-        if let Some(after_ms) = self.unaligned_after_ms {
-            bench = bench
-                .option("execution.checkpointing.unaligned.enabled", true)
-                .option(
-                    "execution.checkpointing.aligned-checkpoint-timeout",
-                    format!("{after_ms} ms"),
-                );
-        }
+        bench = bench.unaligned_after(self.unaligned_after_ms);
         if self.local_recovery {
-            let disk = bench.directory().join("local").display().to_string();
-            bench = bench
-                .option("execution.state-recovery.from-local", true)
-                .option("execution.checkpointing.local-backup.dirs", disk);
+            bench = bench.local_recovery();
         }
         if let Some(rate) = self.rate {
             bench = bench.argument("--rate", rate);

@@ -11,7 +11,8 @@ use millpond_fs::{Location, file_system_for};
 use millpond_types::config::{Handshake, PLAN_VARIABLE, READY_FILE_VARIABLE};
 use serde_json::{Value, json};
 
-use crate::lines::{Lines, published};
+use crate::lines::{Lines, difference, published};
+use crate::oracle::{Workload, expected};
 use crate::phase::StorageControl;
 
 /// How long anything may take that has to happen.
@@ -123,6 +124,35 @@ impl Bench {
         self
     }
 
+    /// The job processes this workload.
+    #[must_use]
+    pub fn workload(self, workload: &Workload) -> Self {
+        self.argument("--records-a", workload.records_a)
+            .argument("--records-b", workload.records_b)
+            .argument("--keys", workload.keys)
+    }
+
+    /// Checkpoints overtake records, if there is a time: after so many milliseconds.
+    #[must_use]
+    pub fn unaligned_after(self, after_ms: Option<u64>) -> Self {
+        let Some(after_ms) = after_ms else {
+            return self;
+        };
+        self.option("execution.checkpointing.unaligned.enabled", true)
+            .option(
+                "execution.checkpointing.aligned-checkpoint-timeout",
+                format!("{after_ms} ms"),
+            )
+    }
+
+    /// State is written to a disk of the machine as well, and read from there.
+    #[must_use]
+    pub fn local_recovery(self) -> Self {
+        let disk = self.directory().join("local").display().to_string();
+        self.option("execution.state-recovery.from-local", true)
+            .option("execution.checkpointing.local-backup.dirs", disk)
+    }
+
     /// An option of every start; may be overridden at each.
     #[must_use]
     pub fn option(mut self, key: &str, value: impl ToString) -> Self {
@@ -183,6 +213,17 @@ impl Bench {
     /// What the sink has published.
     pub fn published(&self) -> Lines {
         published(&self.out())
+    }
+
+    /// The sink has published what the oracle says, and nothing else.
+    ///
+    /// # Panics
+    ///
+    /// If not; with the difference.
+    pub fn assert_exact(&self, workload: &Workload) {
+        if let Some(wrong) = difference(&expected(workload), &self.published()) {
+            panic!("{wrong}");
+        }
     }
 
     /// Starts the job with more options.

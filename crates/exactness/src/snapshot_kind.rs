@@ -84,7 +84,11 @@ pub fn at_full_speed(bench: Bench) -> Bench {
 }
 
 /// Waits until the newest complete checkpoint has overtaken records, and stored them.
-fn wait_for_records_in_flight(job: &mut JobProcess) {
+///
+/// # Panics
+///
+/// If none does.
+pub fn wait_for_records_in_flight(job: &mut JobProcess) {
     job.ready();
     wait_for("a checkpoint with records in flight", || {
         let all = job.job("/checkpoints");

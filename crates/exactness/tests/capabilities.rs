@@ -37,9 +37,7 @@ enum Change {
 
 fn bench(kind: SnapshotKind) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .option("parallelism.default", 2)
         // So that state lies in files beside the metadata.
         .option("execution.checkpointing.data-inline-threshold", "0 b");

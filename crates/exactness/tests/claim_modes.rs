@@ -22,9 +22,7 @@ const WORKLOAD: Workload = Workload {
 /// A job that takes checkpoints only when asked.
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 3_000)
         .option("execution.checkpointing.data-inline-threshold", "0 b")
         .option("execution.checkpointing.interval", "1 h")

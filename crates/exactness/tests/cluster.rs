@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use millpond_exactness::cluster::{Cluster, ClusterJob};
+use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT};
 use millpond_exactness::job_process::{
     Bench, continue_process, kill_process, stop_process, wait_for,
 };
@@ -21,25 +21,15 @@ const WORKLOAD: Workload = Workload {
     keys: 40,
 };
 
-/// As short as is wise on a busy machine.
-const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=5 s"];
-
 fn bench(rate: u32) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", rate)
         .option("execution.checkpointing.interval", "50 ms")
         .option(
             "execution.checkpointing.externalized-checkpoint-retention",
             "RETAIN_ON_CANCELLATION",
         )
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 fn slots(cluster: &mut Cluster, expected: (u64, u64)) {
@@ -113,7 +103,7 @@ fn a_job_runs_in_the_slots_of_two_task_managers_and_gives_them_back() {
     ];
     let job = cluster.run(&more);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     let overview = cluster.get("/overview");
     assert_eq!(overview["jobs-finished"], 2, "{overview}");
     cluster.end();
@@ -134,7 +124,7 @@ fn a_job_goes_on_in_other_slots_when_a_task_manager_is_killed() {
     recovered(&job, failed);
     slots(&mut cluster, (4, 0));
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -159,8 +149,8 @@ fn a_killed_worker_costs_its_job_an_attempt_and_another_job_nothing() {
     job.wait_for("FINISHED");
     other.wait_for("FINISHED");
     assert_eq!(job.failed_attempts() + other.failed_attempts(), 1);
-    assert_exact(&bench);
-    assert_exact(&other_bench);
+    bench.assert_exact(&WORKLOAD);
+    other_bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -176,7 +166,7 @@ fn a_job_waits_for_slots_and_begins_when_they_come() {
     cluster.add_task_manager(1);
     job.wait_for("FINISHED");
     assert_eq!(job.failed_attempts(), 0);
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -212,7 +202,7 @@ fn a_task_manager_that_stands_still_is_replaced_and_does_no_harm_when_it_wakes_u
     recovered(&job, failed);
     silent.into_iter().for_each(continue_process);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     // It has come again.
     slots(&mut cluster, (4, 4));
     cluster.end();
@@ -237,7 +227,7 @@ fn a_job_whose_master_is_killed_has_failed_and_its_slots_are_free() {
         cluster.children_of(task_manager).is_empty().then_some(())
     });
     resumed(&mut cluster, &bench);
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -254,7 +244,7 @@ fn jobs_end_with_their_job_manager_and_task_managers_come_back_to_the_next_one()
     slots(&mut cluster, (2, 2));
     // Programs were kept, and the log of the job.
     resumed(&mut cluster, &bench);
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -340,7 +330,7 @@ fn strangers_on_the_port_of_task_managers_are_shown_out() {
     let job = cluster.run(&[]);
     job.wait_for("FINISHED");
     drop(idle);
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -383,7 +373,7 @@ fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
     let savepoint = job.savepoint(false);
     assert!(savepoint.contains("savepoint-"), "{savepoint}");
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     // It has ended for every leader.
     cluster.add_standby();
     cluster.kill_leader();
@@ -422,7 +412,7 @@ fn a_leader_that_is_killed_in_a_phase_of_a_checkpoint_loses_nothing() {
         });
     }
     cluster.wait_for_end(&job, "leaders were killed");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
     let (wrong, _) = collect_garbage(&bench.checkpoints());
     assert!(wrong.is_empty(), "{wrong:?}");
@@ -445,7 +435,7 @@ fn a_job_whose_master_is_killed_goes_on_by_itself_where_jobs_are_kept() {
         });
     }
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -469,7 +459,7 @@ fn a_master_that_stands_still_while_its_leader_dies_is_killed_by_its_successor()
     );
     continue_process(master);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millpond_exactness::cluster::{Cluster, ClusterJob};
+use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT};
 use millpond_exactness::job_process::{Bench, kill_process, wait_for};
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
@@ -16,8 +16,6 @@ const WORKLOAD: Workload = Workload {
     records_b: 10_000,
     keys: 40,
 };
-
-const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=5 s"];
 
 /// Waits for slots are short, those for all or nothing longer than any test.
 const ELASTIC: [(&str, &str); 6] = [
@@ -47,17 +45,10 @@ fn bench(rate: u32) -> Bench {
 
 fn bench_without_checkpoints(rate: u32) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", rate);
     let elastic = ELASTIC.iter();
     elastic.fold(bench, |bench, (key, value)| bench.option(key, value))
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 fn run(cluster: &mut Cluster, parallelism: &str) -> ClusterJob {
@@ -88,7 +79,7 @@ fn a_job_begins_in_the_slots_there_are_and_uses_those_that_come() {
     assert_eq!(jobs["jobs"][0]["schedulerType"], "Adaptive", "{jobs}");
     job.wait_for("FINISHED");
     assert_eq!(job.failed_attempts(), 0, "a change of slots is no failure");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -105,7 +96,7 @@ fn a_job_goes_on_with_fewer_slots_when_a_task_manager_is_killed() {
     cluster.add_task_manager(2);
     job.wait_for_parallelism(3);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -125,7 +116,7 @@ fn a_killed_worker_costs_an_attempt_and_no_slot() {
     wait_for("a failure", || (job.failed_attempts() > 0).then_some(()));
     job.wait_for_parallelism(2);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -163,7 +154,7 @@ fn bounds_are_changed_up_and_down_while_the_job_runs() {
     assert_eq!(code, 400);
     job.wait_for("FINISHED");
     assert_eq!(job.failed_attempts(), 0);
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -185,7 +176,7 @@ fn a_job_does_not_run_below_its_lower_bound_and_is_not_stopped_for_it() {
     cluster.add_task_manager(1);
     job.wait_for_parallelism(2);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -216,7 +207,7 @@ fn bounds_outlive_the_job_manager_and_the_job_master() {
     });
     job.wait_for_parallelism(3);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -262,7 +253,7 @@ fn a_job_takes_over_what_another_one_leaves() {
     job.cancel();
     other.wait_for_parallelism(2);
     other.wait_for("FINISHED");
-    assert_exact(&other_bench);
+    other_bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -283,7 +274,7 @@ fn a_job_that_runs_by_itself_changes_when_its_bounds_do() {
         }
         assert_eq!(job.failed_attempts(), 0);
         process.finish();
-        assert_exact(&bench);
+        bench.assert_exact(&WORKLOAD);
     }
 }
 

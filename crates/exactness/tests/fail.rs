@@ -15,9 +15,7 @@ fn bench(failure: &str) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"));
     let log = bench.directory().join("failures").display().to_string();
     bench
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 10_000)
         .argument("--failure", failure)
         .argument("--failure-at", 3_000)

@@ -15,9 +15,7 @@ const WORKLOAD: Workload = Workload {
 #[test]
 fn a_full_disk_below_rocksdb_costs_checkpoints_or_attempts_until_there_is_room() {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 500)
         .option("state.backend.type", "rocksdb")
         .option("execution.checkpointing.incremental", true)

@@ -43,11 +43,7 @@ fn bench() -> Bench {
 
 /// A job that is slow enough for checkpoints to take their time before it ends.
 fn counting() -> Bench {
-    bench()
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
-        .argument("--rate", 100)
+    bench().workload(&WORKLOAD).argument("--rate", 100)
 }
 
 /// Lets the job come to its end, and checks what it has published.

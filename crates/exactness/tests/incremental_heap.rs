@@ -6,8 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use millpond_exactness::job_process::{Bench, JobProcess, Snapshot, kill_process, wait_for};
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use millpond_exactness::random::{Random, fresh_seed};
 use millpond_exactness::remains::collect_garbage;
 use millpond_fs::{LocalFileSystem, Location};
@@ -27,9 +26,7 @@ const WORKLOAD: Workload = Workload {
 
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 2_500)
         .option("pipeline.max-parallelism", 128)
         .option("execution.checkpointing.interval", "40 ms")
@@ -42,11 +39,6 @@ fn bench() -> Bench {
             "execution.checkpointing.externalized-checkpoint-retention",
             "RETAIN_ON_CANCELLATION",
         )
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 fn open(directory: &Path) -> OpenSnapshot {
@@ -129,7 +121,7 @@ fn a_job_that_is_killed_at_random_goes_on_from_base_and_changes() {
         job.kill_master();
         newest = bench.newest_snapshot().map(|snapshot| snapshot.path());
     }
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 /// Runs a job until it has retained a checkpoint of changes, and ends it.
@@ -198,7 +190,7 @@ fn read_and_convert(bench: &Bench) {
     bench
         .start(&restored(&path, &[("parallelism.default", "1")]))
         .finish();
-    assert_exact(bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -220,7 +212,7 @@ fn claim_and_finish(bench: &Bench) {
         (!snapshot.directory.exists()).then_some(())
     });
     job.finish();
-    assert_exact(bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 /// How many files some complete checkpoints of a job made, the newest first, but for the first one.
@@ -310,7 +302,7 @@ fn small_files_of_16_subtasks_become_few_and_a_job_goes_on_from_them() {
     let options = restored(&newest, &[("parallelism.default", "3"), (MERGING, "true")]);
     let bench = bench.argument("--rate", 20_000);
     bench.start(&options).finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     let (wrong, _) = collect_garbage(&bench.checkpoints());
     assert!(wrong.is_empty(), "{wrong:?}");
 }
@@ -366,5 +358,5 @@ fn a_merged_file_is_left_when_less_than_half_of_it_is_needed() {
     assert!(referred > 0);
     let bench = bench.argument("--rate", 20_000);
     bench.start(&restored(&newest, &[])).finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }

@@ -16,9 +16,7 @@ const WORKLOAD: Workload = Workload {
 
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 1_000)
         .option("state.backend.type", "rocksdb")
         .option("execution.checkpointing.incremental", true)

@@ -12,9 +12,7 @@ const WORKLOAD: Workload = Workload {
 
 fn stopped() -> (Bench, String) {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 8_000)
         .option("parallelism.default", 2)
         // So that all state lies in files beside the metadata.

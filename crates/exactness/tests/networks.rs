@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use millpond_exactness::cluster::{Cluster, ClusterJob};
+use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT};
 use millpond_exactness::job_process::{Bench, kill_process, pause_process, wait_for};
 use millpond_exactness::lines::difference;
 use millpond_exactness::network::{Link, Network, isolated};
@@ -19,9 +19,6 @@ const WORKLOAD: Workload = Workload {
     keys: 40,
 };
 
-/// As short as is wise on a busy machine.
-const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=5 s"];
-
 /// The host of the job manager.
 const MANAGER: u8 = 1;
 
@@ -35,20 +32,13 @@ const WHOLE: Link = Link { cut: false, ..CUT };
 
 fn bench(rate: u32) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", rate)
         .option("execution.checkpointing.interval", "50 ms")
         .option(
             "execution.checkpointing.externalized-checkpoint-retention",
             "RETAIN_ON_CANCELLATION",
         )
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 /// A job in all slots of task managers on hosts 2 to `last`, behind three checkpoints.
@@ -86,7 +76,7 @@ fn records_go_from_host_to_host() {
     let mut cluster = Cluster::start_on(&bench, &network, &HEARTBEAT);
     let job = running(&mut cluster, 3);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     for (from, to) in [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)] {
         let (carried, _) = network.packets(from, to);
         assert!(carried > 100, "{from} to {to}: {carried}");
@@ -110,7 +100,7 @@ fn packets_that_are_lost_and_late_cost_nothing_but_time() {
     });
     let job = running(&mut cluster, 3);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     assert_eq!(job.failed_attempts(), 0);
     let (_, lost) = network.packets(2, 3);
     assert!(lost > 0);
@@ -134,7 +124,7 @@ fn task_managers_that_cannot_reach_each_other_cost_their_job_an_attempt() {
     network.set(2, 3, WHOLE);
     recovered(&job, failed);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -158,7 +148,7 @@ fn a_task_manager_that_cannot_reach_its_job_manager_is_replaced_and_comes_back()
     // It has come back.
     free_slots(&mut cluster, 2);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     free_slots(&mut cluster, 6);
     cluster.end();
 }
@@ -176,7 +166,7 @@ fn a_leader_on_another_host_goes_on_with_the_jobs() {
     cluster.kill_leader();
     cluster.follow(&mut job);
     cluster.wait_for_end(&job, "the leader was killed");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     let (from_next_leader, _) = network.packets(STANDBY, 2);
     assert!(from_next_leader > 0);
     cluster.end();

@@ -87,9 +87,7 @@ impl Walk {
             Way::LiveUnaligned => SnapshotKind::UnalignedCheckpoint,
         };
         let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-            .argument("--records-a", workload.records_a)
-            .argument("--records-b", workload.records_b)
-            .argument("--keys", workload.keys)
+            .workload(&workload)
             // On a busy machine all records may have been read before the last parallelism.
             .argument("--endless", true)
             .argument("--rebalance", kind == SnapshotKind::UnalignedCheckpoint)

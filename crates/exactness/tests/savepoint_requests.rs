@@ -2,8 +2,7 @@
 //! and disposal.
 
 use millpond_exactness::job_process::{Bench, JobProcess, wait_for};
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use serde_json::{Value, json};
 
 const WORKLOAD: Workload = Workload {
@@ -14,17 +13,10 @@ const WORKLOAD: Workload = Workload {
 
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 6_000)
         .option("parallelism.default", 2)
         .option("execution.checkpointing.interval", "50 ms")
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 fn id(answer: &Value) -> String {
@@ -52,7 +44,7 @@ fn a_job_is_cancelled_behind_a_savepoint_and_resumes_from_it() {
     assert_eq!(ended.as_deref(), Some("CANCELED"));
     let mut job = bench.start(&[("execution.state-recovery.path", &savepoint)]);
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -69,7 +61,7 @@ fn a_job_goes_on_if_the_savepoint_before_its_cancellation_or_stop_fails() {
     assert!(why.contains("file"), "{why}");
     assert_eq!(job.status().as_deref(), Some("RUNNING"));
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -93,7 +85,7 @@ fn a_trigger_id_stands_for_one_savepoint() {
         1
     );
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -117,7 +109,7 @@ fn a_disposed_savepoint_is_gone_and_its_neighbour_restores() {
     let second = job.stop(false);
     let mut job = bench.start(&[("execution.state-recovery.path", &second)]);
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -160,7 +152,7 @@ fn rest_tells_how_fast_the_job_read_before_and_during_a_savepoint() {
     });
     assert!(checkpoints > 1);
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -176,5 +168,5 @@ fn a_savepoint_in_the_native_format_resumes_at_another_parallelism() {
         ("parallelism.default", "3"),
     ]);
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }

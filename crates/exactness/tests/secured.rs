@@ -8,8 +8,7 @@ use std::time::Duration;
 use millpond_certificates::Authority;
 use millpond_exactness::cluster::Cluster;
 use millpond_exactness::job_process::{Bench, kill_process, wait_for};
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use millpond_security::Internal;
 use millpond_types::config::Configuration;
 
@@ -29,16 +28,9 @@ const ENABLED: &str = "security.ssl.internal.enabled";
 
 fn bench(rate: u32) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", rate)
         .option("execution.checkpointing.interval", "50 ms")
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 /// The options of a process that has a certificate of this authority.
@@ -116,7 +108,7 @@ fn a_job_over_tls_is_exact_though_its_worker_is_killed() {
         });
     }
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -181,7 +173,7 @@ fn strangers_are_refused_at_every_port_and_cost_the_job_nothing() {
     }
     job.wait_for("FINISHED");
     assert_eq!(job.failed_attempts(), 0);
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -230,7 +222,7 @@ fn a_task_manager_of_others_is_refused_and_both_sides_say_why() {
     cluster.add_task_manager(1);
     let job = cluster.run(&[]);
     job.wait_for("FINISHED");
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
@@ -262,5 +254,5 @@ fn worker_processes_of_a_single_job_speak_by_tls_too() {
         );
     }
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }

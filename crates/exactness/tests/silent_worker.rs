@@ -3,8 +3,7 @@
 use millpond_exactness::job_process::{
     Bench, JobProcess, continue_process, stop_process, wait_for,
 };
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 
 const WORKLOAD: Workload = Workload {
     records_a: 15_000,
@@ -14,19 +13,12 @@ const WORKLOAD: Workload = Workload {
 
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 3_000)
         .option("parallelism.default", 2)
         .option("cluster.processes", 2)
         .option("execution.checkpointing.interval", "50 ms")
         .option("heartbeat.interval", "200 ms")
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 fn first_worker(job: &JobProcess) -> u32 {
@@ -53,7 +45,7 @@ fn a_worker_that_is_silent_for_longer_than_the_timeout_is_replaced() {
         "{}",
         job.log()
     );
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -73,7 +65,7 @@ fn a_worker_that_wakes_up_after_its_job_has_gone_on_elsewhere_publishes_nothing(
         (!job.workers().contains(&zombie)).then_some(())
     });
     resumed.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]

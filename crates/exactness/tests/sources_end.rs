@@ -7,9 +7,7 @@ use millpond_exactness::workload::farewell_line;
 
 fn bench(workload: &Workload) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", workload.records_a)
-        .argument("--records-b", workload.records_b)
-        .argument("--keys", workload.keys)
+        .workload(workload)
         .option("parallelism.default", 2)
 }
 

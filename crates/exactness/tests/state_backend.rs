@@ -4,8 +4,7 @@
 //! the time.
 
 use millpond_exactness::job_process::Bench;
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 
 /// The backend beside the heap.
 const STORE: &str = if cfg!(feature = "rocksdb") {
@@ -22,9 +21,7 @@ const WORKLOAD: Workload = Workload {
 
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 2_500)
         .option("pipeline.max-parallelism", 128)
         .option("state.backend.write-back-cache.size", "16 kb")
@@ -33,11 +30,6 @@ fn bench() -> Bench {
             "execution.checkpointing.externalized-checkpoint-retention",
             "RETAIN_ON_CANCELLATION",
         )
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 #[test]
@@ -62,7 +54,7 @@ fn a_savepoint_moves_between_state_backends_and_parallelisms() {
             newest = Some(job.stop(false));
         }
     }
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -89,5 +81,5 @@ fn a_job_above_a_store_that_is_killed_goes_on_from_its_checkpoints() {
             newest = bench.newest_snapshot().map(|snapshot| snapshot.path());
         }
     }
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }

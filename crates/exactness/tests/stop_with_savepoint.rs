@@ -1,8 +1,7 @@
 //! A job that is stopped with a savepoint goes on from it as if nothing had happened.
 
 use millpond_exactness::job_process::{Bench, wait_for};
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 
 const WORKLOAD: Workload = Workload {
     records_a: 12_000,
@@ -12,17 +11,10 @@ const WORKLOAD: Workload = Workload {
 
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 10_000)
         .option("parallelism.default", 2)
         .option("execution.checkpointing.interval", "50 ms")
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 #[test]
@@ -54,7 +46,7 @@ fn a_stopped_job_goes_on_where_it_was() {
     );
     let mut job = bench.start(&[("execution.state-recovery.path", &savepoint)]);
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -100,7 +92,7 @@ fn a_savepoint_alone_commits_nothing_and_the_job_goes_on() {
         "a plain savepoint does not commit"
     );
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use millpond_exactness::job_process::{Bench, JobProcess, kill_process, stop_process, wait_for};
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use millpond_exactness::remains::{collect_garbage, unfinished};
 use millpond_exactness::small_disk::SmallDisk;
 
@@ -16,18 +15,11 @@ const WORKLOAD: Workload = Workload {
 
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 10_000)
         .option("parallelism.default", 2)
         .option("execution.checkpointing.interval", "100 ms")
         .option("execution.checkpointing.data-inline-threshold", "0 b")
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 /// A directory that has become a file, so that nothing can be written or read below it, whoever
@@ -92,7 +84,7 @@ fn a_last_checkpoint_that_fails_is_taken_again_without_a_restart() {
         unusable.end();
         job.finish();
         assert!(!job.log().contains("attempt 1 failed"), "{}", job.log());
-        assert_exact(&bench);
+        bench.assert_exact(&WORKLOAD);
     }
 }
 
@@ -143,7 +135,7 @@ fn a_stop_whose_savepoint_fails_leaves_the_job_running() {
             ("execution.state-recovery.path", &savepoint),
         ]);
         job.finish();
-        assert_exact(&bench);
+        bench.assert_exact(&WORKLOAD);
     }
 }
 
@@ -186,7 +178,7 @@ fn a_full_disk_costs_checkpoints_and_nothing_else() {
         }
         kill_process(*job.workers().first().expect("a worker"));
         job.finish();
-        assert_exact(&bench);
+        bench.assert_exact(&WORKLOAD);
         assert_eq!(unfinished(&bench.checkpoints()), [] as [PathBuf; 0]);
     }
 }
@@ -236,7 +228,7 @@ fn a_disk_that_has_become_read_only_costs_checkpoints_and_nothing_else() {
         let so_far = job.completed_checkpoints().expect("the job answers");
         job.wait_for_checkpoints(so_far + 2);
         job.finish();
-        assert_exact(&bench);
+        bench.assert_exact(&WORKLOAD);
         // What was under way could not be deleted either, for longer than that is tried again.
         let (wrong, _) = collect_garbage(&bench.checkpoints());
         assert_eq!(wrong, [] as [String; 0]);
@@ -277,7 +269,7 @@ fn a_full_disk_of_local_copies_costs_copies_and_nothing_else() {
     assert!(read["remote_bytes"].as_u64() > Some(0), "{read}");
     disk.make_room();
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -295,7 +287,7 @@ fn a_full_disk_of_the_sink_restarts_the_job_until_there_is_room() {
     assert!(job.log().contains("No space left"), "{}", job.log());
     disk.make_room();
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 /// The storage is away while a job wants to recover; `bring_back` ends that.
@@ -328,7 +320,7 @@ fn recovers_when_storage_is_back(take_away: impl Fn(&Path), bring_back: impl Fn(
     assert_eq!(restored, newest, "{}", job.log());
     assert!(!job.log().contains("falling back"), "{}", job.log());
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]

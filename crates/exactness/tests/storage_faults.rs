@@ -20,9 +20,7 @@ const MERGING: &str = "execution.checkpointing.file-merging.enabled";
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .with_storage_control()
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 1_500)
         .option("parallelism.default", 2)
         .option("cluster.processes", 2)

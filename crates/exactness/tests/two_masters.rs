@@ -4,8 +4,7 @@
 use millpond_exactness::job_process::{
     Bench, JobProcess, continue_process, stop_process, wait_for,
 };
-use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use millpond_exactness::remains::unsound;
 
 const WORKLOAD: Workload = Workload {
@@ -25,9 +24,7 @@ const JOB_ID: &str = "$internal.pipeline.job-id";
 
 fn bench(workload: Workload) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", workload.records_a)
-        .argument("--records-b", workload.records_b)
-        .argument("--keys", workload.keys)
+        .workload(&workload)
         .argument("--rate", 1_000)
         .option("parallelism.default", 2)
         .option("execution.checkpointing.interval", "50 ms")
@@ -36,11 +33,6 @@ fn bench(workload: Workload) -> Bench {
             "execution.checkpointing.tolerable-failed-checkpoints",
             100_000,
         )
-}
-
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
 }
 
 fn kill(mut job: JobProcess) {
@@ -81,7 +73,7 @@ fn the_second_start_of_a_job_is_refused_and_costs_the_first_nothing() {
         let again = [("execution.state-recovery.path", newest.as_str())];
         let mut third = bench.start(&[&options[..], &again].concat());
         third.finish();
-        assert_exact(&bench);
+        bench.assert_exact(&WORKLOAD);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Checkpoints that overtake records: the sink is slow, and whatever was in flight comes back once, at
 //! any parallelism.
 
-use millpond_exactness::job_process::{Bench, JobProcess, wait_for};
+use millpond_exactness::job_process::Bench;
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::snapshot_kind::wait_for_records_in_flight;
 
 const WORKLOAD: Workload = Workload {
     records_a: 60_000,
@@ -13,9 +14,7 @@ const WORKLOAD: Workload = Workload {
 
 fn bench(rebalance: bool, aligned_timeout: &str) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rebalance", rebalance)
         .argument("--slow-sink-us", 20)
         .option("pipeline.max-parallelism", 128)
@@ -29,18 +28,6 @@ fn bench(rebalance: bool, aligned_timeout: &str) -> Bench {
             "execution.checkpointing.externalized-checkpoint-retention",
             "RETAIN_ON_CANCELLATION",
         )
-}
-
-/// Waits until the newest complete checkpoint has overtaken records, and stored them.
-fn wait_for_records_in_flight(job: &mut JobProcess) {
-    job.ready();
-    wait_for("a checkpoint with records in flight", || {
-        let all = job.job("/checkpoints");
-        let newest = &all["latest"]["completed"];
-        let is_unaligned = newest["checkpoint_type"] == "UNALIGNED_CHECKPOINT";
-        let persisted = newest["persisted_data"].as_u64().unwrap_or(0);
-        (is_unaligned && persisted > 0).then_some(())
-    });
 }
 
 #[test]

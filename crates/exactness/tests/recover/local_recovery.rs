@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use millpond_exactness::job_process::{Bench, JobProcess, kill_process, wait_for};
 use serde_json::{Value, json};
 
-use super::{assert_exact, checkpoint};
+use super::{WORKLOAD, checkpoint};
 
 const DIRECTORIES: &str = "execution.checkpointing.local-backup.dirs";
 const PATH: &str = "execution.state-recovery.path";
@@ -43,7 +43,7 @@ fn finish(bench: Bench, mut job: JobProcess, backend: &[(&str, &str)]) {
         .copied()
         .collect();
     launch(&bench, &options).finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
     assert_eq!(jobs(&bench), Vec::<PathBuf>::new());
 }
 
@@ -212,7 +212,7 @@ fn a_disk_that_takes_no_copies_fails_no_checkpoint() {
     let savepoint = job.stop(false);
     let bench = bench.argument("--rate", 20_000);
     launch(&bench, &[(PATH, &savepoint)]).finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]

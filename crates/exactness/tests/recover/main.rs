@@ -5,7 +5,7 @@ mod local_recovery;
 use std::path::{Path, PathBuf};
 
 use millpond_exactness::job_process::{Bench, JobProcess, kill_process, wait_for};
-use millpond_exactness::lines::{difference, shortfall};
+use millpond_exactness::lines::shortfall;
 use millpond_exactness::oracle::{Workload, expected};
 use serde_json::{Value, json};
 
@@ -18,9 +18,7 @@ const WORKLOAD: Workload = Workload {
 /// A job in two worker processes that takes checkpoints only when asked.
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .argument("--records-a", WORKLOAD.records_a)
-        .argument("--records-b", WORKLOAD.records_b)
-        .argument("--keys", WORKLOAD.keys)
+        .workload(&WORKLOAD)
         .argument("--rate", 4_000)
         .option("parallelism.default", 2)
         .option("cluster.processes", 2)
@@ -68,11 +66,6 @@ fn directory_of(bench: &Bench, checkpoint: i64) -> PathBuf {
     found.expect("the checkpoint is there").directory
 }
 
-fn assert_exact(bench: &Bench) {
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
-    assert_eq!(wrong, None, "{}", wrong.clone().unwrap_or_default());
-}
-
 /// The largest state file.
 fn state_file(directory: &Path) -> PathBuf {
     let entries = std::fs::read_dir(directory).expect("a directory");
@@ -94,7 +87,7 @@ fn a_savepoint_newer_than_the_last_checkpoint_is_what_a_job_recovers_from() {
     assert_eq!(restored["is_savepoint"], true);
     assert_eq!(restored["external_path"], savepoint);
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 #[test]
@@ -111,7 +104,7 @@ fn a_job_without_any_snapshot_starts_anew() {
             .then_some(())
     });
     job.finish();
-    assert_exact(&bench);
+    bench.assert_exact(&WORKLOAD);
 }
 
 /// Damages the newest of three checkpoints; the job falls back to the second.
