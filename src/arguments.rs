@@ -12,16 +12,17 @@ use millpond_types::config::{Configuration, options};
 use crate::failure::{Failure, chain};
 use crate::printer;
 use crate::rest_client::RestClient;
+use crate::yarn;
 
 /// Returns the command of an action, with the options that every action has.
 pub(crate) fn action(name: &'static str, about: &'static str) -> Command {
-    Command::new(name)
+    let command = Command::new(name)
         .bin_name(format!("millpond {name}"))
         .about(about)
         .arg(
             value("jobmanager", "host:port")
                 .short('m')
-                .help("Where the job's REST listens [default: 127.0.0.1:8081]"),
+                .help("Where the job's REST listens, or yarn-cluster [default: 127.0.0.1:8081]"),
         )
         .arg(
             value("D", "key=value")
@@ -35,8 +36,9 @@ pub(crate) fn action(name: &'static str, about: &'static str) -> Command {
                 .short_alias('e')
                 .alias("executor")
                 .hide(true)
-                .help("Where jobs run: remote or local"),
-        )
+                .help("Where jobs run: remote, local, or a cluster of YARN"),
+        );
+    yarn::address_options(command)
 }
 
 /// An option with a value; `name` is also how it is written with two dashes, unless it is one
@@ -120,6 +122,14 @@ fn rewrite<'a>(
             .next()
             .and_then(|letter| command.get_arguments().find(|arg| has_short(arg, letter)));
         let is_help = ["h", "help"].contains(&name);
+        // As `-Dkey=value`, which is the option of one letter with its value attached.
+        if long.is_none()
+            && let Some(pair) = option.strip_prefix("yD")
+        {
+            written.push(format!("--yD={pair}"));
+            index += 1;
+            continue;
+        }
         let takes_next = match (long, short) {
             (Some(arg), _) => {
                 written.push(format!("--{}", option.trim_start_matches('-')));
@@ -221,7 +231,9 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
     for pair in matches.get_many::<String>("D").into_iter().flatten() {
         configuration.parse_dynamic(pair)?;
     }
-    if let Some(address) = matches.get_one::<String>("jobmanager") {
+    configuration.override_with(yarn::configuration(matches)?);
+    let address = matches.get_one::<String>("jobmanager");
+    if let Some(address) = address.filter(|address| *address != yarn::CLUSTER) {
         let (host, port) = address
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
@@ -235,19 +247,30 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
     }
     match matches.get_one::<String>("target").map(String::as_str) {
         None | Some("remote" | "local") => Ok(configuration),
+        Some(other) if yarn::TARGETS.contains(&other) => Ok(configuration),
         Some(other) => Err(Failure::arguments(format!(
-            "Millpond has no target \"{other}\". Expected one of: [remote, local]"
+            "Millpond has no target \"{other}\". Expected one of: [remote, local, {}]",
+            yarn::TARGETS.join(", ")
         ))),
     }
 }
 
-/// The client for the REST of the job that is meant. What `config.yaml` says about security counts too.
+/// The client for the REST of the job that is meant. What `config.yaml` says about security and YARN
+/// counts too.
 pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
     let loaded = millpond::service::configuration();
-    let mut all = loaded
-        .map_err(|error| Failure::Action(chain(&error)))?
-        .security();
+    let loaded = loaded.map_err(|error| Failure::Action(chain(&error)))?;
+    let mut all = loaded.security();
+    let of_yarn = loaded.iter().filter(|(key, _)| key.starts_with("yarn."));
+    of_yarn.for_each(|(key, value)| all.set(key, value));
     all.override_with(configuration(matches)?);
+    if let Some(target) = yarn::target(matches, &all)? {
+        let job_manager = target
+            .job_manager(&all)
+            .map_err(|failure| failure.during("Couldn't retrieve Yarn cluster."))?;
+        all.set_option(&options::REST_ADDRESS, &Some(job_manager.host));
+        all.set_option(&options::REST_PORT, &job_manager.port);
+    }
     Ok(RestClient::new(&all)?)
 }
 

@@ -35,6 +35,14 @@ impl Failure {
         }
     }
 
+    /// What happened, the nearest last.
+    pub(crate) fn causes(self) -> Vec<String> {
+        match self {
+            Failure::Arguments(text) => vec![text],
+            Failure::Action(causes) => causes,
+        }
+    }
+
     /// Prints the failure as Flink does; returns the exit code.
     pub(crate) fn tell(self) -> ExitCode {
         match self {

@@ -29,6 +29,7 @@ mod service;
 mod state;
 mod stop;
 mod taskmanager;
+mod yarn;
 
 use std::process::ExitCode;
 

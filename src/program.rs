@@ -113,6 +113,22 @@ pub(crate) fn command(
     Ok(command)
 }
 
+/// The executable that is to be uploaded, and the arguments of the program.
+pub(crate) fn to_upload(program: &[String]) -> Result<(&Path, &[String]), Failure> {
+    let Some((executable, arguments)) = program.split_first() else {
+        return Err(Failure::arguments(
+            "No program given. Specify the executable of the job.",
+        ));
+    };
+    let path = Path::new(executable);
+    match path.is_file() {
+        true => Ok((path, arguments)),
+        false => Err(Failure::arguments(format!(
+            "Program does not exist: {executable}"
+        ))),
+    }
+}
+
 /// Why an executable could not be started.
 pub(crate) fn not_started(program: &[String], error: &std::io::Error) -> Failure {
     let executable = program.first().map(String::as_str).unwrap_or_default();

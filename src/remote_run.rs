@@ -10,7 +10,7 @@ use millpond_types::config::{Configuration, options};
 
 use crate::failure::Failure;
 use crate::rest_client::{JobRow, RestClient};
-use crate::{arguments, printer};
+use crate::{arguments, printer, program};
 
 /// How often it is asked how the job is doing.
 const LOOK: Duration = Duration::from_millis(100);
@@ -21,24 +21,36 @@ pub(crate) fn is_wanted(matches: &ArgMatches) -> bool {
     matches.contains_id("jobmanager") || target.is_some_and(|target| target == "remote")
 }
 
+/// How a job has ended.
+pub(crate) enum Ended {
+    Finished,
+    Canceled,
+    /// Why.
+    Failed(String),
+}
+
 /// Uploads the program, runs it, and waits for the end of its job, unless it is to run detached.
 pub(crate) fn run(
     matches: &ArgMatches,
-    program: &[String],
+    given: &[String],
     configuration: &Configuration,
 ) -> Result<ExitCode, Failure> {
-    let Some((executable, arguments)) = program.split_first() else {
-        return Err(Failure::arguments(
-            "No program given. Specify the executable of the job.",
-        ));
-    };
-    let path = Path::new(executable);
-    if !path.is_file() {
-        return Err(Failure::arguments(format!(
-            "Program does not exist: {executable}"
-        )));
-    }
+    let (path, arguments) = program::to_upload(given)?;
     let client = arguments::client(matches)?;
+    let job = submit(&client, path, arguments, configuration)?;
+    match matches.get_flag("detached") {
+        true => Ok(ExitCode::SUCCESS),
+        false => tell(job, wait(&client, job)?),
+    }
+}
+
+/// Uploads the program and runs it; returns its job, which has been accepted.
+pub(crate) fn submit(
+    client: &RestClient,
+    path: &Path,
+    arguments: &[String],
+    configuration: &Configuration,
+) -> Result<JobId, Failure> {
     let not_submitted = |failure: Failure| failure.during("Could not submit the program.");
     let id = client.upload(path).map_err(not_submitted)?;
     let mut handed_on = configuration.clone();
@@ -53,13 +65,11 @@ pub(crate) fn run(
         .run_program(&id, arguments, &handed_on)
         .map_err(not_submitted)?;
     printer::line(format!("Job has been submitted with JobID {job}"));
-    match matches.get_flag("detached") {
-        true => Ok(ExitCode::SUCCESS),
-        false => wait(&client, job),
-    }
+    Ok(job)
 }
 
-fn wait(client: &RestClient, job: JobId) -> Result<ExitCode, Failure> {
+/// Waits for the end of a job.
+pub(crate) fn wait(client: &RestClient, job: JobId) -> Result<Ended, Failure> {
     let text = job.to_string();
     loop {
         let jobs = client.jobs()?;
@@ -68,20 +78,24 @@ fn wait(client: &RestClient, job: JobId) -> Result<ExitCode, Failure> {
             return Err(Failure::action(format!("Could not find Flink job ({job})")));
         };
         match row.state.as_str() {
-            "FINISHED" | "CANCELED" => {
-                printer::line("Program execution finished");
-                let ended = match row.state.as_str() {
-                    "CANCELED" => "been cancelled",
-                    _ => "finished",
-                };
-                printer::line(format!("Job with JobID {job} has {ended}."));
-                return Ok(ExitCode::SUCCESS);
-            }
-            "FAILED" => {
-                let why = client.root_exception(job)?;
-                return Err(Failure::action(why).during(format!("Job {job} has failed.")));
-            }
+            "FINISHED" => return Ok(Ended::Finished),
+            "CANCELED" => return Ok(Ended::Canceled),
+            "FAILED" => return client.root_exception(job).map(Ended::Failed),
             _ => std::thread::sleep(LOOK),
         }
     }
+}
+
+/// Tells how a job has ended.
+pub(crate) fn tell(job: JobId, ended: Ended) -> Result<ExitCode, Failure> {
+    let ended = match ended {
+        Ended::Finished => "finished",
+        Ended::Canceled => "been cancelled",
+        Ended::Failed(why) => {
+            return Err(Failure::action(why).during(format!("Job {job} has failed.")));
+        }
+    };
+    printer::line("Program execution finished");
+    printer::line(format!("Job with JobID {job} has {ended}."));
+    Ok(ExitCode::SUCCESS)
 }

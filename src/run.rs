@@ -21,7 +21,8 @@ use signal_hook::iterator::Signals;
 use crate::arguments::{self, Parsed, flag};
 use crate::failure::Failure;
 use crate::plan::{Approval, Decision};
-use crate::{plan, printer, program, remote_run};
+use crate::yarn::Target;
+use crate::{plan, printer, program, remote_run, yarn};
 
 /// Pauses between two looks at the process; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
@@ -36,10 +37,12 @@ fn command() -> clap::Command {
         .arg(
             flag("detached")
                 .short('d')
+                .alias("yd")
                 .help("Leaves the program alone as soon as its job has been accepted"),
         )
         .arg(Approval::option())
         .arg(flag("shutdownOnAttachedExit").alias("sae").hide(true))
+        .args(yarn::options())
 }
 
 /// Runs the action.
@@ -69,6 +72,13 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
             }
             Decision::Refuse(code) => return Ok(ExitCode::from(code)),
         }
+    }
+    match yarn::target(&matches, &configuration)? {
+        Some(Target::New) if !yarn::is_session(&matches) => {
+            return yarn::run(&matches, started, &configuration);
+        }
+        Some(_) => return remote_run::run(&matches, started, &configuration),
+        None => {}
     }
     if remote_run::is_wanted(&matches) {
         return remote_run::run(&matches, started, &configuration);

@@ -99,8 +99,6 @@ fn options_that_do_not_exist_or_lack_their_value_are_refused() {
          Expected one of: [[CANONICAL, NATIVE]]",
     );
     millpond(&["cancel", &job, "another"]).refused("Unexpected argument: another");
-    millpond(&["list", "-t", "yarn-session"])
-        .refused("Millpond has no target \"yarn-session\". Expected one of: [remote, local]");
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Drop for Service {
     }
 }
 
-fn example(name: &str) -> PathBuf {
+pub(super) fn example(name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_BIN_EXE_millpond")).parent();
     let path = directory.expect("a directory").join("examples").join(name);
     assert!(

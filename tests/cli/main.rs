@@ -17,6 +17,7 @@ mod security;
 #[cfg(feature = "sql")]
 mod sql;
 mod state;
+mod yarn;
 
 use std::process::{Command, Output};
 use std::sync::Arc;

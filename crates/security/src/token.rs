@@ -44,6 +44,11 @@ impl Token {
         }
     }
 
+    /// What is to be kept secret, for another file of the kind.
+    pub fn secret(&self) -> &str {
+        &self.0
+    }
+
     /// The value of the header `Authorization` that proves that one knows it.
     pub fn header(&self) -> String {
         format!("Bearer {}", self.0)

@@ -30,4 +30,4 @@ mod slot_pool;
 mod task_manager;
 mod worker_child;
 
-pub use service::{JobManagerService, TaskManagerService};
+pub use service::{JobManagerService, Outcome, TaskManagerService};

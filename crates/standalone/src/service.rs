@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_fs::ScratchDirectory;
+use millpond_job::JobStatus;
 use millpond_rest::{RestOptions, RestServer};
 use millpond_security::{Internal, Rest};
 use millpond_types::config::{ConfigError, Configuration, HighAvailability, options};
@@ -102,6 +103,23 @@ impl JobManagerService {
         self.manager.address()
     }
 
+    /// Whether all of its jobs went well, once at least one has come and all have ended.
+    pub fn outcome(&self) -> Option<Outcome> {
+        let jobs = self.manager.dispatcher().jobs();
+        let has_failed = |status: JobStatus| status == JobStatus::Failed;
+        match jobs.iter().all(|job| job.status.is_globally_terminal()) {
+            true if jobs.is_empty() => None,
+            true if jobs.iter().any(|job| has_failed(job.status)) => Some(Outcome::Failed),
+            true => Some(Outcome::Succeeded),
+            false => None,
+        }
+    }
+
+    /// How many operations have a result that nobody has fetched.
+    pub fn pending_results(&self) -> usize {
+        self.server.pending_results()
+    }
+
     /// Where REST listens.
     pub fn rest(&self) -> SocketAddr {
         self.server.local_addr()
@@ -111,6 +129,15 @@ impl JobManagerService {
     pub fn rest_url(&self) -> String {
         self.server.url()
     }
+}
+
+/// How the jobs of a cluster have ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Each is FINISHED or CANCELED.
+    Succeeded,
+    /// At least one is FAILED.
+    Failed,
 }
 
 /// A task manager that is about to work.

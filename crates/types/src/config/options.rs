@@ -439,6 +439,33 @@ options! {
     HIGH_AVAILABILITY_CLUSTER: String = "high-availability.cluster-id", [], "default";
     /// The most bytes of an upload.
     MAX_CONTENT_LENGTH: u32 = "rest.server.max-content-length", [], "104857600";
+
+    /// Where the ResourceManager of YARN answers by HTTP, as host:port; several with commas between
+    /// them, of which the active one is used. Not set: what yarn-site.xml says. Hadoop's name.
+    YARN_RESOURCE_MANAGER: Option<String> = "yarn.resourcemanager.webapp.address", [];
+    /// The application of YARN that is meant.
+    YARN_APPLICATION_ID: Option<String> = "yarn.application.id", [];
+    /// The name of the application; not set: one after the program.
+    YARN_APPLICATION_NAME: Option<String> = "yarn.application.name", [];
+    /// The queue that the application is submitted to; not set: that of YARN's services.
+    YARN_APPLICATION_QUEUE: Option<String> = "yarn.application.queue", [];
+    /// Virtual cores of the job manager's container.
+    YARN_JOB_MANAGER_VCORES: u32 = "yarn.appmaster.vcores", [], "1";
+    /// Virtual cores of each task manager's container; -1: one per slot.
+    YARN_TASK_MANAGER_VCORES: i32 = "yarn.containers.vcores", [], "-1";
+    /// A directory on the file system of the cluster that holds the executable `millpond`; not set:
+    /// it is installed on each machine, or in the image.
+    YARN_PROVIDED_LIB_DIRS: Option<String> = "yarn.provided.lib.dirs", [];
+    /// An image that holds the executable `millpond`, for containers of Docker. Millpond's own.
+    YARN_CONTAINER_IMAGE: Option<String> = "yarn.container.image", [];
+    /// For how long is waited until a new cluster on YARN answers. Millpond's own.
+    YARN_DEPLOYMENT_TIMEOUT: Duration = "yarn.deployment.timeout", [], "5 min";
+    /// Memory of the container of a job manager.
+    JOB_MANAGER_MEMORY: MemorySize = "jobmanager.memory.process.size", [], "1600 mb";
+    /// Memory of the container of a task manager. Flink's default is in its configuration file.
+    TASK_MANAGER_MEMORY: MemorySize = "taskmanager.memory.process.size", [], "1728 mb";
+    /// Whether a job manager ends once a job has come and all have ended. Millpond's own.
+    CLUSTER_ENDS_WITH_JOB: bool = "cluster.ends-with-job", [], "false";
 }
 
 #[cfg(test)]
