@@ -6,7 +6,11 @@
 #     zipf          as rocksdb, keys by Zipf's law with the exponent 1
 #     savepoint     canonical savepoint: seconds; restore at parallelism 1: seconds to the first record
 #     native        native savepoint of RocksDB: the same, restored at parallelism 2
+#     start         a job on a running cluster: ms from the REST request to its first record
+#     recovery      kill -9 of one of two worker processes: ms to the first record, and to that of every subtask; alone, as
+#                   Flink's task managers have one slot each then, and there are spare ones
 #   KEYS (1000000)  SP_KEYS (10000000)  CELL_S (15, measured seconds of a cell)  WARM_S (8)  SP_REPS (3)
+#   STARTS (10)   KILLS (3)
 #   ZIPF_KEYS (10000000)  MEMORY_MB (512, RocksDB's memory: all that Flink manages; of Millpond the caches and RocksDB)
 #   FLINK_HEAP_MB (5120, heap of Flink's task manager)   FLINK_VERSION (2.3.0)   NO_BUILD (set: as it was built)
 # Prints a table; every figure as JSON lines in $FLINK_WORK/bench.jsonl. Flink's task manager is one process with two
@@ -35,6 +39,11 @@ s = [socket.socket() for _ in range(2)]
 for x in s: x.bind(("127.0.0.1", 0))
 print(*(x.getsockname()[1] for x in s))')
 heap=${FLINK_HEAP_MB:-5120}
+slots=2 task_managers=1
+case " $* " in
+  " recovery ") slots=1 task_managers=$((2 + ${KILLS:-3})) heap=${FLINK_HEAP_MB:-1024} ;;
+  *" recovery "*) echo "bench.sh: recovery wants other task managers than the other parts; give it alone" >&2; exit 2 ;;
+esac
 cat > "$FLINK_CONF_DIR/config.yaml" <<Y
 jobmanager.rpc.address: 127.0.0.1
 jobmanager.rpc.port: $rpc
@@ -45,7 +54,7 @@ rest.bind-address: 127.0.0.1
 rest.port: $rest
 taskmanager.host: 127.0.0.1
 taskmanager.bind-host: 127.0.0.1
-taskmanager.numberOfTaskSlots: 2
+taskmanager.numberOfTaskSlots: $slots
 taskmanager.cpu.cores: 2.0
 taskmanager.memory.framework.heap.size: 64m
 taskmanager.memory.task.heap.size: $((heap - 64))m
@@ -66,9 +75,13 @@ trap 'for one in "${started[@]}"; do kill "$one" 2>/dev/null; done; wait' EXIT
 FLINK_EXEC=exec FLINK_LOG=$FLINK_WORK/jobmanager.log flink_java "$version" -Xmx512m -cp "$classpath" \
   org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint --configDir "$FLINK_CONF_DIR" > "$FLINK_WORK/jobmanager.out" 2>&1 < /dev/null &
 started+=($!)
-FLINK_EXEC=exec FLINK_LOG=$FLINK_WORK/taskmanager.log flink_java "$version" -XX:+UseG1GC -Xmx"${heap}m" -Xms64m -XX:MaxDirectMemorySize=384m \
-  -XX:MaxMetaspaceSize=256m -cp "$classpath" \
-  org.apache.flink.runtime.taskexecutor.TaskManagerRunner --configDir "$FLINK_CONF_DIR" > "$FLINK_WORK/taskmanager.out" 2>&1 < /dev/null &
-started+=($!)
-python3 "$HERE/bench/compare.py" --rest "$rest" --task-manager "${started[1]}" --jar "$jar" --work "$FLINK_WORK" \
+for ((i = 0; i < task_managers; i++)); do
+  FLINK_EXEC=exec FLINK_LOG=$FLINK_WORK/taskmanager-$i.log flink_java "$version" -XX:+UseG1GC -Xmx"${heap}m" -Xms64m \
+    -XX:MaxDirectMemorySize=384m -XX:MaxMetaspaceSize=256m -cp "$classpath" \
+    org.apache.flink.runtime.taskexecutor.TaskManagerRunner --configDir "$FLINK_CONF_DIR" -D taskmanager.resource-id=tm-$i \
+    > "$FLINK_WORK/taskmanager-$i.out" 2>&1 < /dev/null &
+  started+=($!)
+  disown # so that nothing is said of those that are to be killed
+done
+python3 "$HERE/bench/compare.py" --rest "$rest" --task-managers "${started[*]:1}" --jar "$jar" --work "$FLINK_WORK" \
   --millpond "$BIN/millpond-bench" "${@:-all}"

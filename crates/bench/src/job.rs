@@ -37,6 +37,9 @@ pub(crate) enum Distribution {
 /// Up to which number there are records at the moment.
 pub(crate) static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
+/// How many records per second there are, of all subtasks together; as many as can be if not set.
+pub(crate) static RATE: OnceLock<u64> = OnceLock::new();
+
 /// Records counted in this process, brought up to date every [`NOTE_EVERY`] records.
 pub(crate) static COUNTED: AtomicU64 = AtomicU64::new(0);
 
@@ -111,7 +114,7 @@ pub(crate) fn string_key(mut number: u64) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// Makes records at full speed, up to [`LIMIT`].
+/// Makes records at full speed or at a [`RATE`], up to [`LIMIT`].
 struct Numbers<T> {
     offset: OperatorListState<i64>,
     next: u64,
@@ -124,10 +127,15 @@ impl<T: Data> SourceFunction for Numbers<T> {
     type Out = T;
 
     fn poll_next(&mut self, limit: usize, out: &mut Collector<T>) -> FunctionResult<InputStatus> {
-        let end = LIMIT.load(Ordering::Relaxed);
+        let rate = RATE.get();
+        let due = rate.map_or(u64::MAX, |rate| {
+            (start().elapsed().as_secs_f64() * *rate as f64) as u64
+        });
+        let end = LIMIT.load(Ordering::Relaxed).min(due);
         for _ in 0..limit {
             if self.next >= end {
-                return Ok(InputStatus::NothingAvailable(None));
+                let soon = rate.map(|_| noted::now_ns() / 1_000_000 + 1);
+                return Ok(InputStatus::NothingAvailable(soon));
             }
             out.collect((self.record)(self.keys.of(self.next)));
             self.next += self.step;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Backend;
 use crate::job::{self, Distribution, KeyNumbers, KeyType};
-use crate::measure::{cpu_s, peak_bytes, private_bytes, quantile, rss_bytes};
+use crate::measure::{cpu_s, loopback_bytes, peak_bytes, private_bytes, quantile, rss_bytes};
 use crate::{Failure, failure};
 
 #[derive(clap::Args)]
@@ -29,6 +29,10 @@ pub(crate) struct Arguments {
     /// Number of worker processes
     #[arg(long, default_value_t = 1)]
     processes: u32,
+    /// Records per second, of all subtasks together; as fast as it can if not given. What a job costs
+    /// that has little to do is what its workers tell each other: see `cpu_s_per_s`, `loopback_bytes_per_s`
+    #[arg(long)]
+    rate: Option<u64>,
     /// A duration such as 1s, or off
     #[arg(long, default_value = "1s")]
     checkpoint_interval: String,
@@ -73,6 +77,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
             &arguments.checkpoint_interval,
         );
     }
+    if let Some(rate) = arguments.rate {
+        job::start();
+        let _ = job::RATE.set(rate);
+    }
     let env = Environment::from_configuration(configuration).map_err(failure)?;
     env.add_state_backend(MemoryBackend);
     let numbers = KeyNumbers::new(arguments.keys, arguments.distribution);
@@ -89,7 +97,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
     std::thread::sleep(Duration::from_secs_f64(arguments.warm_seconds));
     let before = job.checkpoints();
     let (records_before, cpu_before, begin) = (counted(&job), cpu_s(), Instant::now());
+    let sent_before = loopback_bytes();
     std::thread::sleep(Duration::from_secs(arguments.seconds));
+    let sent = loopback_bytes() - sent_before;
     let (records, cpu) = (counted(&job) - records_before, cpu_s() - cpu_before);
     let seconds = begin.elapsed().as_secs_f64();
     let (rss, private) = (rss_bytes(), private_bytes(std::process::id()));
@@ -123,6 +133,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         "records_per_s": (records as f64 / seconds) as u64,
         "records_per_cpu_s": (records as f64 / cpu) as u64,
         "cpu_s": cpu,
+        "cpu_s_per_s": cpu / seconds,
+        "loopback_bytes_per_s": (sent as f64 / seconds) as u64,
         "checkpoints": taken,
         "checkpoint_ms_median": quantile(&durations, 0.5),
         "checkpoint_ms_max": durations.last().copied().unwrap_or(0),

@@ -11,6 +11,16 @@ pub(crate) fn cpu_s() -> f64 {
         / ticks_per_s()
 }
 
+/// What has been sent over the loopback device of this machine so far, by whatever process, in bytes.
+pub(crate) fn loopback_bytes() -> u64 {
+    let devices = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let loopback = devices
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("lo:"))
+        .and_then(|counts| counts.split_whitespace().next()?.parse().ok());
+    loopback.unwrap_or(0)
+}
+
 /// Resident memory of this process and of its children that live, in bytes.
 pub(crate) fn rss_bytes() -> u64 {
     let pages = |process: &String| {

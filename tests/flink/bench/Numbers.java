@@ -1,5 +1,8 @@
 import java.io.PrintWriter;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicLong;
@@ -108,6 +111,12 @@ final class Numbers {
             }
         }
 
+        /** Appends "subtask,milliseconds" to a file that the job's processes share: its first record of this attempt. */
+        static void first(String file, int subtask) throws java.io.IOException {
+            byte[] line = (subtask + "," + System.currentTimeMillis() + "\n").getBytes(StandardCharsets.US_ASCII);
+            Files.write(Path.of(file + ".firsts"), line, StandardOpenOption.CREATE, StandardOpenOption.APPEND);
+        }
+
         static synchronized void stop() {
             if (thread != null) thread.interrupt();
             thread = null;
@@ -142,6 +151,7 @@ final class Numbers {
             out.collect(now);
             records++;
             if ((records & 0xff) == 0 || records == 1) probe.lazySet(records);
+            if (records == 1) Probe.first(file, getRuntimeContext().getTaskInfo().getIndexOfThisSubtask());
         }
 
         @Override

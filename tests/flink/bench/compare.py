@@ -2,9 +2,11 @@
 """Runs the cells of bench.sh, Flink's and Millpond's in turn, and prints both and their ratio."""
 
 import argparse
+import functools
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import urllib.error
 import urllib.request
 
 ARGUMENTS = argparse.ArgumentParser()
-for name in ("rest", "task-manager", "jar", "work", "millpond"):
+for name in ("rest", "task-managers", "jar", "work", "millpond"):
     ARGUMENTS.add_argument("--" + name, required=True)
 ARGUMENTS.add_argument("parts", nargs="*")
 A = ARGUMENTS.parse_args()
@@ -26,6 +28,11 @@ ZIPF_KEYS = int(float(os.environ.get("ZIPF_KEYS", "1e7")))
 MEMORY_MB = os.environ.get("MEMORY_MB", "512")
 TICKS = os.sysconf("SC_CLK_TCK")
 PROBE = A.work + "/probe.csv"
+FIRSTS = PROBE + ".firsts"
+# One, with the id tm-0; tm-0, tm-1 and so on if a worker is killed.
+TASK_MANAGERS = [int(pid) for pid in A.task_managers.split()]
+STARTS = int(os.environ.get("STARTS", "10"))
+KILLS = int(os.environ.get("KILLS", "3"))
 CLASSES = {"i64": "KeyedCount", "string": "KeyedCountString"}
 
 
@@ -50,6 +57,11 @@ SAVEPOINTS = {
     # the cell, its format, and the parallelism of the restore
     "savepoint": (Cell("i64", SP_KEYS), "CANONICAL", 1),
     "native": (Cell("i64", SP_KEYS, "rocksdb"), "NATIVE", 2),
+}
+# How Flink is measured, and the command of millpond-bench.
+RESPONSES = {
+    "start": (lambda: flink_start(), ["cluster-start", "--jobs", str(STARTS)]),
+    "recovery": (lambda: flink_recovery(), ["recovery", "--keys", str(KEYS), "--kills", str(KILLS)]),
 }
 
 
@@ -77,11 +89,12 @@ def wait(what, limit_s, ready):
 
 
 def cpu_s():
-    fields = open(f"/proc/{A.task_manager}/stat").read().rsplit(")", 1)[1].split()
+    fields = open(f"/proc/{TASK_MANAGERS[0]}/stat").read().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def upload():
+@functools.cache
+def uploaded():
     answer = subprocess.run(
         ["curl", "-s", "-F", "jarfile=@" + A.jar, f"http://127.0.0.1:{A.rest}/jars/upload"],
         capture_output=True, text=True, check=True,
@@ -89,22 +102,24 @@ def upload():
     return os.path.basename(json.loads(answer)["filename"])
 
 
-def submit(cell, parallelism, checkpoints, savepoint=None):
+def submit(cell, parallelism, checkpoints, savepoint=None, options=()):
     """Starts the job; returns its id and when it was asked for."""
-    if os.path.exists(PROBE):
-        os.remove(PROBE)
+    for file in (PROBE, FIRSTS):
+        if os.path.exists(file):
+            os.remove(file)
     configuration = {"state.backend.type": cell.backend, "execution.checkpointing.dir": f"file://{A.work}/checkpoints"}
     if cell.backend == "rocksdb":
         configuration["execution.checkpointing.incremental"] = "true"
     if checkpoints:
         configuration["execution.checkpointing.interval"] = "1s"
+    configuration.update(options)
     body = {
         "entryClass": CLASSES[cell.kind], "parallelism": parallelism,
         "programArgsList": [str(cell.keys), PROBE, "2", cell.distribution], "flinkConfiguration": configuration,
     }
     if savepoint:
         body["savepointPath"] = savepoint
-    jar = upload()
+    jar = uploaded()
     begin = time.time()
     return rest("POST", f"/jars/{jar}/run", body)["jobid"], begin
 
@@ -161,7 +176,7 @@ def savepoint(job, form, stop):
 
 
 def rss_bytes():
-    return int(open(f"/proc/{A.task_manager}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(open(f"/proc/{TASK_MANAGERS[0]}/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def flink_throughput(cell):
@@ -221,6 +236,61 @@ def flink_savepoint(cell, form, restore_parallelism):
     }
 
 
+def firsts(begin):
+    """Milliseconds from then to the first record of each subtask behind it, in order; None while one is missing."""
+    subtasks = {}
+    for line in open(FIRSTS).read().split("\n")[:-1] if os.path.exists(FIRSTS) else []:
+        subtask, ms = map(int, line.split(","))
+        if ms > begin * 1000:
+            subtasks.setdefault(subtask, ms - begin * 1000)
+    return sorted(subtasks.values()) if len(subtasks) == 2 else None
+
+
+def first_and_last(times, what):
+    """As the figures of millpond-bench are named."""
+    figures = {}
+    for name, place in (("first_record", 0), ("all_subtasks", -1)):
+        values = [each[place] for each in times]
+        figures[name + "_ms_median"], figures[name + "_ms_max"] = round(statistics.median(values)), round(max(values))
+    return {**figures, what: len(times)}
+
+
+def flink_start():
+    cell, times = Cell("i64", 1000), []
+    for _ in range(STARTS + 1):
+        job, begin = submit(cell, 2, False)
+        wait("first record", 60, lambda: firsts(begin))
+        times.append(firsts(begin))
+        cancel(job)
+        wait("free slots", 60, lambda: rest("GET", "/overview")["slots-available"] == 2)
+    return first_and_last(times[1:], "jobs")
+
+
+def flink_recovery():
+    # It begins anew again and again while it takes the slots of the killed one for free.
+    options = {"restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": str(2**31 - 1),
+               "restart-strategy.fixed-delay.delay": "10 ms"}
+    job, begin = submit(Cell("i64", KEYS), 2, True, options=options)
+    wait("first record", 60, lambda: firsts(begin))
+    completed = lambda: rest("GET", f"/jobs/{job}/checkpoints")["counts"]["completed"]
+    # Long enough to see all keys.
+    wait("checkpoints", 300, lambda: completed() >= 10)
+    times, known = [], []
+    for _ in range(KILLS):
+        seen = completed()
+        wait("two checkpoints more", 120, lambda: completed() >= seen + 2)
+        counter = next(vertex["id"] for vertex in rest("GET", f"/jobs/{job}")["vertices"] if "counter" in vertex["name"])
+        one = rest("GET", f"/jobs/{job}/vertices/{counter}")["subtasks"][0]["taskmanager-id"]
+        killed = time.time()
+        os.kill(TASK_MANAGERS[int(one.removeprefix("tm-"))], signal.SIGKILL)
+        wait("every subtask after the kill", 300, lambda: firsts(killed))
+        times.append(firsts(killed))
+        # When the job manager knew, of the last time that it began anew.
+        known.append(times[-1][0] - (rest("GET", f"/jobs/{job}")["timestamps"]["RESTARTING"] - killed * 1000))
+    cancel(job)
+    return {**first_and_last(times, "kills"), "from_last_restart_ms_median": round(statistics.median(known))}
+
+
 def millpond(*arguments):
     answer = subprocess.run([A.millpond, *arguments, "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if answer.returncode != 0:
@@ -241,7 +311,7 @@ def main():
     parts = A.parts if A.parts not in ([], ["all"]) else ["i64", "string", "savepoint"]
     if os.getloadavg()[0] > 1:
         print(f"warning: the load of this machine is {os.getloadavg()[0]:.1f}; the figures need it idle", file=sys.stderr)
-    wait("Flink's start", 60, lambda: rest("GET", "/overview")["taskmanagers"] == 1)
+    wait("Flink's start", 60, lambda: rest("GET", "/overview")["taskmanagers"] == len(TASK_MANAGERS))
     print(f"{'':<44} {'Flink':>14} {'Millpond':>14}")
     for part in parts:
         if part in THROUGHPUT:
@@ -271,8 +341,18 @@ def main():
             line(f"{what}: restore to first record", flink[name], round(ours[name], 3), "s", flink[name] / ours[name])
             theirs = statistics.median(flink["worst_300ms_share"])
             print(f"{what}: worst 300 ms, of the normal rate: Flink {theirs:.2f}, Millpond {ours['worst_300ms_share']:.2f}", flush=True)
+        elif part in RESPONSES:
+            measured, command = RESPONSES[part]
+            flink = measured()
+            note(part=part, engine="flink", **flink)
+            ours = millpond(*command)
+            note(part=part, engine="millpond", **ours)
+            for name in ("first_record_ms_median", "first_record_ms_max", "all_subtasks_ms_median", "all_subtasks_ms_max"):
+                line(f"{part}: {name}", flink[name], ours[name], "ms", flink[name] / max(ours[name], 1))
+            if part == "recovery":
+                print(f"of Flink's recovery, behind its last restart: {flink['from_last_restart_ms_median']:,} ms (median)", flush=True)
         else:
-            sys.exit(f"unknown part {part}; expected one of {', '.join([*THROUGHPUT, *SAVEPOINTS])}")
+            sys.exit(f"unknown part {part}; expected one of {', '.join([*THROUGHPUT, *SAVEPOINTS, *RESPONSES])}")
 
 
 main()
