@@ -352,9 +352,7 @@ fn a_resource_manager_that_refuses_or_talks_nonsense_is_told() {
 fn a_resource_manager_that_does_not_answer_is_told() {
     let silent = Stub::serve(|_| None);
     list(&silent, &["-Dclient.timeout=1s"]).failed(&[PHRASE, "no answer to GET http://127.0.0.1:"]);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = nobody.local_addr().expect("an address");
-    drop(nobody);
+    let address = "127.0.0.1:1";
     let option = format!("-Dyarn.resourcemanager.webapp.address={address}");
     millpond(&["list", "-yid", ID, &option, "-Drest.retry.max-attempts=1"]).failed(&[
         PHRASE,

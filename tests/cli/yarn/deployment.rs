@@ -1,5 +1,6 @@
 //! Programs that run in a cluster of their own on YARN.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::services::Yarn;
@@ -8,6 +9,13 @@ use crate::Ended;
 use crate::cluster::example;
 
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Held by a test while it has a cluster: two that draw the same port would meet.
+static ONE_CLUSTER: Mutex<()> = Mutex::new(());
+
+fn one_cluster() -> MutexGuard<'static, ()> {
+    ONE_CLUSTER.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Runs the command until it has ended as wanted.
 fn repeat(arguments: &[&str], is_wanted: impl Fn(&Ended) -> bool) -> Ended {
@@ -24,11 +32,13 @@ fn repeat(arguments: &[&str], is_wanted: impl Fn(&Ended) -> bool) -> Ended {
 
 #[test]
 fn a_program_runs_in_a_cluster_of_its_own_which_ends_with_it() {
+    let _alone = one_cluster();
     let yarn = Yarn::start();
     let program = example("keyed_count").display().to_string();
     let options = [
         "-m",
         "yarn-cluster",
+        "-Drest.linger=1s",
         "-ynm",
         "Key Counts",
         "-yqu",
@@ -83,6 +93,7 @@ fn a_program_runs_in_a_cluster_of_its_own_which_ends_with_it() {
 
 #[test]
 fn a_detached_job_is_stopped_by_its_application_and_its_cluster_ends() {
+    let _alone = one_cluster();
     let yarn = Yarn::start();
     let place = tempfile::tempdir().expect("room");
     let program = example("keyed_count").display().to_string();
@@ -143,6 +154,7 @@ fn a_detached_job_is_stopped_by_its_application_and_its_cluster_ends() {
 
 #[test]
 fn a_job_that_fails_fails_its_application() {
+    let _alone = one_cluster();
     let yarn = Yarn::start();
     let program = example("keyed_count").display().to_string();
     let ended = millpond(&[
@@ -150,6 +162,7 @@ fn a_job_that_fails_fails_its_application() {
         "-m",
         "yarn-cluster",
         &yarn.option(),
+        "-Drest.linger=1s",
         "-s",
         "/nowhere/savepoint",
         &program,
@@ -172,6 +185,7 @@ fn a_job_that_fails_fails_its_application() {
 
 #[test]
 fn a_cluster_that_does_not_come_up_is_given_up() {
+    let _alone = one_cluster();
     let program = example("keyed_count").display().to_string();
     let run = |yarn: &Yarn, more: &str| {
         millpond(&["run", "-m", "yarn-cluster", &yarn.option(), more, &program])
@@ -189,4 +203,38 @@ fn a_cluster_that_does_not_come_up_is_given_up() {
         "this cluster does not run services: expected Hadoop 3.3 or later, with \
          yarn.webapp.api-service.enable = true",
     ]);
+}
+
+#[test]
+fn the_session_of_the_descriptor_runs_programs() {
+    let _alone = one_cluster();
+    let yarn = Yarn::start();
+    let place = tempfile::tempdir().expect("room");
+    let descriptor = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/yarn/session.json");
+    let descriptor = std::fs::read_to_string(descriptor).expect("a descriptor");
+    let port = 20_000 + 2 * (millpond_cluster::random::bits() % 6000);
+    let descriptor = descriptor
+        .replace("/shared/millpond", &place.path().display().to_string())
+        .replace("20081", &port.to_string())
+        .replace("20123", &(port + 1).to_string())
+        .replace(
+            "\"web.submit.enable\"",
+            "\"rest.server.max-content-length\": \"2000000000\", \"web.submit.enable\"",
+        );
+    yarn.launch(&descriptor);
+    let address = yarn.option();
+    let list = ["list", "-yid", ID, &address, "-Drest.retry.max-attempts=1"];
+    repeat(&list, |ended| ended.stdout.contains("No running jobs."));
+    let program = example("keyed_count").display().to_string();
+    let session = ["-t", "yarn-session", "-yid", ID, &address, "-p", "4"];
+    let program = [&program, "--keys", "100", "--records", "5000"];
+    let ended = millpond(&[&["run"], &session[..], &program].concat());
+    assert!(
+        ended.stdout.ends_with("has finished.\n"),
+        "{}{}{}",
+        ended.stdout,
+        ended.stderr,
+        yarn.logs()
+    );
+    assert_eq!(yarn.final_status(), "UNDEFINED", "it goes on");
 }

@@ -82,6 +82,11 @@ impl Yarn {
         Yarn { stub, framework }
     }
 
+    /// Starts a service by its descriptor, as `yarn app -launch` does.
+    pub(super) fn launch(&self, descriptor: &str) {
+        self.framework.lock().expect("whole").create(descriptor);
+    }
+
     /// The option that names it.
     pub(super) fn option(&self) -> String {
         super::address_option(&self.stub)
@@ -268,8 +273,18 @@ impl Framework {
                 // What the framework writes of them is YAML, and so is JSON.
                 "YAML" => properties.to_string(),
                 "TEMPLATE" => text(&properties["content"]).to_owned(),
-                // A file of the cluster: there is no other than the executable, which is in the path.
-                _ => continue,
+                "STATIC" => {
+                    // The only file of this cluster.
+                    if file["src_file"] == "hdfs:///apps/millpond/millpond" {
+                        let resources = directory.join("resources");
+                        std::fs::create_dir_all(&resources).expect("room");
+                        let link = resources.join(text(&file["dest_file"]));
+                        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_millpond"), link)
+                            .expect("room");
+                    }
+                    continue;
+                }
+                other => panic!("a file of the type {other}"),
             };
             let content = content.replace("${JOBMANAGER-0_IP}", "127.0.0.1");
             std::fs::write(conf.join(text(&file["dest_file"])), content).expect("room");
