@@ -36,6 +36,22 @@ pub trait FileSystem: Send + Sync {
     /// What the file system reports; then the temporary file is removed as far as possible.
     fn write_atomic(&self, file: &Location, bytes: &[u8]) -> Result<(), Error>;
 
+    /// As [`write_atomic`](Self::write_atomic), if `may` says so when the bytes are written and not yet
+    /// visible; where that moment is not known, before they are written.
+    ///
+    /// # Errors
+    ///
+    /// As for that; and what `may` says.
+    fn write_atomic_if(
+        &self,
+        file: &Location,
+        bytes: &[u8],
+        may: &dyn Fn() -> io::Result<()>,
+    ) -> Result<(), Error> {
+        may().map_err(|error| Error::io("write", file, error))?;
+        self.write_atomic(file, bytes)
+    }
+
     /// Whether there is a file or directory.
     ///
     /// # Errors

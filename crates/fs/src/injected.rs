@@ -303,6 +303,16 @@ impl FileSystem for InjectedFileSystem {
         self.injector.on("write_atomic", file, write)
     }
 
+    fn write_atomic_if(
+        &self,
+        file: &Location,
+        bytes: &[u8],
+        may: &dyn Fn() -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let write = || self.behind.write_atomic_if(file, bytes, may);
+        self.injector.on("write_atomic", file, write)
+    }
+
     fn exists(&self, location: &Location) -> Result<bool, Error> {
         self.behind.exists(location)
     }

@@ -22,6 +22,7 @@
 
 mod directory_lock;
 mod error;
+mod fenced;
 mod file_system;
 #[cfg(feature = "faults")]
 pub mod injected;
@@ -33,6 +34,7 @@ mod scratch_directory;
 
 pub use directory_lock::{DirectoryLock, HeldDirectory, LocalDirectoryLock, LocalLock};
 pub use error::{Error, ErrorKind};
+pub use fenced::{FencedFileSystem, Guard};
 pub use file_system::{Durability, Entry, FileReader, FileSystem, FileWriter, file_system_for};
 pub use local::LocalFileSystem;
 pub use location::Location;

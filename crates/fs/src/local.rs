@@ -100,6 +100,15 @@ impl FileSystem for LocalFileSystem {
     }
 
     fn write_atomic(&self, file: &Location, bytes: &[u8]) -> Result<(), Error> {
+        self.write_atomic_if(file, bytes, &|| Ok(()))
+    }
+
+    fn write_atomic_if(
+        &self,
+        file: &Location,
+        bytes: &[u8],
+        may: &dyn Fn() -> io::Result<()>,
+    ) -> Result<(), Error> {
         let path = local(file)?;
         let name = format!(".{}.inprogress", file.file_name());
         let temporary = path.with_file_name(&name);
@@ -112,6 +121,7 @@ impl FileSystem for LocalFileSystem {
         let written = opened
             .write_all(bytes)
             .and_then(|()| opened.sync_all())
+            .and_then(|()| may())
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| sync_parent(&path));
         written.map_err(|error| {
