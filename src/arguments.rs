@@ -255,23 +255,54 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
     }
 }
 
-/// The client for the REST of the job that is meant. What `config.yaml` says about security and YARN
-/// counts too.
+/// The client for the REST of the job that is meant, or of the leader of a highly available cluster. What
+/// `config.yaml` says about security, YARN and high availability counts too.
 pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
     let loaded = millpond::service::configuration();
-    let loaded = loaded.map_err(|error| Failure::Action(chain(&error)))?;
+    let mut loaded = loaded.map_err(|error| Failure::Action(chain(&error)))?;
+    let given = configuration(matches)?;
     let mut all = loaded.security();
     let of_yarn = loaded.iter().filter(|(key, _)| key.starts_with("yarn."));
     of_yarn.for_each(|(key, value)| all.set(key, value));
-    all.override_with(configuration(matches)?);
+    all.override_with(given.clone());
+    let of_the_server = [&options::REST_PORT.info(), &options::REST_ADDRESS.info()];
     if let Some(target) = yarn::target(matches, &all)? {
         let job_manager = target
             .job_manager(&all)
             .map_err(|failure| failure.during("Couldn't retrieve Yarn cluster."))?;
         all.set_option(&options::REST_ADDRESS, &Some(job_manager.host));
         all.set_option(&options::REST_PORT, &job_manager.port);
+    } else if of_the_server
+        .iter()
+        .all(|info| given.raw(info.key).is_none())
+    {
+        loaded.override_with(given);
+        find_leader(&loaded, &mut all)?;
     }
     Ok(RestClient::new(&all)?)
+}
+
+/// If the cluster is highly available, REST is where its leader is.
+fn find_leader(cluster: &Configuration, client: &mut Configuration) -> Result<(), Failure> {
+    let Some(election) = millpond_leadership::election(cluster).map_err(Failure::action)? else {
+        return Ok(());
+    };
+    let not_found = |why: String| {
+        Failure::action(why)
+            .during("Could not find the leader of the cluster; -m says where it is.")
+    };
+    let leader = election
+        .leader()
+        .map_err(|error| not_found(error.to_string()))?;
+    let parts = leader.rest.rsplit_once(':');
+    let parts = parts.and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)));
+    let (host, port) = parts.ok_or_else(|| {
+        let rest = &leader.rest;
+        not_found(format!("its REST is at \"{rest}\", expected host:port"))
+    })?;
+    client.set_option(&options::REST_ADDRESS, &Some(host.to_owned()));
+    client.set_option(&options::REST_PORT, &port);
+    Ok(())
 }
 
 /// Reads a job's id.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use millpond_fs::Location;
 use millpond_job::dispatcher::{Operation, OperationFailure};
+use millpond_leadership::Term;
 use millpond_types::TriggerId;
 
 use crate::claim;
@@ -52,9 +53,9 @@ impl Disposals {
         }
     }
 
-    /// Of snapshots in files.
-    pub fn in_files() -> Self {
-        Disposals::new(Storage::default())
+    /// Of snapshots in files, by a job manager for as long as it leads.
+    pub fn in_files(term: &Term) -> Self {
+        Disposals::new(Storage::default().fenced_by(term))
     }
 
     /// Starts one under `trigger`, if there is none; `then` hears which directory is gone.

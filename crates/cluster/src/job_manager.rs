@@ -15,6 +15,7 @@ use millpond_job::report::JobReport;
 use millpond_job::resources::{
     FromJobMaster, Hello, PROTOCOL, Peer, SlotRequest, ToJobMaster, Welcome, WorkerId,
 };
+use millpond_leadership::{Term, now_ms};
 use millpond_security::{Connection, Internal};
 use millpond_types::JobId;
 use millpond_types::config::JOB_MANAGER_VARIABLE;
@@ -45,6 +46,9 @@ pub struct JobManagerAddress {
     /// The file that the master of this job holds locked for as long as it lives, if its cluster is
     /// highly available; no path with `|` in it.
     pub lock: Option<String>,
+    /// Until when it is known to lead, in milliseconds of [`millpond_leadership::now_ms`], and for how many
+    /// it does each time; `None` if for as long as it lives.
+    pub term: Option<(u64, u64)>,
 }
 
 impl JobManagerAddress {
@@ -59,7 +63,7 @@ impl JobManagerAddress {
         };
         Self::parse(&text).map(Some).ok_or_else(|| {
             format!(
-                "{JOB_MANAGER_VARIABLE} is \"{text}\", expected address|token|rest address|lock"
+                "{JOB_MANAGER_VARIABLE} is \"{text}\", expected address|token|rest address|lock|term"
             )
         })
     }
@@ -67,19 +71,36 @@ impl JobManagerAddress {
     /// The text for [`JOB_MANAGER_VARIABLE`].
     pub fn to_environment(&self) -> String {
         let lock = self.lock.as_deref().unwrap_or_default();
-        format!("{}|{}|{}|{lock}", self.rpc, self.token, self.rest)
+        let term = self.term.map(|(until, length)| format!("{until}+{length}"));
+        let term = term.unwrap_or_default();
+        format!("{}|{}|{}|{lock}|{term}", self.rpc, self.token, self.rest)
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(4, '|').map(str::to_owned);
+        let mut parts = text.splitn(5, '|').map(str::to_owned);
         let (rpc, token, rest) = (parts.next()?, parts.next()?, parts.next()?);
         let lock = parts.next().filter(|path| !path.is_empty());
+        let term = match parts.next().filter(|term| !term.is_empty()) {
+            Some(term) => {
+                let (until, length) = term.split_once('+')?;
+                Some((until.parse().ok()?, length.parse().ok()?))
+            }
+            None => None,
+        };
         Some(JobManagerAddress {
             rpc,
             token,
             rest,
             lock,
+            term,
         })
+    }
+
+    fn term(&self) -> Term {
+        match self.term {
+            Some((until_ms, length_ms)) => Term::until(until_ms, Duration::from_millis(length_ms)),
+            None => Term::unlimited(),
+        }
     }
 }
 
@@ -101,6 +122,7 @@ pub(crate) struct JobManager {
     incoming: Option<Connection>,
     shared: Arc<Mutex<Shared>>,
     lock: Option<Arc<MasterLock>>,
+    term: Term,
 }
 
 impl JobManager {
@@ -115,6 +137,8 @@ impl JobManager {
         heartbeat: Heartbeat,
         security: &Internal,
     ) -> std::io::Result<Self> {
+        let term = manager.term();
+        end_with(&manager.rpc, &term)?;
         let lock = manager.lock.as_ref();
         let lock = lock.map(|path| MasterLock::acquire(Path::new(path), heartbeat.timeout));
         let lock = lock.transpose()?.map(Arc::new);
@@ -153,7 +177,13 @@ impl JobManager {
             incoming: Some(incoming),
             shared: Arc::default(),
             lock,
+            term,
         })
+    }
+
+    /// Until when the job manager leads, as it has told last.
+    pub(crate) fn term(&self) -> Term {
+        self.term.clone()
     }
 
     /// What starts worker processes in slots of the cluster.
@@ -181,6 +211,7 @@ impl JobManager {
             dispatcher: Arc::clone(dispatcher),
             events,
             shared: Arc::clone(&self.shared),
+            term: self.term.clone(),
         };
         std::thread::Builder::new()
             .name("from-job-manager".to_owned())
@@ -223,7 +254,28 @@ fn end(address: &str, what: &str) -> ! {
     std::process::exit(1);
 }
 
+/// Ends this process when the term of its leader is over: a leader that stands still or is cut off cannot
+/// say so, and another one may go on with the job.
+fn end_with(address: &str, term: &Term) -> std::io::Result<()> {
+    if term.length().is_none() {
+        return Ok(());
+    }
+    let (address, term) = (address.to_owned(), term.clone());
+    std::thread::Builder::new()
+        .name("leader-term".to_owned())
+        .spawn(move || {
+            loop {
+                match term.until_ms().saturating_sub(now_ms()) {
+                    0 => end(&address, "is not known to lead any more"),
+                    left_ms => std::thread::sleep(Duration::from_millis(left_ms)),
+                }
+            }
+        })?;
+    Ok(())
+}
+
 struct Listener {
+    term: Term,
     job: JobId,
     address: String,
     dispatcher: Arc<LocalDispatcher>,
@@ -244,7 +296,10 @@ impl Listener {
 
     fn hear(&self, message: ToJobMaster) {
         let event = match message {
-            ToJobMaster::Alive => return,
+            ToJobMaster::Alive { leads_until_ms } => {
+                self.term.extend(leads_until_ms);
+                return;
+            }
             ToJobMaster::Allocated {
                 number,
                 allocation,
@@ -347,5 +402,34 @@ impl Launcher for Slots {
         if let Some(Err(error)) = self.lock.as_ref().map(|lock| lock.end(status)) {
             tracing::error!("that the job is {status} cannot be noted: {error}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_master_is_told_passes_through_its_environment() {
+        let address = JobManagerAddress {
+            rpc: "host:6123".to_owned(),
+            token: "secret".to_owned(),
+            rest: "host:8081".to_owned(),
+            lock: None,
+            term: None,
+        };
+        let kept = JobManagerAddress {
+            lock: Some("/ha/jobs/1.lock".to_owned()),
+            ..address.clone()
+        };
+        let led = JobManagerAddress {
+            term: Some((1_000, 60_000)),
+            ..kept.clone()
+        };
+        for address in [address, kept, led] {
+            let text = address.to_environment();
+            assert_eq!(JobManagerAddress::parse(&text), Some(address), "{text}");
+        }
+        assert_eq!(JobManagerAddress::parse("a|b|c|d|e"), None);
     }
 }

@@ -47,7 +47,7 @@ pub use job_manager::JobManagerAddress;
 pub use local_dispatcher::{JobHandle, start_job};
 pub use local_recovery::LocalRecovery;
 pub use master::JobResult;
-pub use master_lock::job_end;
+pub use master_lock::{await_master_end, job_end};
 pub use options::{ClusterOptions, Heartbeat, JobOptions, RestoreOptions};
 pub use plan::{Count, plan_restore};
 pub use processes::Host;

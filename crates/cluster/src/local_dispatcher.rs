@@ -85,6 +85,10 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
         }
         None => None,
     };
+    let storage = match &job_manager {
+        Some(job_manager) => storage.fenced_by(&job_manager.term()),
+        None => storage,
+    };
     let slots = job_manager.as_ref().map(JobManager::slots);
     let cluster = slots.zip(options.cluster.as_ref().map(|cluster| cluster.host.clone()));
     let (events, thread) = master::start(

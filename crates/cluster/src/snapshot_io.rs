@@ -72,6 +72,8 @@ impl SnapshotIo {
                                 write(&of_thread, &directory, &metadata)
                                     .map_err(|error| error.to_string())
                             });
+                            // If not in time, nothing is committed: whoever leads now does so.
+                            let result = result.and_then(|()| of_thread.check_term());
                             // The master is gone: nobody is left to be told.
                             let _ =
                                 results.send(MasterEvent::MetadataWritten { checkpoint, result });

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use millpond_checkpoint::{JOB_MANAGER_SCHEME, is_in_memory};
 use millpond_fs::memory::MemoryFileSystem;
-use millpond_fs::{Error, FileSystem, Location, file_system_for};
+use millpond_fs::{Error, FencedFileSystem, FileSystem, Location, file_system_for};
+use millpond_leadership::Term;
 use millpond_snapshot::{LoadedSnapshot, LocalCopies, RangedReads, ReadBytes};
 
 /// The file systems of one job. Clones share the memory and the counters.
@@ -18,12 +19,29 @@ pub(crate) struct Storage {
     copies: Option<Arc<LocalCopies>>,
     read: Arc<ReadBytes>,
     reads: Arc<RangedReads>,
+    /// Until when this process may change what others see.
+    term: Option<Term>,
 }
 
 impl Storage {
     /// Reads copies of the state of snapshots in place of it.
     pub(crate) fn with_copies(self, copies: Option<Arc<LocalCopies>>) -> Self {
         Storage { copies, ..self }
+    }
+
+    /// Changes nothing that others see when this term is over.
+    pub(crate) fn fenced_by(self, term: &Term) -> Self {
+        let term = term.length().map(|_| term.clone());
+        Storage { term, ..self }
+    }
+
+    /// Whether what was changed was so in time.
+    ///
+    /// # Errors
+    ///
+    /// The term is over; for people.
+    pub(crate) fn check_term(&self) -> Result<(), String> {
+        self.term.as_ref().map_or(Ok(()), Term::check)
     }
 
     /// What has been read of the state of snapshots.
@@ -52,7 +70,13 @@ impl Storage {
     pub(crate) fn file_system(&self, location: &Location) -> Result<Arc<dyn FileSystem>, Error> {
         match location.scheme() {
             JOB_MANAGER_SCHEME => Ok(Arc::new(self.memory.clone())),
-            _ => file_system_for(location),
+            _ => Ok(match self.term.clone() {
+                None => file_system_for(location)?,
+                Some(term) => {
+                    let guard = Arc::new(move || term.check());
+                    Arc::new(FencedFileSystem::new(file_system_for(location)?, guard))
+                }
+            }),
         }
     }
 
@@ -68,5 +92,41 @@ impl Storage {
         let storage = Storage::default();
         storage.memory.write_atomic(metadata_file, metadata)?;
         Ok(storage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A master whose leader leads no more may have been in the middle of anything.
+    #[test]
+    fn behind_the_end_of_a_term_nothing_completes_and_nothing_is_deleted() {
+        let place = tempfile::tempdir().expect("room");
+        let at = |name: &str| Location::of_path(&place.path().join(name)).expect("a path");
+        let length = Duration::from_secs(600);
+        let term = Term::until(millpond_leadership::now_ms() + 600_000, length);
+        let storage = Storage::default().fenced_by(&term);
+        let fs = storage.file_system(&at("chk-1")).expect("of files");
+        fs.write_atomic(&at("chk-1/_metadata"), b"whole")
+            .expect("it leads");
+        term.end();
+        fs.write_atomic(&at("chk-2/_metadata"), b"whole")
+            .expect_err("it leads no more");
+        fs.delete_dir(&at("chk-1")).expect_err("it leads no more");
+        assert!(fs.exists(&at("chk-1/_metadata")).expect("looked"));
+        assert!(!fs.exists(&at("chk-2/_metadata")).expect("looked"));
+        // What is in the memory of the master is nobody else's.
+        let memory = Location::parse("jobmanager:/chk-2/_metadata").expect("a location");
+        let own = storage.file_system(&memory).expect("in memory");
+        own.write_atomic(&memory, b"whole").expect("its own");
+    }
+
+    #[test]
+    fn a_leader_for_as_long_as_it_lives_needs_no_fence() {
+        let storage = Storage::default().fenced_by(&Term::unlimited());
+        assert!(storage.term.is_none());
     }
 }

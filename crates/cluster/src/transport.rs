@@ -6,7 +6,7 @@
 
 use std::io::{Read, Write};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use millpond_security::Connection;
 use serde::Serialize;
@@ -73,7 +73,7 @@ enum Item<M> {
     Flush(Sender<()>),
 }
 
-/// Sends messages on a thread of its own, and says that it lives when there is nothing else to say.
+/// Sends messages on a thread of its own, and says again and again that it lives.
 pub struct Outbox<M> {
     items: Sender<Item<M>>,
 }
@@ -87,8 +87,8 @@ impl<M> Clone for Outbox<M> {
 }
 
 impl<M: Serialize + Send + 'static> Outbox<M> {
-    /// Starts the thread. It sends `alive()` whenever there was nothing to send for `interval`, and ends
-    /// when all outboxes are gone, or with `broken` when the connection is.
+    /// Starts the thread. It sends `alive()` every `interval`, whatever else there is to send, and ends when
+    /// all outboxes are gone, or with `broken` when the connection is.
     ///
     /// # Errors
     ///
@@ -97,25 +97,34 @@ impl<M: Serialize + Send + 'static> Outbox<M> {
         mut stream: Connection,
         name: &str,
         interval: Duration,
-        alive: fn() -> M,
+        alive: impl Fn() -> M + Send + 'static,
         broken: impl FnOnce(std::io::Error) + Send + 'static,
     ) -> std::io::Result<Self> {
         let (items, queue) = channel();
         std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
+                let mut next = Instant::now() + interval;
                 loop {
-                    let message = match queue.recv_timeout(interval) {
-                        Ok(Item::Message(message)) => message,
+                    let patience = next.saturating_duration_since(Instant::now());
+                    let said = match queue.recv_timeout(patience) {
+                        Ok(Item::Message(message)) => send(&mut stream, &message),
                         Ok(Item::Flush(done)) => {
                             // Whoever asked has gone away.
                             let _ = done.send(());
                             continue;
                         }
-                        Err(RecvTimeoutError::Timeout) => alive(),
+                        Err(RecvTimeoutError::Timeout) => Ok(()),
                         Err(RecvTimeoutError::Disconnected) => return,
                     };
-                    if let Err(error) = send(&mut stream, &message) {
+                    let said = said.and_then(|()| {
+                        if Instant::now() < next {
+                            return Ok(());
+                        }
+                        next = Instant::now() + interval;
+                        send(&mut stream, &alive())
+                    });
+                    if let Err(error) = said {
                         return broken(error);
                     }
                 }
@@ -171,6 +180,33 @@ mod tests {
             Some("two".to_owned())
         );
         assert_eq!(receive::<String>(&mut far).expect("ends"), None);
+    }
+
+    /// It says until when a job manager leads, which must not wait until there is nothing else to say.
+    #[test]
+    fn whoever_has_much_to_say_says_as_well_that_it_lives() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let near = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+        let (mut far, _) = listener.accept().expect("accepts");
+        let (much, lives) = ("much".to_owned(), "lives".to_owned());
+        let said = lives.clone();
+        let interval = Duration::from_millis(50);
+        let stream = Connection::in_clear(near);
+        let outbox = Outbox::start(stream, "talks", interval, move || said.clone(), |_| {});
+        let outbox = outbox.expect("a thread");
+        // There is always one more to be sent.
+        for _ in 0..1_000 {
+            outbox.send(much.clone());
+        }
+        let mut heard = 0;
+        loop {
+            match receive::<String>(&mut far).expect("receives") {
+                Some(text) if text == lives => break,
+                Some(_) => outbox.send(much.clone()),
+                None => panic!("it has ended behind {heard}"),
+            };
+            heard += 1;
+        }
     }
 
     fn framed(message: &impl Serialize) -> Vec<u8> {

@@ -209,6 +209,18 @@ impl<'a> Cluster<'a> {
         self.rest();
     }
 
+    /// Waits until the standby leads, whatever the leader does; returns that.
+    ///
+    /// # Panics
+    ///
+    /// If there is no standby, or it does not.
+    pub fn replace_leader(&mut self) -> FormerLeader {
+        let standby = self.standby.take().expect("a standby");
+        let former = std::mem::replace(&mut self.job_manager, standby);
+        self.rest();
+        FormerLeader(former)
+    }
+
     /// How many jobs a next leader would go on with.
     pub fn kept_jobs(&self) -> usize {
         let directory = self.bench.directory().join("ha/default/jobs");
@@ -472,6 +484,23 @@ impl Drop for Cluster<'_> {
     fn drop(&mut self) {
         self.kill();
         self.processes().into_iter().for_each(kill_process);
+    }
+}
+
+/// A job manager that led until another one did.
+pub struct FormerLeader(Service);
+
+impl FormerLeader {
+    /// Waits until it has ended by itself; returns its exit code, and what it has logged.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub fn wait(mut self) -> (Option<i32>, String) {
+        let status = wait_for("a former leader to end", || {
+            self.0.child.try_wait().expect("a child")
+        });
+        (status.code(), self.0.log())
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `remains` | what lies on the disk behind it: sound snapshots, garbage |
 //! | `flink_count` | the content of a `count` job, as real Flink ran it too |
 //! | `skip` | tests that cannot run where they are |
+//! | `zookeeper` | Apache ZooKeeper in a child process |
 //! | `random` | random numbers that a printed seed brings back |
 
 pub mod cluster;
@@ -36,3 +37,4 @@ pub mod skip;
 pub mod small_disk;
 pub mod snapshot_kind;
 pub mod workload;
+pub mod zookeeper;

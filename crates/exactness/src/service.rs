@@ -29,9 +29,8 @@ pub(crate) fn job_manager() -> Result<(), String> {
         "Web interface listening at http://{}.",
         running.rest()
     ));
-    loop {
-        std::thread::park();
-    }
+    let why = running.wait_until_lost();
+    Err(format!("this job manager leads no more: {why}"))
 }
 
 pub(crate) fn task_manager() -> Result<(), String> {

@@ -14,7 +14,7 @@ use crate::report::JobReport;
 use crate::requirements::JobRequirements;
 
 /// The version of these messages; both ends of a connection must have the same.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The first message to a job manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,8 +213,12 @@ pub enum ToJobMaster {
         /// Its directory.
         directory: String,
     },
-    /// There was nothing else to say for the interval of heartbeats.
-    Alive,
+    /// It lives; said again and again.
+    Alive {
+        /// Until when it leads, in milliseconds since the start of the machine, which is that of the
+        /// master as well.
+        leads_until_ms: u64,
+    },
 }
 
 /// From the master of a job to the job manager.

@@ -10,17 +10,23 @@ use millpond_cluster::{Heartbeat, Outbox, receive, send, silence};
 use millpond_job::resources::{
     FromJobMaster, FromTaskManager, Hello, PROTOCOL, Peer, ToJobMaster, ToTaskManager, Welcome,
 };
+use millpond_leadership::Term;
 use millpond_security::{Connection, Internal};
 use millpond_types::JobId;
 
 use crate::job_manager::Event;
 use crate::program_store::ProgramStore;
 
+/// How often a master is told until when its job manager leads, while that lasts.
+const ALIVE_PER_TERM: u32 = 10;
+
 /// Takes connections until the process ends.
 pub(crate) struct Acceptor {
     pub(crate) programs: ProgramStore,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) events: Sender<Event>,
+    /// Until when this job manager leads.
+    pub(crate) term: Term,
 }
 
 impl Acceptor {
@@ -34,120 +40,140 @@ impl Acceptor {
             programs,
             heartbeat,
             events,
+            term,
         } = self;
         door::open(
             "connections",
             listener,
             security,
             move |connection, stream, unknown| {
-                attend(stream, unknown, connection, &programs, heartbeat, &events)
+                let cluster = Cluster {
+                    programs: &programs,
+                    heartbeat,
+                    events: &events,
+                    term: &term,
+                };
+                cluster.attend(stream, unknown, connection)
             },
         )
     }
 }
 
-fn attend(
-    mut stream: Connection,
-    unknown: Unknown,
-    connection: u64,
-    programs: &ProgramStore,
+/// What each connection is about.
+struct Cluster<'a> {
+    programs: &'a ProgramStore,
     heartbeat: Heartbeat,
-    events: &Sender<Event>,
-) -> io::Result<()> {
-    stream.set_write_timeout(Some(heartbeat.timeout))?;
-    let Some(hello) = receive::<Hello>(&mut stream)? else {
-        return Ok(());
-    };
-    if hello.protocol != PROTOCOL {
-        let why = format!(
-            "this job manager speaks version {PROTOCOL} of its protocol, and not {}: use one build of \
-             Millpond for the whole cluster",
-            hello.protocol
-        );
-        return send(&mut stream, &Welcome::Refused(why));
-    }
-    drop(unknown);
-    // Everybody says something now and then: one that is silent is lost.
-    stream.set_read_timeout(Some(heartbeat.timeout))?;
-    match hello.who {
-        Peer::Program { program } => give_program(&mut stream, programs, &program),
-        Peer::TaskManager(info) => {
-            let writer = stream.try_clone()?;
-            send(&mut stream, &Welcome::Accepted)?;
-            let outbox = Outbox::start(
-                writer,
-                "to-task-manager",
-                heartbeat.interval,
-                || ToTaskManager::Alive,
-                // The reader of this connection hears of its end as well.
-                |_| {},
-            )?;
-            let id = info.id.clone();
-            tell(
-                events,
-                Event::TaskManagerCame {
-                    info,
-                    connection,
-                    outbox,
-                },
-            )?;
-            let why = loop {
-                match receive::<FromTaskManager>(&mut stream) {
-                    Ok(Some(message)) => {
-                        let id = id.clone();
-                        tell(events, Event::TaskManagerSaid { id, message })?;
-                    }
-                    Ok(None) => break "its connection has ended".to_owned(),
-                    Err(error) => break lost(&error, heartbeat.timeout),
-                }
-            };
-            tell(
-                events,
-                Event::TaskManagerLost {
-                    id,
-                    connection,
-                    why,
-                },
-            )
-        }
-        Peer::JobMaster { job, token } => {
-            let (answer, answered) = std::sync::mpsc::channel();
-            tell(events, Event::JobMasterWants { job, token, answer })?;
-            let welcome = answered
-                .recv()
-                .unwrap_or_else(|_| Welcome::Refused("the job manager ends".to_owned()));
-            if welcome != Welcome::Accepted {
-                return send(&mut stream, &welcome);
-            }
-            // Whoever was accepted is heard of once more, however soon its connection ends.
-            let why = match attend_job_master(&mut stream, job, heartbeat, events) {
-                Ok(()) => "its connection has ended".to_owned(),
-                Err(error) => lost(&error, heartbeat.timeout),
-            };
-            tell(events, Event::JobMasterLost { job, why })
-        }
-    }
+    events: &'a Sender<Event>,
+    term: &'a Term,
 }
 
-fn attend_job_master(
-    stream: &mut Connection,
-    job: JobId,
-    heartbeat: Heartbeat,
-    events: &Sender<Event>,
-) -> io::Result<()> {
-    send(stream, &Welcome::Accepted)?;
-    let outbox = Outbox::start(
-        stream.try_clone()?,
-        "to-job-master",
-        heartbeat.interval,
-        || ToJobMaster::Alive,
-        |_| {},
-    )?;
-    tell(events, Event::JobMasterCame { job, outbox })?;
-    while let Some(message) = receive::<FromJobMaster>(stream)? {
-        tell(events, Event::JobMasterSaid { job, message })?;
+impl Cluster<'_> {
+    fn attend(&self, mut stream: Connection, unknown: Unknown, connection: u64) -> io::Result<()> {
+        let Cluster {
+            programs,
+            heartbeat,
+            events,
+            ..
+        } = *self;
+        stream.set_write_timeout(Some(heartbeat.timeout))?;
+        let Some(hello) = receive::<Hello>(&mut stream)? else {
+            return Ok(());
+        };
+        if hello.protocol != PROTOCOL {
+            let why = format!(
+                "this job manager speaks version {PROTOCOL} of its protocol, and not {}: use one build of \
+             Millpond for the whole cluster",
+                hello.protocol
+            );
+            return send(&mut stream, &Welcome::Refused(why));
+        }
+        drop(unknown);
+        // Everybody says something now and then: one that is silent is lost.
+        stream.set_read_timeout(Some(heartbeat.timeout))?;
+        match hello.who {
+            Peer::Program { program } => give_program(&mut stream, programs, &program),
+            Peer::TaskManager(info) => {
+                let writer = stream.try_clone()?;
+                send(&mut stream, &Welcome::Accepted)?;
+                let outbox = Outbox::start(
+                    writer,
+                    "to-task-manager",
+                    heartbeat.interval,
+                    || ToTaskManager::Alive,
+                    // The reader of this connection hears of its end as well.
+                    |_| {},
+                )?;
+                let id = info.id.clone();
+                tell(
+                    events,
+                    Event::TaskManagerCame {
+                        info,
+                        connection,
+                        outbox,
+                    },
+                )?;
+                let why = loop {
+                    match receive::<FromTaskManager>(&mut stream) {
+                        Ok(Some(message)) => {
+                            let id = id.clone();
+                            tell(events, Event::TaskManagerSaid { id, message })?;
+                        }
+                        Ok(None) => break "its connection has ended".to_owned(),
+                        Err(error) => break lost(&error, heartbeat.timeout),
+                    }
+                };
+                tell(
+                    events,
+                    Event::TaskManagerLost {
+                        id,
+                        connection,
+                        why,
+                    },
+                )
+            }
+            Peer::JobMaster { job, token } => {
+                let (answer, answered) = std::sync::mpsc::channel();
+                tell(events, Event::JobMasterWants { job, token, answer })?;
+                let welcome = answered
+                    .recv()
+                    .unwrap_or_else(|_| Welcome::Refused("the job manager ends".to_owned()));
+                if welcome != Welcome::Accepted {
+                    return send(&mut stream, &welcome);
+                }
+                // Whoever was accepted is heard of once more, however soon its connection ends.
+                let why = match self.attend_job_master(&mut stream, job) {
+                    Ok(()) => "its connection has ended".to_owned(),
+                    Err(error) => lost(&error, heartbeat.timeout),
+                };
+                tell(events, Event::JobMasterLost { job, why })
+            }
+        }
     }
-    Ok(())
+
+    fn attend_job_master(&self, stream: &mut Connection, job: JobId) -> io::Result<()> {
+        let events = self.events;
+        send(stream, &Welcome::Accepted)?;
+        // Often enough that it always knows of most of a term.
+        let of_term = self
+            .term
+            .length()
+            .map_or(Duration::MAX, |length| length / ALIVE_PER_TERM);
+        let term = self.term.clone();
+        let outbox = Outbox::start(
+            stream.try_clone()?,
+            "to-job-master",
+            self.heartbeat.interval.min(of_term),
+            move || ToJobMaster::Alive {
+                leads_until_ms: term.until_ms(),
+            },
+            |_| {},
+        )?;
+        tell(events, Event::JobMasterCame { job, outbox })?;
+        while let Some(message) = receive::<FromJobMaster>(stream)? {
+            tell(events, Event::JobMasterSaid { job, message })?;
+        }
+        Ok(())
+    }
 }
 
 fn tell(events: &Sender<Event>, event: Event) -> io::Result<()> {

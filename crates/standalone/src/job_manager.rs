@@ -11,7 +11,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use millpond_cluster::{Disposals, Heartbeat, JobManagerAddress, Outbox, random};
+use millpond_cluster::{
+    Disposals, Heartbeat, JobManagerAddress, Outbox, await_master_end, job_end, random,
+};
 use millpond_job::dispatcher::{Dispatcher, ExceptionEntry, TaskManagerOverview};
 use millpond_job::programs::Programs;
 use millpond_job::resources::{
@@ -19,6 +21,7 @@ use millpond_job::resources::{
     Welcome, WorkerId,
 };
 use millpond_job::{JobReport, JobRequirements, JobStatus};
+use millpond_leadership::Term;
 use millpond_security::Internal;
 use millpond_types::config::{Configuration, options};
 use millpond_types::{Clock, JobId, SystemClock};
@@ -62,6 +65,8 @@ pub(crate) struct JobManagerOptions {
     /// Whether it keeps the jobs there as well, goes on with those that it finds, and starts a job again
     /// whose master is gone.
     pub(crate) keeps_jobs: bool,
+    /// Until when it leads.
+    pub(crate) term: Term,
     /// The most bytes of a program.
     pub(crate) max_program_bytes: u64,
     /// Who may connect.
@@ -171,6 +176,7 @@ impl JobManager {
             programs: programs.clone(),
             heartbeat: options.heartbeat,
             events: sender.clone(),
+            term: options.term.clone(),
         };
         let dispatcher = Arc::new(SessionDispatcher {
             registry: Arc::clone(&registry),
@@ -178,10 +184,13 @@ impl JobManager {
             configuration: options.configuration.clone(),
             programs: programs.clone(),
             max_program_bytes: options.max_program_bytes,
-            disposals: Disposals::in_files(),
+            disposals: Disposals::in_files(&options.term),
         });
         let store = match options.keeps_jobs {
-            true => Some(JobStore::open(&options.directory).map_err(in_directory)?),
+            true => {
+                let store = JobStore::open(&options.directory, options.term.clone());
+                Some(store.map_err(in_directory)?)
+            }
             false => None,
         };
         let kept = store.as_ref().map(JobStore::all).transpose();
@@ -298,7 +307,13 @@ struct Manager {
 impl Manager {
     fn run(mut self, events: &Receiver<Event>) {
         loop {
-            match events.recv_timeout(LOOK) {
+            let event = events.recv_timeout(LOOK);
+            if !self.options.term.holds() {
+                // Its jobs are another one's now, and the process is about to end.
+                tracing::error!("this job manager leads no more and does nothing more");
+                return;
+            }
+            match event {
                 Ok(event) => self.on_event(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("it keeps a sender"),
@@ -485,11 +500,15 @@ impl Manager {
         let cluster = &self.options.configuration;
         program.configuration.take_security_of(cluster);
         let lock = self.store.as_ref().map(|store| store.lock(job));
+        let term = &self.options.term;
         let address = JobManagerAddress {
             rpc: self.address.clone(),
             token: random::hex(16),
             rest: self.options.rest.clone(),
             lock: lock.map(|path| path.display().to_string()),
+            term: term
+                .length()
+                .map(|length| (term.until_ms(), length.as_millis() as u64)),
         };
         let log = self
             .options
@@ -540,12 +559,15 @@ impl Manager {
         self.recovering.insert(job, stored.clone());
         let events = self.events.clone();
         let lock = self.store.as_ref().map(|store| store.lock(job));
+        let patience = self.options.heartbeat.timeout;
         std::thread::spawn(move || {
             std::thread::sleep(delay);
-            let end = lock.and_then(|lock| millpond_cluster::job_end(&lock));
-            let configuration = match end {
-                Some(status) => Err(RecoveryError::Ended(status)),
-                None => job_recovery::configuration(&stored),
+            // First of all: an earlier master could complete one more checkpoint.
+            let alone = lock.as_deref().map(|lock| await_master_end(lock, patience));
+            let configuration = match (alone, lock.as_deref().and_then(job_end)) {
+                (Some(Err(error)), _) => Err(RecoveryError::Unreadable(error.to_string())),
+                (_, Some(status)) => Err(RecoveryError::Ended(status)),
+                (_, None) => job_recovery::configuration(&stored),
             };
             // The job manager has ended.
             let _ = events.send(Event::Recovered { job, configuration });

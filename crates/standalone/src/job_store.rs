@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use millpond_job::requirements::RequirementsBody;
+use millpond_leadership::Term;
 use millpond_types::JobId;
 use serde::{Deserialize, Serialize};
 
@@ -57,14 +58,16 @@ impl StoredJob {
 #[derive(Clone, Debug)]
 pub(crate) struct JobStore {
     directory: PathBuf,
+    /// Until when this job manager leads: then the jobs are another one's.
+    term: Term,
 }
 
 impl JobStore {
     /// Opens the directory, and makes it if it is not there.
-    pub(crate) fn open(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn open(directory: &Path, term: Term) -> io::Result<Self> {
         let directory = directory.join("jobs");
         std::fs::create_dir_all(&directory)?;
-        Ok(JobStore { directory })
+        Ok(JobStore { directory, term })
     }
 
     /// All jobs; a file that cannot be understood is logged and left.
@@ -97,12 +100,14 @@ impl JobStore {
         let mut file = std::fs::File::create(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(stored)?)?;
         file.sync_all()?;
+        self.term.check().map_err(io::Error::other)?;
         std::fs::rename(temporary, path)?;
         std::fs::File::open(&self.directory)?.sync_all()
     }
 
     /// A job has ended.
     pub(crate) fn remove(&self, job: JobId) -> io::Result<()> {
+        self.term.check().map_err(io::Error::other)?;
         match std::fs::remove_file(self.path(job)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             result => result?,
@@ -127,18 +132,23 @@ impl JobStore {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_job_is_there_until_it_has_ended_and_a_damaged_file_hides_no_other() {
-        let place = tempfile::tempdir().expect("room");
-        let store = JobStore::open(place.path()).expect("a directory");
-        let job = StoredJob {
+    fn job() -> StoredJob {
+        StoredJob {
             program: "p".to_owned(),
             arguments: vec!["--keys".to_owned()],
             configuration: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
             checkpoints: None,
             has_checkpoint: false,
             requirements: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_job_is_there_until_it_has_ended_and_a_damaged_file_hides_no_other() {
+        let place = tempfile::tempdir().expect("room");
+        let store = JobStore::open(place.path(), Term::unlimited());
+        let store = store.expect("a directory");
+        let job = job();
         let known = StoredJob {
             checkpoints: Some("file:/c/1".to_owned()),
             ..job.clone()
@@ -153,5 +163,22 @@ mod tests {
         store.remove(id).expect("there");
         store.remove(id).expect("is no failure");
         assert!(store.all().expect("read").is_empty());
+    }
+
+    #[test]
+    fn whoever_leads_no_more_changes_nothing() {
+        let place = tempfile::tempdir().expect("room");
+        let term = Term::unlimited();
+        let store = JobStore::open(place.path(), term.clone()).expect("a directory");
+        let (id, job) = (JobId([1; 16]), job());
+        store.put(id, &job).expect("it leads");
+        term.end();
+        let other = StoredJob {
+            has_checkpoint: true,
+            ..job.clone()
+        };
+        store.put(id, &other).expect_err("another one's");
+        store.remove(id).expect_err("another one's");
+        assert_eq!(store.all().expect("read"), [(id, job)]);
     }
 }

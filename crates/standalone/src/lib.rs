@@ -19,7 +19,6 @@ mod job_manager;
 mod job_process;
 mod job_recovery;
 mod job_store;
-mod leadership;
 mod offers;
 mod program_cache;
 mod program_store;

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_fs::ScratchDirectory;
 use millpond_job::JobStatus;
+use millpond_leadership::{Leader, Leadership, Term, election, storage_directory};
 use millpond_rest::{RestOptions, RestServer};
 use millpond_security::{Internal, Rest};
-use millpond_types::config::{ConfigError, Configuration, HighAvailability, options};
+use millpond_types::config::{ConfigError, Configuration, options};
 
 use crate::job_manager::{JobManager, JobManagerOptions};
-use crate::leadership::{Leader, Leadership};
 use crate::task_manager::{self, JobManagerPlace, TaskManagerOptions};
 
 /// A job manager and its REST API, until they are dropped with the process.
@@ -19,7 +19,7 @@ pub struct JobManagerService {
     manager: JobManager,
     server: RestServer,
     _directory: Option<ScratchDirectory>,
-    _leadership: Option<Leadership>,
+    leadership: Option<Box<dyn Leadership>>,
 }
 
 impl JobManagerService {
@@ -33,10 +33,19 @@ impl JobManagerService {
         configuration: &Configuration,
         standing_by: impl FnOnce(),
     ) -> Result<Self, String> {
-        let shared = high_availability(configuration)?;
-        let leadership = shared.as_ref().map(|directory| {
-            Leadership::acquire(directory, standing_by)
-                .map_err(|error| format!("\"{}\": {error}", directory.display()))
+        let election = election(configuration)?;
+        let shared = match &election {
+            Some(_) => Some(storage_directory(configuration)?),
+            None => None,
+        };
+        let mut standing_by = Some(standing_by);
+        let leadership = election.map(|election| {
+            let leads = election.campaign(&mut || {
+                if let Some(standing_by) = standing_by.take() {
+                    standing_by();
+                }
+            });
+            leads.map_err(|error| error.to_string())
         });
         let leadership = leadership.transpose()?;
         let listener = millpond_rest::bind(configuration).map_err(|error| told(&error))?;
@@ -62,6 +71,10 @@ impl JobManagerService {
             slot_timeout: get(configuration.get(&options::SLOT_REQUEST_TIMEOUT))?,
             directory,
             keeps_jobs: shared.is_some(),
+            term: match &leadership {
+                Some(leadership) => leadership.term(),
+                None => Term::unlimited(),
+            },
             max_program_bytes: get(configuration.get(&options::MAX_CONTENT_LENGTH))?.into(),
             security,
             configuration: configuration.clone(),
@@ -82,19 +95,20 @@ impl JobManagerService {
                 millpond_rest::serve(listener, dispatcher, rest_options)
             }
         };
-        if let (Some(leadership), Some(directory)) = (&leadership, &shared) {
+        if let Some(leadership) = &leadership {
             let leader = Leader {
                 rpc: manager.address().to_owned(),
-                rest: rest.to_string(),
+                rest: rest_for_users(configuration, rest)?,
             };
-            let published = leadership.publish(directory, &leader);
-            published.map_err(|error| format!("\"{}\": {error}", directory.display()))?;
+            let published = leadership.publish(&leader);
+            published
+                .map_err(|error| format!("where this job manager is cannot be told: {error}"))?;
         }
         Ok(JobManagerService {
             manager,
             server: server.map_err(|error| told(&error))?,
             _directory: temporary,
-            _leadership: leadership,
+            leadership,
         })
     }
 
@@ -123,6 +137,17 @@ impl JobManagerService {
     /// Where REST listens.
     pub fn rest(&self) -> SocketAddr {
         self.server.local_addr()
+    }
+
+    /// Waits until this job manager leads no more, for ever if nobody else could; returns why, for people.
+    /// Then the process has to end at once, and the masters of its jobs end with it.
+    pub fn wait_until_lost(&self) -> String {
+        match &self.leadership {
+            Some(leadership) => leadership.wait_until_lost(),
+            None => loop {
+                std::thread::park();
+            },
+        }
     }
 
     /// The same with `http://` or `https://`.
@@ -169,8 +194,8 @@ impl TaskManagerService {
         let (directory, temporary) = directory(configuration, None)?;
         let options = TaskManagerOptions {
             id: id.unwrap_or_else(|| format!("{}-{}", host.advertised, random::hex(3))),
-            job_manager: match high_availability(configuration)? {
-                Some(directory) => JobManagerPlace::Leader(directory),
+            job_manager: match election(configuration)? {
+                Some(election) => JobManagerPlace::Leader(election),
                 None => JobManagerPlace::Address(format!(
                     "{}:{}",
                     get(configuration.get(&options::JOB_MANAGER_RPC_ADDRESS))?,
@@ -220,33 +245,17 @@ fn told(error: &millpond_rest::Error) -> String {
     }
 }
 
-/// The directory of the cluster, if it is highly available.
-fn high_availability(configuration: &Configuration) -> Result<Option<PathBuf>, String> {
-    match get(configuration.get(&options::HIGH_AVAILABILITY))? {
-        HighAvailability::None => Ok(None),
-        HighAvailability::FileSystem => {
-            let key = options::HIGH_AVAILABILITY_STORAGE.key();
-            let storage = get(configuration.get(&options::HIGH_AVAILABILITY_STORAGE))?;
-            let storage = storage.ok_or_else(|| {
-                format!(
-                    "{key} has to be set with {}",
-                    options::HIGH_AVAILABILITY.key()
-                )
-            })?;
-            let cluster = get(configuration.get(&options::HIGH_AVAILABILITY_CLUSTER))?;
-            let storage = storage.strip_prefix("file://").unwrap_or(&storage);
-            let storage = storage.strip_prefix("file:").unwrap_or(storage);
-            if storage.contains('|') || storage.contains("://") {
-                return Err(format!(
-                    "{key} is \"{storage}\", expected a local path without |"
-                ));
-            }
-            let path = PathBuf::from(storage).join(cluster.trim_start_matches('/'));
-            std::path::absolute(&path)
-                .map(Some)
-                .map_err(|error| format!("{key}: {error}"))
+/// Where this job manager is for users: what they are told to use, or where it listens.
+fn rest_for_users(configuration: &Configuration, listens: SocketAddr) -> Result<String, String> {
+    let key = options::REST_ADDRESS.key();
+    let host = match configuration.raw(key) {
+        Some(host) => host.to_owned(),
+        None if listens.ip().is_unspecified() => {
+            get(configuration.get(&options::JOB_MANAGER_RPC_ADDRESS))?
         }
-    }
+        None => return Ok(listens.to_string()),
+    };
+    Ok(format!("{host}:{}", listens.port()))
 }
 
 /// The directory that is configured, or one that goes with the process.

@@ -4,17 +4,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use millpond_cluster::{Heartbeat, Host, Outbox, receive, send};
 use millpond_job::resources::{
     FromTaskManager, Hello, PROTOCOL, Peer, StartWorker, TaskManagerInfo, ToTaskManager, Welcome,
 };
+use millpond_leadership::Election;
 use millpond_security::{Connection, Internal};
 use millpond_types::config::{Configuration, format_duration, options};
 
-use crate::leadership::leader;
 use crate::program_cache::ProgramCache;
 use crate::worker_child::WorkerChildren;
 
@@ -32,15 +32,15 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum JobManagerPlace {
     /// At this address and port.
     Address(String),
-    /// Where the leader says that it is, in this directory.
-    Leader(PathBuf),
+    /// Where the leader of this election says that it is.
+    Leader(Arc<dyn Election>),
 }
 
 impl JobManagerPlace {
     fn address(&self) -> std::io::Result<String> {
         match self {
             JobManagerPlace::Address(address) => Ok(address.clone()),
-            JobManagerPlace::Leader(directory) => Ok(leader(directory)?.rpc),
+            JobManagerPlace::Leader(election) => Ok(election.leader()?.rpc),
         }
     }
 }
@@ -49,9 +49,7 @@ impl std::fmt::Display for JobManagerPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             JobManagerPlace::Address(address) => f.write_str(address),
-            JobManagerPlace::Leader(directory) => {
-                write!(f, "the leader of \"{}\"", directory.display())
-            }
+            JobManagerPlace::Leader(election) => write!(f, "{election}"),
         }
     }
 }
@@ -97,7 +95,7 @@ pub(crate) fn run(options: &TaskManagerOptions, registered: impl Fn(&str)) -> Re
             options.directory.clone(),
         );
         let programs = Arc::new(programs);
-        let why = match attend(options, stream, &children, &programs) {
+        let why = match attend(options, stream, &address, &children, &programs) {
             Ok(why) => why,
             Err(error) => error.to_string(),
         };
@@ -171,6 +169,7 @@ fn try_to_register(options: &TaskManagerOptions) -> std::io::Result<Registered> 
 fn attend(
     options: &TaskManagerOptions,
     stream: Connection,
+    address: &str,
     children: &Arc<WorkerChildren>,
     programs: &Arc<ProgramCache>,
 ) -> std::io::Result<String> {
@@ -184,6 +183,8 @@ fn attend(
         |_| {},
     )?;
     let (orders, queue) = channel();
+    // Until it is dropped somebody looks who leads.
+    let _follows = follow(&options.job_manager, address, orders.clone())?;
     std::thread::Builder::new()
         .name("from-job-manager".to_owned())
         .spawn(move || {
@@ -214,6 +215,35 @@ fn attend(
             outbox.send(FromTaskManager::Ended { worker, how });
         }
     }
+}
+
+/// Looks who leads until the returned mark is dropped; whoever is not the one at `address` ends the
+/// connection to that, which may stand still and say nothing of it.
+fn follow(
+    place: &JobManagerPlace,
+    address: &str,
+    orders: Sender<Result<ToTaskManager, String>>,
+) -> std::io::Result<Arc<()>> {
+    let mark = Arc::new(());
+    if let JobManagerPlace::Leader(election) = place {
+        let (election, address) = (Arc::clone(election), address.to_owned());
+        let mark = Arc::downgrade(&mark);
+        std::thread::Builder::new()
+            .name("follow-leader".to_owned())
+            .spawn(move || {
+                while mark.upgrade().is_some() {
+                    // Whether nobody leads or nobody can be asked: this one may still.
+                    let found = election.leader().ok().map(|leader| leader.rpc);
+                    if let Some(other) = found.filter(|found| *found != address) {
+                        // The connection has ended by itself meanwhile.
+                        let _ = orders.send(Err(format!("the one at {other} leads")));
+                        return;
+                    }
+                    std::thread::sleep(election.look_interval());
+                }
+            })?;
+    }
+    Ok(mark)
 }
 
 /// Starts a worker on a thread of its own, as its program may have to be fetched.

@@ -8,6 +8,7 @@ use std::time::Instant;
 use millpond_cluster::{receive, send};
 use millpond_job::programs::RunRequest;
 use millpond_job::resources::{Hello, PROTOCOL, Peer};
+use millpond_leadership::Term;
 use millpond_types::config::JOB_MANAGER_VARIABLE;
 
 use super::*;
@@ -50,6 +51,7 @@ fn manager(place: &Path) -> JobManager {
         slot_timeout: Duration::from_secs(20),
         directory: place.to_owned(),
         keeps_jobs: false,
+        term: Term::unlimited(),
         max_program_bytes: 1 << 20,
         security: Internal::in_clear(),
         configuration: Configuration::default(),

@@ -66,6 +66,8 @@ pub enum HighAvailability {
     None,
     /// In a directory. Millpond's own.
     FileSystem,
+    /// The leader in Apache ZooKeeper, the jobs in a directory.
+    ZooKeeper,
 }
 
 impl fmt::Display for HighAvailability {
@@ -73,6 +75,7 @@ impl fmt::Display for HighAvailability {
         f.write_str(match self {
             HighAvailability::None => "NONE",
             HighAvailability::FileSystem => "FILESYSTEM",
+            HighAvailability::ZooKeeper => "ZOOKEEPER",
         })
     }
 }
@@ -82,7 +85,11 @@ impl ConfigValue for HighAvailability {
         parse_choice(
             text,
             "HighAvailabilityMode",
-            &[HighAvailability::None, HighAvailability::FileSystem],
+            &[
+                HighAvailability::None,
+                HighAvailability::FileSystem,
+                HighAvailability::ZooKeeper,
+            ],
         )
     }
 

@@ -429,14 +429,35 @@ options! {
     LOG_DIRECTORY: Option<String> = "env.log.dir", [];
     /// Options of `ssh`, with spaces between them, for `cluster start` and `cluster stop`.
     SSH_OPTIONS: Option<String> = "env.ssh.opts", [];
-    /// Where jobs and the leader are noted, so that another job manager goes on when one dies: NONE or
-    /// FILESYSTEM.
+    /// Who elects the job manager that leads, so that another one goes on with its jobs when it dies:
+    /// NONE, FILESYSTEM or ZOOKEEPER.
     HIGH_AVAILABILITY: HighAvailability = "high-availability.type", ["high-availability"], "NONE";
-    /// The directory for that; all job managers and task managers of the cluster see it.
+    /// The directory where jobs are kept; all job managers of the cluster see it, and with FILESYSTEM its
+    /// task managers.
     HIGH_AVAILABILITY_STORAGE: Option<String> =
         "high-availability.storageDir", ["high-availability.zookeeper.storageDir"];
-    /// The directory below it of this cluster.
-    HIGH_AVAILABILITY_CLUSTER: String = "high-availability.cluster-id", [], "default";
+    /// The name of this cluster, below that directory and in the service that elects.
+    HIGH_AVAILABILITY_CLUSTER: String =
+        "high-availability.cluster-id",
+        ["high-availability.zookeeper.path.namespace"], "default";
+    /// Where ZooKeeper is: `host:port`, with commas between.
+    ZOOKEEPER_QUORUM: Option<String> =
+        "high-availability.zookeeper.quorum", [];
+    /// The node below which clusters have theirs.
+    ZOOKEEPER_ROOT: String =
+        "high-availability.zookeeper.path.root", [], "/flink";
+    /// After how long without contact to ZooKeeper a job manager leads no more.
+    ZOOKEEPER_SESSION_TIMEOUT: Duration =
+        "high-availability.zookeeper.client.session-timeout",
+        [], "60 s";
+    /// How long a server of ZooKeeper may take to be connected to, and to answer.
+    ZOOKEEPER_CONNECTION_TIMEOUT: Duration =
+        "high-availability.zookeeper.client.connection-timeout",
+        [], "15 s";
+    /// The pause before an election that has failed is tried again.
+    ZOOKEEPER_RETRY_WAIT: Duration =
+        "high-availability.zookeeper.client.retry-wait",
+        [], "5 s";
     /// The most bytes of an upload.
     MAX_CONTENT_LENGTH: u32 = "rest.server.max-content-length", [], "104857600";
 
