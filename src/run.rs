@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use millpond_types::config::{Handshake, READY_FILE_VARIABLE, options};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::arguments::{self, Parsed, flag};
 use crate::failure::Failure;
@@ -130,11 +130,15 @@ fn run_attached(
     started: &[String],
     ready_file: &Path,
 ) -> Result<ExitCode, Failure> {
+    // First, as the program may tell that it runs, and this process be sent a signal, at once.
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
+        Failure::action(error.to_string()).during("Signals cannot be passed on.")
+    })?;
     let child = command
         .spawn()
         .map_err(|error| program::not_started(started, &error))?;
     let process = Arc::new(RunningProcess(Mutex::new(child)));
-    let forwarding = forward_signals(process.clone())?;
+    let forwarding = forward(signals, process.clone());
     let mut told: Option<Instant> = None;
     let mut pauses = Pauses(FIRST_PAUSE);
     let status = loop {
@@ -226,10 +230,7 @@ impl RunningProcess {
 ///
 /// Ctrl-C on a terminal reaches the program by itself, because it is in the same process group: it
 /// must not get it twice.
-fn forward_signals(process: Arc<RunningProcess>) -> Result<signal_hook::iterator::Handle, Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|error| {
-        Failure::action(error.to_string()).during("Signals cannot be passed on.")
-    })?;
+fn forward(mut signals: Signals, process: Arc<RunningProcess>) -> Handle {
     let handle = signals.handle();
     let on_terminal = std::io::stdin().is_terminal();
     std::thread::spawn(move || {
@@ -242,7 +243,7 @@ fn forward_signals(process: Arc<RunningProcess>) -> Result<signal_hook::iterator
             }
         }
     });
-    Ok(handle)
+    handle
 }
 
 fn run_detached(
