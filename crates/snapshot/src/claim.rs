@@ -124,6 +124,9 @@ fn this_system() -> Option<String> {
     Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
+/// Linux's `ESRCH`.
+const NO_SUCH_PROCESS: i32 = 3;
+
 /// When a process was started: `Some(None)` if there is none of that id, or it has ended and was not
 /// reaped; `None` if the system does not tell.
 fn start_of(pid: u32) -> Option<Option<u64>> {
@@ -134,6 +137,8 @@ fn start_of(pid: u32) -> Option<Option<u64>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return std::path::Path::new("/proc/1").exists().then_some(None);
         }
+        // It was reaped while this was being read.
+        Err(error) if error.raw_os_error() == Some(NO_SUCH_PROCESS) => return Some(None),
         Err(_) => return None,
     };
     // "pid (name, which may hold anything) state ppid ...": the start is the 22nd field (proc(5)).
