@@ -50,7 +50,10 @@ impl Program {
     ///
     /// It cannot be started, or fails; what it said.
     pub(crate) fn plan(&self) -> Result<String, String> {
-        let output = self.command().env(INFO_VARIABLE, "1").output();
+        let mut command = self.command();
+        command.env(INFO_VARIABLE, "1");
+        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = spawn(piped).and_then(Child::wait_with_output);
         let output = output.map_err(|error| format!("it cannot be started: {error}"))?;
         match output.status.success() {
             true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),

@@ -12,8 +12,8 @@ use millpond_job::resources::{StartWorker, WorkerId};
 use millpond_types::config::{CONFIGURATION_VARIABLE, WORKER_HOST_VARIABLE, WORKER_VARIABLE};
 
 /// For how long an executable may be busy: another process that was just forked may still have it
-/// open for writing.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// open for writing, until it gets a turn.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Starts a program's process as soon as its file is not busy any more.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
