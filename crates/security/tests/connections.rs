@@ -12,7 +12,7 @@ use millpond_security::{Connection, Internal};
 use millpond_types::config::Configuration;
 
 /// For as long as a busy machine may need.
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 
 fn options(authority: &Authority, name: &str) -> Configuration {
     let mut pairs = authority.options("security.ssl.internal", name);

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use millpond_damage::{Damage, peak_memory_mib, time_to_spend};
+use millpond_damage::{Damage, peak_memory_mib};
 use millpond_fs::memory::MemoryFileSystem;
 use millpond_fs::{FileSystem, Location};
 use millpond_snapshot::load;
@@ -89,7 +89,8 @@ fn every_command_survives_random_damage() {
         diff(&whole, &snapshot, None, one_thread(), &progress).ok();
     });
     assert!(
-        time_to_spend().is_zero() || opened * 20 > total,
+        // A few say nothing about all.
+        total < 100 || opened * 20 > total,
         "{opened} of {total} could be opened"
     );
     assert!(

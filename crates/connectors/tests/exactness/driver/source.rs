@@ -135,7 +135,7 @@ impl<S: Source> SourceJob<S> {
     /// Waits until a reader wakes its task.
     pub(crate) fn wait(&self) {
         self.woken
-            .recv_timeout(Duration::from_secs(20))
+            .recv_timeout(Duration::from_secs(60))
             .expect("a waiting reader is woken");
         while self.woken.try_recv().is_ok() {}
     }
@@ -157,7 +157,7 @@ impl<S: Source> SourceJob<S> {
         drop(self.readers);
         // Every thread holds a sender of this channel.
         loop {
-            match self.woken.recv_timeout(Duration::from_secs(20)) {
+            match self.woken.recv_timeout(Duration::from_secs(60)) {
                 Ok(()) => {}
                 Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => return,
                 Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("a thread goes on"),
