@@ -200,8 +200,6 @@ pub(crate) enum Mishap {
 #[derive(Clone, Default)]
 pub(crate) struct TestSink {
     pub(crate) seen: Arc<Seen>,
-    /// What each record costs.
-    pub(crate) delay: Duration,
 }
 
 #[derive(Default)]
@@ -214,6 +212,8 @@ pub(crate) struct Seen {
     committed: Mutex<Vec<i64>>,
     /// Every commit passes it.
     pub(crate) door: Door,
+    /// What each record costs, in microseconds.
+    pub(crate) delay_us: AtomicU64,
     mishap: Mutex<Option<Mishap>>,
 }
 
@@ -258,7 +258,6 @@ impl Sink for TestSink {
     fn create_writer(&self, _context: WriterContext) -> Result<TestWriter> {
         Ok(TestWriter {
             seen: Arc::clone(&self.seen),
-            delay: self.delay,
             rows: Vec::new(),
         })
     }
@@ -270,14 +269,14 @@ impl Sink for TestSink {
 
 pub(crate) struct TestWriter {
     seen: Arc<Seen>,
-    delay: Duration,
     rows: Vec<i64>,
 }
 
 impl SinkWriter<i64> for TestWriter {
     fn write(&mut self, record: i64, _timestamp: Option<i64>) -> Result<()> {
         let begin = Instant::now();
-        while begin.elapsed() < self.delay {
+        let delay = Duration::from_micros(self.seen.delay_us.load(Ordering::SeqCst));
+        while begin.elapsed() < delay {
             std::hint::spin_loop();
         }
         self.rows.push(record);

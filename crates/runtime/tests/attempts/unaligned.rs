@@ -1,7 +1,7 @@
 //! Barriers that overtake records: what is in flight goes into the checkpoint, and comes back once.
 
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use millpond_job::{FromWorker, StopMode, SubtaskAcknowledgement, ToWorker};
 use millpond_runtime::Program;
@@ -35,11 +35,12 @@ fn job(sink: &TestSink) -> Program {
     ])
 }
 
+/// It needs seconds for all, so that much is in flight however late a test comes; until it is
+/// [told to hurry](run_to_its_end).
 fn slow_sink() -> TestSink {
-    TestSink {
-        delay: Duration::from_micros(10),
-        ..TestSink::default()
-    }
+    let sink = TestSink::default();
+    sink.seen.delay_us.store(100, Ordering::SeqCst);
+    sink
 }
 
 fn start(attempt: u64) -> Start {
@@ -79,6 +80,7 @@ fn overtake(
 /// Runs the job to its end; the sinks must have had every number once, and one farewell each.
 fn run_to_its_end(directory: &Path, program: &Program, start: Start, sink: &TestSink) {
     let attempt = start.attempt;
+    sink.seen.delay_us.store(0, Ordering::SeqCst);
     let mut cluster = Cluster::start(program, start);
     cluster.wait_for("the end of the source", |message| {
         matches!(message, FromWorker::SourceEnded { .. }).then_some(())
