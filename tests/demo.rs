@@ -21,7 +21,7 @@ fn demo(directory: &Path, rate: &str) -> Command {
 #[test]
 fn a_disturbed_job_publishes_what_an_undisturbed_one_does() {
     let directory = tempfile::tempdir().expect("a directory");
-    let output = demo(directory.path(), "40000").output().expect("starts");
+    let output = demo(directory.path(), "25000").output().expect("starts");
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -76,14 +76,14 @@ fn a_directory_with_files_is_refused() {
     );
 }
 
-/// Looks until there is something, for 30 s at most.
+/// Looks until there is something, for a minute at most.
 fn wait_for<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "no sign of {what} after 30 s");
+        assert!(Instant::now() < deadline, "no sign of {what} after 60 s");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

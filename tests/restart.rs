@@ -103,7 +103,7 @@ fn a_failed_job_is_started_again_from_its_newest_snapshot_and_publishes_each_lin
     let directory = tempfile::tempdir().expect("a directory");
     let directory = directory.path();
     let log = directory.join("disturbed.log");
-    let mut disturbed = script(directory, "disturbed", &["--rate", "60000"]);
+    let mut disturbed = script(directory, "disturbed", &["--rate", "30000"]);
     let mut seen = Vec::new();
     for _ in 0..2 {
         let new = wait_for("a checkpoint of a new job", &log, || {

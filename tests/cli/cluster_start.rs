@@ -2,7 +2,6 @@
 //! the command here, with a directory for temporary files for each machine.
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,9 +36,16 @@ impl Place {
         std::fs::write(path.join("workers"), workers).expect("room");
         std::fs::create_dir(path.join("bin")).expect("room");
         std::fs::create_dir(path.join("tmp")).expect("room");
-        let ssh = path.join("bin/ssh");
-        std::fs::write(&ssh, SSH).expect("room");
-        std::fs::set_permissions(&ssh, PermissionsExt::from_mode(0o755)).expect("own file");
+        // Copied by another process: a child that another test starts just now would have a file of this
+        // one open for writing, which nobody may execute for as long.
+        let text = path.join("ssh.txt");
+        std::fs::write(&text, SSH).expect("room");
+        let mut install = Command::new("install");
+        install
+            .args(["-m", "755"])
+            .arg(&text)
+            .arg(path.join("bin/ssh"));
+        assert!(install.status().expect("coreutils").success());
         Place { directory }
     }
 
@@ -129,9 +135,15 @@ fn wait_for_task_managers(rest: &str, expected: usize) {
     }
 }
 
+/// Kills a process and waits until it has ended.
 fn kill(pid: u32) {
-    let pid = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it lives");
+    let process = rustix::process::Pid::from_raw(pid as i32).expect("a process id");
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).expect("it lives");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while is_running(pid) {
+        assert!(Instant::now() < deadline, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
