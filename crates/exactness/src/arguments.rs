@@ -41,6 +41,10 @@ pub(crate) struct Arguments {
     pub(crate) rate: Option<u64>,
     /// The sources do not end behind their last record.
     pub(crate) endless: bool,
+    /// Input A stops in front of a record until this file is there.
+    pub(crate) hold: Option<PathBuf>,
+    /// That record; the last one if it is not told.
+    pub(crate) hold_at: Option<u64>,
     /// Input B neither emits nor ends.
     pub(crate) silent_b: bool,
     /// The counting stage has this uid.
@@ -107,6 +111,8 @@ impl Arguments {
             keys: take(&mut given, "--keys")?.unwrap_or(10),
             rate: take(&mut given, "--rate")?,
             endless: take(&mut given, "--endless")?.unwrap_or(false),
+            hold: take(&mut given, "--hold")?,
+            hold_at: take(&mut given, "--hold-at")?,
             silent_b: take(&mut given, "--silent-b")?.unwrap_or(false),
             counter_uid: take(&mut given, "--counter-uid")?.unwrap_or_else(|| "counter".to_owned()),
             extra_uid: take(&mut given, "--extra-uid")?,

@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use millpond_types::config::Handshake;
 use serde_json::{Value, json};
 
-use crate::job_process::{Bench, agent, kill_process, processes_of, tail, wait_for};
+use crate::job_process::{Bench, agent, kill_process, let_go, tail, wait_for};
 use crate::network::Network;
+use crate::processes::{parent, processes_of};
 
 /// The first argument that makes the job under test a job manager.
 pub const JOB_MANAGER: &str = "--jobmanager";
@@ -16,8 +17,12 @@ pub const JOB_MANAGER: &str = "--jobmanager";
 /// The first argument that makes the job under test a task manager.
 pub const TASK_MANAGER: &str = "--taskmanager";
 
-/// As short as is wise on a busy machine.
+/// Short, so that a test need not wait for long until who is silent is given up; one that only lives on a
+/// busy machine may be given up too.
 pub const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=5 s"];
+
+/// Nobody is given up who lives.
+pub const PATIENT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=120 s"];
 
 /// Debug builds are large.
 const MAX_CONTENT_LENGTH: &str = "rest.server.max-content-length=2000000000";
@@ -231,13 +236,14 @@ impl<'a> Cluster<'a> {
             .count()
     }
 
-    /// Waits for the end of a job of a highly available cluster, of which a leader that has come later
-    /// knows nothing.
+    /// Lets go and waits for the end of a job of a highly available cluster, of which a leader that has come
+    /// later knows nothing.
     ///
     /// # Panics
     ///
     /// If it fails; with `context`.
     pub fn wait_for_end(&mut self, job: &ClusterJob, context: &str) {
+        self.bench.let_go();
         wait_for(&format!("the end of the job, {context}"), || {
             let status = job.status();
             if status == "FAILED" {
@@ -370,10 +376,7 @@ impl<'a> Cluster<'a> {
     pub fn run(&mut self, more: &[(&str, &str)]) -> ClusterJob {
         let answer = self.try_run(more);
         match answer["jobid"].as_str() {
-            Some(id) => ClusterJob {
-                id: id.to_owned(),
-                rest: self.rest(),
-            },
+            Some(id) => self.job(id),
             None => panic!("{answer}\n{}", tail(&self.log())),
         }
     }
@@ -393,9 +396,14 @@ impl<'a> Cluster<'a> {
         let id = answer["jobid"]
             .as_str()
             .unwrap_or_else(|| panic!("{answer}"));
+        self.job(id)
+    }
+
+    fn job(&mut self, id: &str) -> ClusterJob {
         ClusterJob {
             id: id.to_owned(),
             rest: self.rest(),
+            directory: Some(self.bench.directory().to_owned()),
         }
     }
 
@@ -519,12 +527,6 @@ fn start_job_manager(bench: &Bench, place: Place<'_>, options: &[String], port: 
     service
 }
 
-fn parent(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let behind_name = stat.rsplit(')').next()?;
-    behind_name.split_whitespace().nth(1)?.parse().ok()
-}
-
 fn get(url: &str) -> Option<Value> {
     let mut answer = agent().get(url).call().ok()?;
     serde_json::from_reader(answer.body_mut().as_reader()).ok()
@@ -535,6 +537,8 @@ pub struct ClusterJob {
     /// Its id.
     pub id: String,
     rest: String,
+    /// Where those are let go that are held.
+    directory: Option<PathBuf>,
 }
 
 impl ClusterJob {
@@ -543,6 +547,7 @@ impl ClusterJob {
         ClusterJob {
             id: handshake.job_id.clone(),
             rest: format!("http://{}", handshake.rest),
+            directory: None,
         }
     }
 
@@ -557,12 +562,15 @@ impl ClusterJob {
         answer["state"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits until the job is in a state.
+    /// Waits until the job is in a state. For its end, which is FINISHED, it is let go if it is held.
     ///
     /// # Panics
     ///
     /// If it ends otherwise.
     pub fn wait_for(&self, status: &str) {
+        if let Some(directory) = self.directory.as_ref().filter(|_| status == "FINISHED") {
+            let_go(directory);
+        }
         wait_for(&format!("the job to be {status}"), || {
             let found = self.status();
             let has_ended = ["FAILED", "FINISHED", "CANCELED"].contains(&found.as_str());

@@ -14,6 +14,9 @@ const BACKENDS: &[&str] = if cfg!(feature = "rocksdb") {
     &["hashmap"]
 };
 
+/// How long a job may take to its end if its checkpoints have little time.
+const PATIENCE_IN_TIME: Duration = Duration::from_secs(30);
+
 /// What is fixed for a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scenario {
@@ -305,6 +308,16 @@ impl Run<'_> {
                 Next::Over => return,
             }
         }
+        // Where the machine is too busy for any checkpoint to be in time, the last one is not either.
+        if self.scenario.timeout_ms.is_some() && !job.ends_within(PATIENCE_IN_TIME) {
+            eprintln!("  no checkpoint is in time: killed, and given more of it");
+            job.kill_master();
+            if self.is_complete() {
+                return;
+            }
+            drop(job);
+            job = self.start_with(&[("execution.checkpointing.timeout", "10 min")]);
+        }
         job.finish();
         if self.may_have_stopped && !self.is_complete() {
             job = self.start();
@@ -319,6 +332,10 @@ impl Run<'_> {
     }
 
     fn start(&mut self) -> JobProcess {
+        self.start_with(&[])
+    }
+
+    fn start_with(&mut self, more: &[(&str, &str)]) -> JobProcess {
         let parallelism = self.random.between(1, 4);
         if self.parallelism != 0 && self.parallelism != parallelism {
             self.tally.rescalings += 1;
@@ -337,6 +354,7 @@ impl Run<'_> {
         if let Some(newest) = &newest {
             options.push(("execution.state-recovery.path", newest));
         }
+        options.extend_from_slice(more);
         self.bench.start(&options)
     }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::lines::{Lines, difference, published};
 use crate::oracle::{Workload, expected};
 use crate::phase::StorageControl;
+use crate::processes::{children_of, holds_files, processes_of};
 
 /// How long anything may take that has to happen.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -21,8 +22,11 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 /// How often what is waited for is looked at.
 const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-/// How long workers may outlive their job master.
-pub const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
+/// How long workers may outlive their job master; what they need is a turn on a busy machine.
+pub const ORPHAN_LIMIT: Duration = Duration::from_secs(60);
+
+/// The file that lets a job go on which is [held](Bench::held).
+const GO: &str = "go";
 
 /// Waits until `state` is there.
 ///
@@ -130,6 +134,30 @@ impl Bench {
         self.argument("--records-a", workload.records_a)
             .argument("--records-b", workload.records_b)
             .argument("--keys", workload.keys)
+    }
+
+    /// Input A stops in front of its last record until the test waits for the end of the job
+    /// ([`JobProcess::finish`]) or lets it go: whatever it does before does not come too late, however busy
+    /// the machine is.
+    #[must_use]
+    pub fn held(self) -> Self {
+        let file = self.directory().join(GO).display().to_string();
+        self.argument("--hold", file)
+    }
+
+    /// As [`held`](Self::held), in front of a record of input A.
+    #[must_use]
+    pub fn held_at(self, record: u64) -> Self {
+        self.held().argument("--hold-at", record)
+    }
+
+    /// Lets go on what is held here, now and later.
+    ///
+    /// # Panics
+    ///
+    /// If no file can be made.
+    pub fn let_go(&self) {
+        let_go(self.directory());
     }
 
     /// Checkpoints overtake records, if there is a time: after so many milliseconds.
@@ -350,6 +378,10 @@ impl Bench {
     }
 }
 
+pub(crate) fn let_go(directory: &Path) {
+    std::fs::write(directory.join(GO), "").expect("a file can be written");
+}
+
 fn children(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(directory) else {
         return Vec::new();
@@ -395,15 +427,14 @@ pub struct Orphans {
 }
 
 impl Orphans {
-    /// Waits until they have ended.
+    /// Waits until they have ended, and the system has let go of all that they had.
     ///
     /// # Panics
     ///
     /// If one is there [`ORPHAN_LIMIT`] after its master was killed.
     pub fn expect_end(mut self) {
         loop {
-            let there = processes_of(&self.directory);
-            self.pids.retain(|pid| there.contains(pid));
+            self.pids.retain(|pid| holds_files(*pid, &self.directory));
             if self.pids.is_empty() {
                 return;
             }
@@ -493,12 +524,17 @@ impl JobProcess {
         }
     }
 
-    /// Waits for the end of the job, which must be FINISHED.
+    /// Lets the job go on if it is [held](Bench::held), and waits for its end, which must be FINISHED.
     ///
     /// # Panics
     ///
     /// If it ends otherwise; the message holds the log.
     pub fn finish(&mut self) {
+        let_go(&self.directory);
+        self.finished();
+    }
+
+    fn finished(&mut self) {
         let status = self.wait();
         let ended = self.handshake().and_then(|handshake| handshake.status);
         assert!(
@@ -558,10 +594,12 @@ impl JobProcess {
     ///
     /// If the process is not ours to kill.
     pub fn kill_only_master(&mut self) -> Orphans {
+        // Those that were killed a moment ago too: they have no command line any more.
+        let mut pids = children_of(self.pid());
         self.child.kill().expect("a child can be killed");
         let since = Instant::now();
         self.ended = Some(self.child.wait().expect("a child can be waited for"));
-        let pids = processes_of(&self.directory);
+        pids.extend(processes_of(&self.directory));
         Orphans {
             directory: self.directory.clone(),
             pids,
@@ -687,7 +725,7 @@ impl JobProcess {
         let trigger = answer["request-id"].as_str();
         let trigger = trigger.unwrap_or_else(|| panic!("{answer}")).to_owned();
         let path = self.expect_savepoint(&trigger);
-        self.finish();
+        self.finished();
         path
     }
 
@@ -778,21 +816,6 @@ pub(crate) fn agent() -> ureq::Agent {
         .timeout_global(Some(Duration::from_secs(30)))
         .build();
     config.into()
-}
-
-/// The processes whose command line names `directory`, but for zombies.
-pub(crate) fn processes_of(directory: &Path) -> Vec<u32> {
-    let needle = directory.display().to_string().into_bytes();
-    let names = children(Path::new("/proc"));
-    let pids = names
-        .iter()
-        .filter_map(|path| path.file_name()?.to_str()?.parse::<u32>().ok());
-    pids.filter(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.windows(needle.len()).any(|part| part == needle)
-    })
-    .filter(|pid| *pid != std::process::id())
-    .collect()
 }
 
 /// Kills a process of ours with SIGKILL.

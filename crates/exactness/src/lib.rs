@@ -9,6 +9,7 @@
 //! | `oracle` | the lines that an undisturbed run publishes, computed in order |
 //! | `lines` | multisets of lines, and how two of them differ |
 //! | `job_process` | a job in a child process: start, REST, kill -9, end |
+//! | `processes` | processes of the machine, as `/proc` tells of them |
 //! | `cluster` | a job manager and task managers in child processes, and jobs in their slots |
 //! | `network` | hosts as network namespaces, and a switch between them that loses, delays and cuts |
 //! | `snapshot_kind` | how a job is ended with each kind of snapshot |
@@ -30,6 +31,7 @@ pub mod lines;
 pub mod network;
 pub mod oracle;
 pub mod phase;
+mod processes;
 pub mod random;
 pub mod remains;
 pub mod seeds;

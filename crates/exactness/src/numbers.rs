@@ -1,5 +1,6 @@
 //! Input A: a source function that keeps its offsets in operator list state.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use millpond::prelude::{
@@ -18,6 +19,8 @@ pub(crate) struct Numbers {
     next: Vec<u64>,
     end: u64,
     endless: bool,
+    /// The record in front of which it stops, until a file is there.
+    hold: Option<(u64, PathBuf)>,
     keys: u64,
     /// Records per second of this subtask.
     rate: Option<f64>,
@@ -41,18 +44,29 @@ impl Numbers {
                 .collect(),
         };
         let clock = context.clock();
+        let hold_at = arguments
+            .hold_at
+            .unwrap_or(arguments.records_a.saturating_sub(1));
         let share = next.len() as f64 / SPLITS as f64;
         Ok(Numbers {
             offsets,
             next,
             end: arguments.records_a,
             endless: arguments.endless,
+            hold: arguments.hold.clone().map(|file| (hold_at, file)),
             keys: arguments.keys,
             rate: arguments.rate.map(|rate| rate as f64 * share),
             started_ms: clock.now_ms(),
             emitted: 0,
             clock,
         })
+    }
+
+    /// The number in front of which it stops for now.
+    fn reach(&mut self) -> u64 {
+        self.hold.take_if(|(_, file)| file.exists());
+        let hold_at = self.hold.as_ref().map(|(at, _)| *at);
+        hold_at.unwrap_or(self.end).min(self.end)
     }
 
     fn allowed(&self, limit: usize) -> u64 {
@@ -74,24 +88,27 @@ impl SourceFunction for Numbers {
         limit: usize,
         out: &mut Collector<Event>,
     ) -> FunctionResult<InputStatus> {
-        let allowed = self.allowed(limit);
+        let (reach, allowed) = (self.reach(), self.allowed(limit));
+        let soon = InputStatus::NothingAvailable(Some(self.clock.now_ms() + 1));
         for _ in 0..allowed {
-            let lowest = self.next.iter_mut().filter(|next| **next < self.end).min();
+            let lowest = self.next.iter_mut().filter(|next| **next < reach).min();
             let Some(next) = lowest else {
-                return Ok(match self.endless {
-                    true => InputStatus::NothingAvailable(None),
-                    false => InputStatus::EndOfInput,
+                return Ok(match (self.hold.is_some(), self.endless) {
+                    (true, _) => soon,
+                    (false, true) => InputStatus::NothingAvailable(None),
+                    (false, false) => InputStatus::EndOfInput,
                 });
             };
             out.collect(event(Input::A, *next, self.keys));
             *next += SPLITS;
             self.emitted += 1;
         }
-        if allowed == 0 && self.next.iter().all(|next| *next >= self.end) && !self.endless {
+        let is_over = self.next.iter().all(|next| *next >= reach) && self.hold.is_none();
+        if allowed == 0 && is_over && !self.endless {
             return Ok(InputStatus::EndOfInput);
         }
         Ok(match allowed {
-            0 => InputStatus::NothingAvailable(Some(self.clock.now_ms() + 1)),
+            0 => soon,
             _ => InputStatus::MoreAvailable,
         })
     }

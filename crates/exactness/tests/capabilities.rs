@@ -38,6 +38,7 @@ enum Change {
 fn bench(kind: SnapshotKind) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .option("parallelism.default", 2)
         // So that state lies in files beside the metadata.
         .option("execution.checkpointing.data-inline-threshold", "0 b");
@@ -120,6 +121,7 @@ fn refusal(kind: SnapshotKind, change: Change) -> Option<String> {
             snapshot = to.display().to_string();
         }
     }
+    bench.let_go();
     let mut job = bench.start(&[("execution.state-recovery.path", &snapshot)]);
     let has_finished = job.wait().success();
     if !has_finished {

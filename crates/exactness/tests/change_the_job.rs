@@ -5,6 +5,7 @@ use millpond_exactness::job_process::Bench;
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .argument("--records-a", 6_000)
+        .held()
         .argument("--records-b", 6_000)
         .argument("--keys", 20)
         .argument("--rate", 6_000)

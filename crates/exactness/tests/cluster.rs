@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT};
+use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT, PATIENT};
 use millpond_exactness::job_process::{
     Bench, continue_process, kill_process, stop_process, wait_for,
 };
@@ -24,6 +24,7 @@ const WORKLOAD: Workload = Workload {
 fn bench(rate: u32) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", rate)
         .option("execution.checkpointing.interval", "50 ms")
         .option(
@@ -77,7 +78,7 @@ fn recovered(job: &ClusterJob, failed_before: usize) {
 #[test]
 fn a_job_runs_in_the_slots_of_two_task_managers_and_gives_them_back() {
     let bench = bench(3_000);
-    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let mut cluster = Cluster::start(&bench, &PATIENT);
     let first = cluster.add_task_manager(2);
     let second = cluster.add_task_manager(2);
     slots(&mut cluster, (4, 4));
@@ -132,7 +133,7 @@ fn a_job_goes_on_in_other_slots_when_a_task_manager_is_killed() {
 fn a_killed_worker_costs_its_job_an_attempt_and_another_job_nothing() {
     // Neither is to end before one of them is hit, however busy the machine is.
     let (bench, other_bench) = (bench(1_000), bench(1_000));
-    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let mut cluster = Cluster::start(&bench, &PATIENT);
     let first = cluster.add_task_manager(1);
     cluster.add_task_manager(1);
     let job = cluster.run(&[]);
@@ -157,7 +158,7 @@ fn a_killed_worker_costs_its_job_an_attempt_and_another_job_nothing() {
 #[test]
 fn a_job_waits_for_slots_and_begins_when_they_come() {
     let bench = bench(6_000);
-    let options = [&HEARTBEAT[..], &["slot.request.timeout=60 s"]].concat();
+    let options = [&PATIENT[..], &["slot.request.timeout=60 s"]].concat();
     let mut cluster = Cluster::start(&bench, &options);
     cluster.add_task_manager(1);
     let job = cluster.run(&[("parallelism.default", "2")]);

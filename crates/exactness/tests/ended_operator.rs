@@ -75,6 +75,7 @@ fn read_by_b(job: &JobProcess) -> u64 {
 fn a_source_that_had_ended_reads_nothing_and_says_so_in_later_snapshots() {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .argument("--records-a", 12_000)
+        .held()
         .argument("--records-b", 12_000)
         .argument("--keys", 20)
         .argument("--rate", 5_000)

@@ -30,11 +30,13 @@ fn failures(bench: &Bench) -> usize {
 
 /// A job that fails at the same record again and again, `attempts` times started anew.
 fn fails_for_good(failure: &str, message: &str, processes: &str) {
-    let bench = bench(failure);
+    let bench = bench(failure).held_at(3_000);
     let mut job = bench.start(&[
         ("cluster.processes", processes),
         ("restart-strategy.fixed-delay.attempts", "2"),
     ]);
+    job.wait_for_checkpoints(1);
+    bench.let_go();
     let status = job.wait();
     assert_eq!(status.code(), Some(1), "{}", job.log());
     let handshake = job.handshake().expect("it has run");
@@ -82,9 +84,9 @@ fn checkpoints_that_never_complete_in_time_fail_the_job_by_the_usual_rules() {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .argument("--records-a", 1_000_000)
         .argument("--records-b", 1_000_000)
-        // What is in flight takes seconds to be written.
+        // What is in flight takes seconds to be written; when the first checkpoint begins, much is.
         .argument("--slow-sink-us", 1_000)
-        .option("execution.checkpointing.interval", "50 ms")
+        .option("execution.checkpointing.interval", "500 ms")
         .option("execution.checkpointing.timeout", "100 ms")
         .option("execution.checkpointing.tolerable-failed-checkpoints", 2);
     let mut job = bench.start(&[("restart-strategy.fixed-delay.attempts", "1")]);

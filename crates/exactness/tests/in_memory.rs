@@ -17,6 +17,7 @@ const WORKLOAD: Workload = Workload {
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 4_000)
         .option("execution.checkpointing.data-inline-threshold", "0 b")
         .option("execution.checkpointing.interval", "100 ms")

@@ -27,6 +27,7 @@ const WORKLOAD: Workload = Workload {
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 2_500)
         .option("pipeline.max-parallelism", 128)
         .option("execution.checkpointing.interval", "40 ms")

@@ -17,6 +17,7 @@ const WORKLOAD: Workload = Workload {
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 1_000)
         .option("state.backend.type", "rocksdb")
         .option("execution.checkpointing.incremental", true)

@@ -13,6 +13,7 @@ const WORKLOAD: Workload = Workload {
 fn stopped() -> (Bench, String) {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 8_000)
         .option("parallelism.default", 2)
         // So that all state lies in files beside the metadata.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT};
+use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT, PATIENT};
 use millpond_exactness::job_process::{Bench, kill_process, pause_process, wait_for};
 use millpond_exactness::lines::difference;
 use millpond_exactness::network::{Link, Network, isolated};
@@ -33,6 +33,7 @@ const WHOLE: Link = Link { cut: false, ..CUT };
 fn bench(rate: u32) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", rate)
         .option("execution.checkpointing.interval", "50 ms")
         .option(
@@ -73,7 +74,7 @@ fn records_go_from_host_to_host() {
     }
     let network = Network::new(3);
     let bench = bench(3_000);
-    let mut cluster = Cluster::start_on(&bench, &network, &HEARTBEAT);
+    let mut cluster = Cluster::start_on(&bench, &network, &PATIENT);
     let job = running(&mut cluster, 3);
     job.wait_for("FINISHED");
     bench.assert_exact(&WORKLOAD);
@@ -92,7 +93,7 @@ fn packets_that_are_lost_and_late_cost_nothing_but_time() {
     }
     let network = Network::new(3);
     let bench = bench(3_000);
-    let mut cluster = Cluster::start_on(&bench, &network, &HEARTBEAT);
+    let mut cluster = Cluster::start_on(&bench, &network, &PATIENT);
     network.set_all(Link {
         lost: 20,
         delay: Duration::from_millis(3),

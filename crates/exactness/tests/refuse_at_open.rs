@@ -52,6 +52,7 @@ fn state_without_a_place_is_refused_at_once_and_dropped_on_request() {
     let bench = |option: &str| {
         Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
             .argument("--records-a", 6_000)
+            .held()
             .argument("--records-b", 6_000)
             .argument("--rate", 6_000)
             .argument(option, "moved")

@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use millpond_exactness::cluster::Cluster;
+use millpond_exactness::cluster::{Cluster, PATIENT};
 use millpond_exactness::job_process::{Bench, JobProcess};
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
@@ -149,8 +149,7 @@ impl Walk {
             );
         let (last, before) = self.last();
         let savepoint = {
-            let options = ["heartbeat.interval=200 ms", "heartbeat.timeout=10 s"];
-            let mut cluster = Cluster::start(&bench, &options);
+            let mut cluster = Cluster::start(&bench, &PATIENT);
             (0..self.processes).for_each(|_| {
                 cluster.add_task_manager((8u64.div_ceil(self.processes)) as u32);
             });

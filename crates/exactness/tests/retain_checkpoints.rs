@@ -7,6 +7,7 @@ const RETENTION: &str = "execution.checkpointing.externalized-checkpoint-retenti
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .argument("--records-a", 4_000)
+        .held()
         .argument("--records-b", 4_000)
         .argument("--rate", 4_000)
         .option("execution.checkpointing.interval", "20 ms")
@@ -70,10 +71,13 @@ fn a_failed_job_keeps_its_newest_checkpoints_unless_they_are_not_external() {
             .argument("--failure", "error")
             .argument("--failure-at", 2_000)
             .argument("--failure-log", log)
+            .held_at(2_000)
             .option("execution.checkpointing.num-retained", 2);
         let mut options = vec![("restart-strategy.type", "none")];
         options.extend(setting.map(|setting| (RETENTION, setting)));
         let mut job = bench.start(&options);
+        job.wait_for_checkpoints(2);
+        bench.let_go();
         assert_eq!(job.wait().code(), Some(1), "{}", job.log());
         assert_eq!(retained(&bench), kept, "{setting:?}");
     }

@@ -14,6 +14,7 @@ const WORKLOAD: Workload = Workload {
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 3_000)
         .option("parallelism.default", 2)
         .option("cluster.processes", 2)

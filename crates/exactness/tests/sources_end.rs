@@ -24,6 +24,7 @@ fn checkpoints_go_on_when_one_of_two_sources_has_ended() {
         keys: 20,
     };
     let bench = bench(&workload)
+        .held()
         .argument("--rate", 10_000)
         .option("execution.checkpointing.interval", "20 ms")
         .option(
@@ -59,6 +60,7 @@ fn what_a_function_emits_at_its_end_is_published_once_however_often_the_job_is_r
     };
     let farewell = farewell_line(100);
     let bench = bench(&workload)
+        .held()
         .argument("--farewell", true)
         .argument("--rate", 5_000)
         .option("execution.checkpointing.interval", "20 ms")

@@ -12,6 +12,7 @@ const WORKLOAD: Workload = Workload {
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 10_000)
         .option("parallelism.default", 2)
         .option("execution.checkpointing.interval", "50 ms")
@@ -112,9 +113,17 @@ fn a_savepoint_without_any_directory_is_refused() {
 
 #[test]
 fn timers_of_machine_time_go_through_a_savepoint() {
+    // On a busy machine some may be due before the savepoint: then it is tried with later ones.
+    let times = [2_000, 10_000, 60_000];
+    let has_gone_through = times.into_iter().any(timers_go_through_a_savepoint);
+    assert!(has_gone_through, "timers have been due before");
+}
+
+/// Is false if a timer has been due before the savepoint.
+fn timers_go_through_a_savepoint(ping_after_ms: u64) -> bool {
     let bench = bench()
         .argument("--rate", 1_000)
-        .argument("--ping-after-ms", 2_000);
+        .argument("--ping-after-ms", ping_after_ms);
     let of_kind = |kind: &str| -> Vec<String> {
         let lines = bench.published().into_iter();
         lines
@@ -125,7 +134,9 @@ fn timers_of_machine_time_go_through_a_savepoint() {
     let mut job = bench.start(&[]);
     job.wait_for_checkpoints(2);
     let savepoint = job.stop(false);
-    assert_eq!(of_kind("ping,"), [""; 0], "no timer has been due");
+    if !of_kind("ping,").is_empty() {
+        return false;
+    }
     let firsts = of_kind("count,").into_iter();
     let keys: Vec<String> = firsts
         .filter_map(|line| Some(line.strip_suffix(",1")?.to_owned()))
@@ -141,4 +152,5 @@ fn timers_of_machine_time_go_through_a_savepoint() {
     });
     job.cancel();
     job.wait();
+    true
 }

@@ -72,13 +72,14 @@ fn wait_for_failed_last_checkpoints(job: &JobProcess) {
 #[test]
 fn a_last_checkpoint_that_fails_is_taken_again_without_a_restart() {
     for processes in ["1", "2"] {
-        let bench = bench().option(
+        let bench = bench().held().option(
             "execution.checkpointing.tolerable-failed-checkpoints",
             100_000,
         );
         let mut job = bench.start(&[("cluster.processes", processes)]);
         job.wait_for_checkpoints(1);
         let unusable = Unusable::make(&job_directory(&bench, &job));
+        bench.let_go();
         wait_for_failed_last_checkpoints(&job);
         assert_eq!(job.failed_attempts(), 0, "{}", job.log());
         unusable.end();
@@ -114,8 +115,7 @@ fn a_last_checkpoint_that_never_succeeds_fails_the_job_by_the_usual_rules() {
 #[test]
 fn a_stop_whose_savepoint_fails_leaves_the_job_running() {
     for processes in ["1", "2"] {
-        // Slow enough not to come to the end of its input before it is stopped.
-        let bench = bench().argument("--rate", 2_000).option(
+        let bench = bench().held().argument("--rate", 2_000).option(
             "execution.checkpointing.tolerable-failed-checkpoints",
             100_000,
         );
@@ -143,6 +143,7 @@ fn a_stop_whose_savepoint_fails_leaves_the_job_running() {
 fn a_full_disk_costs_checkpoints_and_nothing_else() {
     for tolerable in ["0", "100000"] {
         let bench = bench()
+            .held()
             .argument("--rate", 500)
             .option(
                 "execution.checkpointing.tolerable-failed-checkpoints",
@@ -187,6 +188,7 @@ fn a_full_disk_costs_checkpoints_and_nothing_else() {
 fn a_disk_that_has_become_read_only_costs_checkpoints_and_nothing_else() {
     for tolerable in ["2", "100000"] {
         let bench = bench()
+            .held()
             .argument("--rate", 500)
             .option(
                 "execution.checkpointing.tolerable-failed-checkpoints",
@@ -239,6 +241,7 @@ fn a_disk_that_has_become_read_only_costs_checkpoints_and_nothing_else() {
 #[test]
 fn a_full_disk_of_local_copies_costs_copies_and_nothing_else() {
     let bench = bench()
+        .held()
         .argument("--rate", 500)
         .option("cluster.processes", 2);
     let local = bench.directory().join("local");
@@ -274,7 +277,7 @@ fn a_full_disk_of_local_copies_costs_copies_and_nothing_else() {
 
 #[test]
 fn a_full_disk_of_the_sink_restarts_the_job_until_there_is_room() {
-    let bench = bench().argument("--rate", 500);
+    let bench = bench().held().argument("--rate", 500);
     let Some(disk) = SmallDisk::mount(&bench.out()) else {
         return;
     };
@@ -292,8 +295,8 @@ fn a_full_disk_of_the_sink_restarts_the_job_until_there_is_room() {
 
 /// The storage is away while a job wants to recover; `bring_back` ends that.
 fn recovers_when_storage_is_back(take_away: impl Fn(&Path), bring_back: impl Fn(&Path)) {
-    // Slow enough not to come to the end of its input before the storage is away.
     let bench = bench()
+        .held()
         .argument("--rate", 1_000)
         .option("cluster.processes", 2)
         .option("execution.checkpointing.num-retained", 3)

@@ -21,6 +21,7 @@ fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .with_storage_control()
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 1_500)
         .option("parallelism.default", 2)
         .option("cluster.processes", 2)
@@ -28,8 +29,10 @@ fn bench() -> Bench {
         .option("execution.checkpointing.data-inline-threshold", "0 b")
 }
 
-fn wait_for_failures(job: &JobProcess, count: u64) {
+/// Sets a rule by which checkpoints fail, and waits until so many have.
+fn let_fail(bench: &Bench, job: &JobProcess, rule: &str, count: u64) {
     let before = job.failed_checkpoints();
+    bench.storage_control().set(rule);
     wait_for("checkpoints to fail", || {
         (job.failed_checkpoints() >= before + count).then_some(())
     });
@@ -79,10 +82,7 @@ fn a_checkpoint_that_cannot_be_written_fails_with_the_reason_and_the_job_lives()
         let mut job = bench.start(&[]);
         job.wait_for_checkpoints(2);
         for (call, error, words) in cases {
-            bench
-                .storage_control()
-                .set(&format!("bad {call} 0 * fail {error}"));
-            wait_for_failures(&job, 3);
+            let_fail(&bench, &job, &format!("bad {call} 0 * fail {error}"), 3);
             let why = failure_message(&job);
             assert!(why.contains(words), "{call} {error}: {why}");
             assert!(why.contains("/chk-"), "it says where: {why}");
@@ -100,16 +100,10 @@ fn so_many_failures_in_a_row_as_are_tolerable_are_and_one_more_fails_the_attempt
     let mut job = bench.start(&[]);
     job.wait_for_checkpoints(2);
     // The job master makes one such call for each checkpoint.
-    bench
-        .storage_control()
-        .set("bad write_atomic /_metadata 0 2 fail EIO");
-    wait_for_failures(&job, 2);
+    let_fail(&bench, &job, "bad write_atomic /_metadata 0 2 fail EIO", 2);
     wait_for_more_checkpoints(&mut job);
     assert_eq!(job.failed_attempts(), 0, "{}", job.log());
-    bench
-        .storage_control()
-        .set("bad write_atomic /_metadata 0 3 fail EIO");
-    wait_for_failures(&job, 3);
+    let_fail(&bench, &job, "bad write_atomic /_metadata 0 3 fail EIO", 3);
     wait_for("the attempt to fail", || {
         (job.failed_attempts() == 1).then_some(())
     });
@@ -132,13 +126,13 @@ fn slow_storage_costs_checkpoints_and_no_records() {
 
 fn fail_by_slow_storage(bench: Bench) {
     let bench = bench
+        .argument("--rate", 1_000)
         .option(TOLERABLE, 100_000)
-        .option("execution.checkpointing.timeout", "400 ms");
+        .option("execution.checkpointing.timeout", "2 s");
     let mut job = bench.start(&[]);
     job.wait_for_checkpoints(2);
-    bench.storage_control().set("slow sync /chk- 0 * pause 500");
     let before = job.records();
-    wait_for_failures(&job, 3);
+    let_fail(&bench, &job, "slow sync /chk- 0 * pause 3000", 3);
     let why = failure_message(&job);
     assert!(why.contains("expired"), "{why}");
     assert!(job.records() > before, "records go on meanwhile");

@@ -25,6 +25,7 @@ const JOB_ID: &str = "$internal.pipeline.job-id";
 fn bench(workload: Workload) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&workload)
+        .held()
         .argument("--rate", 1_000)
         .option("parallelism.default", 2)
         .option("execution.checkpointing.interval", "50 ms")
@@ -59,8 +60,10 @@ fn the_second_start_of_a_job_is_refused_and_costs_the_first_nothing() {
         let handshake = second.handshake().expect("it has said why");
         assert_eq!(handshake.status.as_deref(), Some("FAILED"));
         let why = handshake.failure.expect("a reason");
+        // Which one that is may not be known while others lock and unlock.
         let holder = format!("process {} of this machine", first.pid());
-        assert!(why.contains(&holder), "{why}");
+        let is_told = [holder.as_str(), "another process"];
+        assert!(is_told.iter().any(|who| why.contains(who)), "{why}");
         assert!(why.contains(&format!("{checkpoints}/{id}")), "{why}");
         assert!(elsewhere.published().is_empty(), "it has done nothing");
         let so_far = first.completed_checkpoints().expect("the job answers");

@@ -19,6 +19,7 @@ const WORKLOAD: Workload = Workload {
 fn bench() -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .argument("--rate", 4_000)
         .option("parallelism.default", 2)
         .option("cluster.processes", 2)
@@ -198,7 +199,8 @@ fn a_job_whose_only_checkpoint_is_damaged_fails_and_names_file_and_place() {
 
 #[test]
 fn falling_back_past_published_output_is_refused_unless_allowed() {
-    let bench = bench();
+    // Records come for long enough.
+    let bench = bench().argument("--rate", 800);
     let mut job = bench.start(&[("execution.checkpointing.num-retained", "3")]);
     job.running();
     checkpoint(&job);
