@@ -183,7 +183,8 @@ fn damaged_in_flight_records_fail_the_restore_and_say_so() {
         let StreamHandle::Bytes { data, .. } = stream else {
             panic!("the threshold is above it");
         };
-        data.truncate(100);
+        // Few records may have been in flight.
+        data.truncate(100.min(data.len() - 1));
     }
     let next = Start {
         restore: restore(directory, &program, id, &parts, true),
