@@ -13,6 +13,8 @@
 //! - [`plan`]: what a restore makes of every named state.
 //! - [`assemble`]: a snapshot's metadata from the acknowledgements.
 //! - [`RestartStrategy`]: whether and when a failed job runs again.
+//! - [`Lifecycle`]: attempts begin, end and follow each other, until the job ends.
+//! - [`Elastic`]: when a job changes its parallelism, as slots come and go.
 
 mod action;
 mod announcement;
@@ -21,9 +23,11 @@ mod assignment;
 mod completed;
 mod config;
 mod coordinator;
+mod elastic;
 mod error;
 mod event;
 mod failure;
+mod lifecycle;
 mod operations;
 mod pending;
 pub mod plan;
@@ -44,9 +48,11 @@ pub use config::{
     CoordinatorConfig, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY, Retention, is_in_memory,
 };
 pub use coordinator::Coordinator;
+pub use elastic::{Decision, Elastic, ElasticOptions};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, StartedFrom};
 pub use failure::FailureReason;
+pub use lifecycle::{Cancellation, Due, Lifecycle};
 pub use recovery::{RecoveryChoice, RecoveryPolicy, Verification, choose_recovery};
 pub use restart::{Restart, RestartConfig, RestartStrategy};
 pub use savepoint_schedule::{SavepointSchedule, SavepointScheduleConfig, TakenSavepoint};

@@ -12,7 +12,6 @@ mod data_connections;
 mod deployment;
 mod disposal;
 pub mod door;
-mod elastic;
 mod event;
 mod fence;
 #[cfg(fuzzing)]
@@ -42,7 +41,6 @@ mod view;
 mod worker_process;
 
 pub use disposal::Disposals;
-pub use elastic::ElasticOptions;
 pub use job_manager::JobManagerAddress;
 pub use local_dispatcher::{JobHandle, start_job};
 pub use local_recovery::LocalRecovery;

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use millpond_checkpoint::plan::PlanOptions;
-use millpond_checkpoint::{CoordinatorConfig, RestartConfig, SavepointScheduleConfig};
+use millpond_checkpoint::{
+    CoordinatorConfig, ElasticOptions, RestartConfig, SavepointScheduleConfig,
+};
 use millpond_job::dispatcher::CheckpointConfig;
 use millpond_security::Internal;
 use millpond_types::JobId;
 use millpond_types::config::{ClaimMode, ConfigError, Configuration, options};
 
-use crate::elastic::ElasticOptions;
 use crate::job_manager::JobManagerAddress;
 use crate::local_recovery::LocalRecovery;
 use crate::processes::Host;

@@ -67,14 +67,6 @@ impl Processes {
         Launched::new(launcher, host, security, events, heartbeat).map(Processes::Launched)
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> u32 {
-        match self {
-            Processes::Local(_) => 1,
-            Processes::Launched(launched) => launched.room.map_or(0, |room| room.processes),
-        }
-    }
-
     /// Sees to processes: those of before if they `may_stay`, are all there and are enough, else others.
     /// `None` if that takes time; then [`Processes::allocated`] is to be called.
     pub(crate) fn allocate(&mut self, request: SlotRequest, may_stay: bool) -> Option<Room> {

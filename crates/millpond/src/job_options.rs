@@ -4,12 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use millpond_checkpoint::{
-    CoordinatorConfig, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY, RestartConfig, Retention,
-    SavepointScheduleConfig,
+    CoordinatorConfig, ElasticOptions, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY,
+    RestartConfig, Retention, SavepointScheduleConfig,
 };
-use millpond_cluster::{
-    ElasticOptions, Heartbeat, JobOptions, LocalRecovery, RestoreOptions, random,
-};
+use millpond_cluster::{Heartbeat, JobOptions, LocalRecovery, RestoreOptions, random};
 use millpond_fs::Location;
 use millpond_job::JobRequirements;
 use millpond_job::dispatcher::CheckpointConfig;

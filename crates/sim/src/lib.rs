@@ -5,8 +5,8 @@
 //! sink with two-phase commit; its worker processes, which die, stand still and wake up; its job masters,
 //! which do the same; a network and a storage that are slow and fail; users who take savepoints, stop,
 //! cancel, and start the job again at another parallelism. The product's own code decides: coordinator,
-//! registry of shared files, choice of a recovery, restore plan, restart strategy,
-//! schedule of savepoints, alignment of barriers. What carries the decisions out is a model. See `docs/internals.md` for what is
+//! registry of shared files, choice of a recovery, restore plan, life of a job with its attempts, restart
+//! strategy, schedule of savepoints, alignment of barriers. What carries the decisions out is a model. See `docs/internals.md` for what is
 //! modelled and what is not.
 //!
 //! After each event the laws are checked ([`play`]); at the end of a history faults cease, and the job has
@@ -20,7 +20,6 @@ mod bug;
 mod disk;
 mod job;
 mod laws;
-mod lifecycle;
 mod master;
 mod output;
 mod random;

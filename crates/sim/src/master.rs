@@ -1,17 +1,17 @@
 //! The job master: what `cluster::master` does around the product's coordinator, restart strategy,
 //! choice of a recovery and restore plan.
 //!
-//! Those decide here as they do there. What carries their decisions out is a model: the phases of an attempt, the thread that writes
-//! metadata, the thread that deletes, and the processes.
+//! Those decide here as they do there, and so does the life of a job with its attempts. What carries their
+//! decisions out is a model: the thread that writes metadata, the thread that deletes, and the processes.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use millpond_checkpoint::{
-    Action, Completion, Coordinator, DiscardReason, Event, JobFacts, Outcome, RecoveryChoice,
-    Released, Restart, RestartStrategy, RestorePlan, RestoreRequest, SavepointSchedule, Scope,
-    StartedFrom, Verification, assemble, choose_recovery,
+    Action, Cancellation, Completion, Coordinator, DiscardReason, Due, Event, JobFacts, Lifecycle,
+    Outcome, RecoveryChoice, Released, Restart, RestartStrategy, RestorePlan, RestoreRequest,
+    SavepointSchedule, Scope, StartedFrom, Verification, assemble, choose_recovery,
 };
 use millpond_job::dispatcher::{AfterSavepoint, SavepointFormat};
 use millpond_job::gateway::{Attempt, FromWorker, ToWorker};
@@ -23,7 +23,6 @@ use millpond_types::{CheckpointId, TriggerId};
 use crate::bug::Bug;
 use crate::disk::StoredSnapshot;
 use crate::laws::MasterLaws;
-use crate::lifecycle::{Cancellation, Due, Lifecycle};
 use crate::state;
 use crate::worker::{Deployment, Life, Worker};
 use crate::world::{What, World};
@@ -111,7 +110,7 @@ impl World {
             directory,
             graph,
             coordinator,
-            lifecycle: Lifecycle::new(restart, processes, self.now_ms),
+            lifecycle: Lifecycle::new(restart, self.now_ms),
             status: None,
             laws: MasterLaws::new(taken),
             start,
@@ -331,13 +330,13 @@ impl World {
             Some(_) | None => master.coordinator.is_finalizing(),
         };
         let due = match master.restarts_at_ms {
-            Some(at_ms) if at_ms <= self.now_ms => Due::Begin,
+            Some(at_ms) if at_ms <= self.now_ms => Due::Allocate,
             Some(_) => Due::Nothing,
             None => master.lifecycle.due(self.now_ms, &lost, is_finalizing),
         };
         match due {
             Due::Nothing => {}
-            Due::Begin => self.begin_attempt(m),
+            Due::Allocate => self.begin_attempt(m),
             Due::Kill(late) => {
                 self.see("a process that did not end in time");
                 for process in &late {
@@ -371,7 +370,7 @@ impl World {
 
     fn begin_attempt(&mut self, m: usize) {
         self.masters[m].restarts_at_ms = None;
-        self.masters[m].lifecycle.begin();
+        self.masters[m].lifecycle.begin(self.setting.processes);
         let now_ms = self.now_ms;
         let (plan, event) = match self.recover(m) {
             Ok(recovered) => recovered,

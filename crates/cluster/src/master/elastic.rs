@@ -1,14 +1,13 @@
 //! Elastic mode: the parallelism of the job follows the slots that there are.
 
-use millpond_checkpoint::Event;
+use millpond_checkpoint::{Decision, Event};
 use millpond_job::JobRequirements;
 use millpond_job::JobStatus;
 use millpond_job::dispatcher::CheckpointKind;
 use millpond_job::resources::SlotRequest;
 use millpond_types::TriggerId;
 
-use super::{AfterEnd, Master, Phase};
-use crate::elastic::Decision;
+use super::Master;
 
 impl Master {
     /// The slots that the next attempt wants.
@@ -36,7 +35,7 @@ impl Master {
         };
         elastic.require(requirements.clone());
         self.view.lock().requirements = Some(requirements);
-        if matches!(self.phase, Phase::Allocating) {
+        if self.lifecycle.is_allocating() {
             // In place of what was asked for.
             self.allocate(self.clock.now_ms());
         }
@@ -45,10 +44,7 @@ impl Master {
     /// What the elastic mode wants of the running attempt.
     fn decide(&mut self, now_ms: u64) -> Decision {
         let takes_checkpoints = self.options.coordinator.interval_ms.is_some();
-        if !matches!(self.phase, Phase::Running)
-            || !takes_checkpoints
-            || self.coordinator.is_occupied()
-        {
+        if !self.lifecycle.is_running() || !takes_checkpoints || self.coordinator.is_occupied() {
             return Decision::Stay;
         }
         match &mut self.elastic {
@@ -84,6 +80,7 @@ impl Master {
                     self.options.job,
                     self.program.graph.max_vertex_parallelism()
                 );
+                self.lifecycle.change_over(now_ms);
                 self.view.lock().enter(JobStatus::Restarting, now_ms);
                 self.tell(Event::AttemptFailed {
                     reason: "the job changes its parallelism".to_owned(),
@@ -91,7 +88,7 @@ impl Master {
                 if let Some(elastic) = &mut self.elastic {
                     elastic.ended(true);
                 }
-                self.end_attempt(AfterEnd::Restart(now_ms));
+                self.end_attempt();
             }
         }
     }

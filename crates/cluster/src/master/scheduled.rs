@@ -4,7 +4,7 @@ use millpond_checkpoint::{Event, TakenSavepoint};
 use millpond_job::dispatcher::{AfterSavepoint, OperationFailure, SavepointFormat};
 use millpond_types::TriggerId;
 
-use super::{Master, Phase};
+use super::Master;
 
 /// A savepoint that the clock has begun.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(super) struct Scheduled {
 impl Master {
     /// Whether the clock alone decides when the next one begins.
     pub(super) fn may_take_scheduled(&self) -> bool {
-        matches!(self.phase, Phase::Running) && self.scheduled.is_none()
+        self.lifecycle.is_running() && self.scheduled.is_none()
     }
 
     /// Takes a savepoint if it is time.

@@ -1,13 +1,13 @@
-//! The life of a job: attempts that begin, run, end and are followed by others. A model of the phases of
-//! `cluster::master`, which decides the same between threads and sockets.
+//! The life of a job: attempts that begin, run, end and are followed by others.
 //!
 //! ```text
-//!              begin            all run             fails, cancelled, all ended
-//!  Waiting ───────────▶ Deploying ─────▶ Running ──────────────────────────────▶ Ending
-//!     ▲                     └───────────────────────────────────────────────────▶  │
-//!     └──────────────────── restart ◀── all processes have ended, or were killed ──┤
-//!                                                                                  ▼
-//!                                                                                Ended
+//!          no room yet             room                  all run          fails, cancelled, all ended,
+//!  Waiting ──────────▶ Allocating ──────▶ Deploying ───────────▶ Running       changes over
+//!   ▲  └──────────── room ────────────────▶ │  └──────────────────────┴────────────────────────▶ Ending
+//!   │                     │                 └─ the snapshot cannot be reached ──▶ Waiting           │
+//!   └── restart ◀── all processes have ended, or were killed ───────────────────────────────────────┤
+//!                                                                                                   ▼
+//!                                                                                                 Ended
 //! ```
 //!
 //! An attempt is over only when all of its processes have ended it, so that two attempts never write at
@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use millpond_job::JobStatus;
 use millpond_job::gateway::{Attempt, FailureKind};
 
-use millpond_checkpoint::{Restart, RestartStrategy};
+use crate::restart::{Restart, RestartStrategy};
 
 /// Milliseconds that a process may take to end an attempt before it is killed.
 const END_TIMEOUT_MS: u64 = 10_000;
@@ -37,6 +37,8 @@ const RECOVERY_RETRIES: u32 = 30;
 enum Phase {
     /// An attempt is to begin at this time.
     Waiting(u64),
+    /// Room for processes is being looked for.
+    Allocating,
     /// Processes are restoring state.
     Deploying,
     /// Records flow.
@@ -58,11 +60,12 @@ enum AfterEnd {
 
 /// What is to be done now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
+pub enum Due {
     /// Nothing.
     Nothing,
-    /// Begin the next attempt: [`begin`](Lifecycle::begin), then recover and deploy.
-    Begin,
+    /// See to room for processes. With room the next attempt [begins](Lifecycle::begin), is recovered and
+    /// deployed; until there is, the job is [allocating](Lifecycle::allocating).
+    Allocate,
     /// Kill these processes, which have not ended in time: [`killed`](Lifecycle::killed), then ask again.
     Kill(Vec<u32>),
     /// End the job.
@@ -76,7 +79,7 @@ pub(crate) enum Due {
 
 /// What becomes of a cancellation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cancellation {
+pub enum Cancellation {
     /// The job is over, or ends anyway.
     Ignored,
     /// No attempt is under way: the job ends now.
@@ -87,9 +90,10 @@ pub(crate) enum Cancellation {
 
 /// The life of one job.
 #[derive(Clone, Debug)]
-pub(crate) struct Lifecycle {
+pub struct Lifecycle {
     phase: Phase,
     attempt: Attempt,
+    /// Processes of the newest attempt, which count from 0; none while room is being looked for.
     processes: u32,
     restart: RestartStrategy,
     /// Processes whose subtasks all run.
@@ -106,12 +110,12 @@ pub(crate) struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Returns the life of a job on `processes` processes, at least 1, whose first attempt is to begin.
-    pub(crate) fn new(restart: RestartStrategy, processes: u32, now_ms: u64) -> Self {
+    /// Returns the life of a job whose first attempt is to begin.
+    pub fn new(restart: RestartStrategy, now_ms: u64) -> Self {
         Lifecycle {
             phase: Phase::Waiting(now_ms),
             attempt: 0,
-            processes,
+            processes: 0,
             restart,
             running: BTreeSet::new(),
             ended: BTreeSet::new(),
@@ -122,39 +126,49 @@ impl Lifecycle {
     }
 
     /// The number of the newest attempt; 0 before the first.
-    pub(crate) fn attempt(&self) -> Attempt {
+    pub fn attempt(&self) -> Attempt {
         self.attempt
     }
 
+    /// Directory of the snapshot that the attempt was restored from.
+    pub fn restored(&self) -> Option<&str> {
+        self.restored.as_deref()
+    }
+
+    /// Whether room for processes is being looked for.
+    pub fn is_allocating(&self) -> bool {
+        self.phase == Phase::Allocating
+    }
+
     /// Whether all processes run, and none has failed or ended.
-    pub(crate) fn is_running(&self) -> bool {
+    pub fn is_running(&self) -> bool {
         self.phase == Phase::Running
     }
 
     /// Whether an attempt is deployed that has neither failed nor come to its end. A process that is lost
     /// fails it; at any other time the next deployment starts that process again.
-    pub(crate) fn is_under_way(&self) -> bool {
+    pub fn is_under_way(&self) -> bool {
         matches!(self.phase, Phase::Deploying | Phase::Running)
     }
 
     /// Whether the job is over.
-    pub(crate) fn is_ended(&self) -> bool {
+    pub fn is_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
 
     /// When [`due`](Self::due) is to be asked even if nothing happens, in milliseconds since 1970.
-    pub(crate) fn next_ms(&self, now_ms: u64) -> Option<u64> {
+    pub fn next_ms(&self, now_ms: u64) -> Option<u64> {
         match self.phase {
             Phase::Waiting(until_ms) => Some(until_ms),
             // Behind its deadline it waits for metadata, whose outcome is an event.
             Phase::Ending { deadline_ms, .. } => Some(deadline_ms).filter(|at| *at > now_ms),
-            Phase::Deploying | Phase::Running | Phase::Ended => None,
+            Phase::Allocating | Phase::Deploying | Phase::Running | Phase::Ended => None,
         }
     }
 
     /// What is to be done now. `lost` are the processes that cannot report anything any more;
     /// `is_finalizing` is whether metadata is being written.
-    pub(crate) fn due(&mut self, now_ms: u64, lost: &[u32], is_finalizing: bool) -> Due {
+    pub fn due(&mut self, now_ms: u64, lost: &[u32], is_finalizing: bool) -> Due {
         if let Phase::Ending { next, deadline_ms } = &self.phase {
             let missing = (0..self.processes).filter(|process| !self.ended.contains(process));
             let missing: Vec<u32> = missing.filter(|process| !lost.contains(process)).collect();
@@ -173,8 +187,9 @@ impl Lifecycle {
             }
         }
         match self.phase {
-            Phase::Waiting(until_ms) if until_ms <= now_ms && !is_finalizing => Due::Begin,
+            Phase::Waiting(until_ms) if until_ms <= now_ms && !is_finalizing => Due::Allocate,
             Phase::Waiting(_)
+            | Phase::Allocating
             | Phase::Deploying
             | Phase::Running
             | Phase::Ending { .. }
@@ -182,9 +197,16 @@ impl Lifecycle {
         }
     }
 
-    /// The next attempt begins: its number.
-    pub(crate) fn begin(&mut self) -> Attempt {
+    /// There is no room yet. What there was is given back, and nothing of it is waited for.
+    pub fn allocating(&mut self) {
+        self.phase = Phase::Allocating;
+        self.processes = 0;
+    }
+
+    /// There is room for so many processes, at least 1: the next attempt begins. Returns its number.
+    pub fn begin(&mut self, processes: u32) -> Attempt {
         self.attempt += 1;
+        self.processes = processes;
         self.running.clear();
         self.ended.clear();
         self.attempt
@@ -192,7 +214,7 @@ impl Lifecycle {
 
     /// The snapshot that the attempt is to be restored from cannot be reached. Returns the milliseconds
     /// after which it is tried again; `None` if that was done often enough.
-    pub(crate) fn unreachable(&mut self, now_ms: u64) -> Option<u64> {
+    pub fn unreachable(&mut self, now_ms: u64) -> Option<u64> {
         if self.unreachable >= RECOVERY_RETRIES {
             return None;
         }
@@ -202,24 +224,24 @@ impl Lifecycle {
     }
 
     /// The attempt is about to be deployed, restored from the snapshot in this directory.
-    pub(crate) fn recovered(&mut self, directory: Option<String>) {
+    pub fn recovered(&mut self, directory: Option<String>) {
         self.unreachable = 0;
         self.restored = directory;
     }
 
     /// The attempt is deployed.
-    pub(crate) fn deployed(&mut self) {
+    pub fn deployed(&mut self) {
         self.phase = Phase::Deploying;
     }
 
     /// The attempt could not be deployed everywhere. Processes that were not reached have nothing to end;
     /// the others are told to. The attempt has [failed](Self::failed) then.
-    pub(crate) fn not_deployed(&mut self) {
+    pub fn not_deployed(&mut self) {
         self.ended.extend(0..self.processes);
     }
 
     /// A process runs; whether from now on all do.
-    pub(crate) fn process_runs(&mut self, process: u32) -> bool {
+    pub fn process_runs(&mut self, process: u32) -> bool {
         self.running.insert(process);
         let all = self.running.len() as u32 == self.processes;
         let begins = all && self.phase == Phase::Deploying;
@@ -230,7 +252,7 @@ impl Lifecycle {
     }
 
     /// A process has ended the attempt. If all have by themselves, the job has reached its end.
-    pub(crate) fn process_ended(&mut self, process: u32, now_ms: u64) {
+    pub fn process_ended(&mut self, process: u32, now_ms: u64) {
         self.ended.insert(process);
         let all = self.ended.len() as u32 == self.processes;
         if all && self.is_under_way() {
@@ -241,15 +263,15 @@ impl Lifecycle {
     }
 
     /// Processes that had not ended the attempt in time are killed.
-    pub(crate) fn killed(&mut self, processes: &[u32]) {
+    pub fn killed(&mut self, processes: &[u32]) {
         self.ended.extend(processes);
     }
 
     /// The attempt has failed. Returns what follows; `None` if that was decided before. Unless it is
     /// `None`, processes are to be told to end the attempt.
-    pub(crate) fn failed(&mut self, now_ms: u64, why: &str) -> Option<Restart> {
+    pub fn failed(&mut self, now_ms: u64, why: &str) -> Option<Restart> {
         match self.phase {
-            Phase::Waiting(_) | Phase::Deploying | Phase::Running => {}
+            Phase::Waiting(_) | Phase::Allocating | Phase::Deploying | Phase::Running => {}
             Phase::Ending { .. } | Phase::Ended => return None,
         }
         let restart = self.restart.failed(now_ms);
@@ -263,8 +285,16 @@ impl Lifecycle {
         Some(restart)
     }
 
+    /// The running attempt is to be followed by one of another parallelism, at once. That is no failure;
+    /// processes are to be told to end the attempt.
+    pub fn change_over(&mut self, now_ms: u64) {
+        if self.phase == Phase::Running {
+            self.end_attempt(AfterEnd::Restart(now_ms), now_ms);
+        }
+    }
+
     /// Whether a failure ends the job whatever the restart strategy says.
-    pub(crate) fn is_final(&mut self, kind: FailureKind) -> bool {
+    pub fn is_final(&mut self, kind: FailureKind) -> bool {
         match kind {
             FailureKind::Retryable => false,
             FailureKind::RefusedState => true,
@@ -285,7 +315,7 @@ impl Lifecycle {
 
     /// The attempt has failed for a reason that no other attempt can mend. Returns whether that is new,
     /// and whether processes are to be told to end the attempt.
-    pub(crate) fn failed_for_good(&mut self, now_ms: u64, why: &str) -> (bool, bool) {
+    pub fn failed_for_good(&mut self, now_ms: u64, why: &str) -> (bool, bool) {
         let failure = format!("The failure is not recoverable: {why}");
         let end = AfterEnd::End(JobStatus::Failed, Some(failure));
         match &mut self.phase {
@@ -298,15 +328,17 @@ impl Lifecycle {
                 self.end_attempt(end, now_ms);
                 (true, true)
             }
-            Phase::Waiting(_) | Phase::Ending { .. } | Phase::Ended => (false, false),
+            Phase::Waiting(_) | Phase::Allocating | Phase::Ending { .. } | Phase::Ended => {
+                (false, false)
+            }
         }
     }
 
     /// The job is to be cancelled. A job that has failed, or has reached its end, ends so.
-    pub(crate) fn cancel(&mut self, now_ms: u64) -> Cancellation {
+    pub fn cancel(&mut self, now_ms: u64) -> Cancellation {
         match &self.phase {
             Phase::Ended => Cancellation::Ignored,
-            Phase::Waiting(_) => Cancellation::EndJob,
+            Phase::Waiting(_) | Phase::Allocating => Cancellation::EndJob,
             Phase::Ending {
                 next: AfterEnd::End(JobStatus::Failed | JobStatus::Finished, _),
                 ..
@@ -319,7 +351,7 @@ impl Lifecycle {
     }
 
     /// The job is over.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         self.phase = Phase::Ended;
     }
 
@@ -332,7 +364,7 @@ impl Lifecycle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use millpond_checkpoint::RestartConfig;
+    use crate::restart::RestartConfig;
 
     /// A job on two processes, restarted after 100 ms as often as it likes, whose first attempt runs.
     fn running() -> Lifecycle {
@@ -340,9 +372,9 @@ mod tests {
             attempts: 3,
             delay_ms: 100,
         };
-        let mut life = Lifecycle::new(RestartStrategy::new(config, 1), 2, 1000);
-        assert_eq!(life.due(1000, &[], false), Due::Begin);
-        assert_eq!(life.begin(), 1);
+        let mut life = Lifecycle::new(RestartStrategy::new(config, 1), 1000);
+        assert_eq!(life.due(1000, &[], false), Due::Allocate);
+        assert_eq!(life.begin(2), 1);
         life.recovered(None);
         life.deployed();
         assert!(!life.process_runs(0));
@@ -359,8 +391,8 @@ mod tests {
         life.process_ended(0, 2010);
         assert_eq!(life.due(2500, &[], false), Due::Nothing, "1 has not ended");
         life.process_ended(1, 2600);
-        assert_eq!(life.due(2600, &[], false), Due::Begin);
-        assert_eq!(life.begin(), 2);
+        assert_eq!(life.due(2600, &[], false), Due::Allocate);
+        assert_eq!(life.begin(2), 2);
     }
 
     #[test]
@@ -371,7 +403,7 @@ mod tests {
         assert_eq!(life.due(12_000, &[1], false), Due::Kill(vec![0]));
         assert_eq!(life.next_ms(12_000), None);
         life.killed(&[0]);
-        assert_eq!(life.due(12_000, &[1], false), Due::Begin);
+        assert_eq!(life.due(12_000, &[1], false), Due::Allocate);
     }
 
     /// A stop overtook a slower snapshot: the job ended, and the metadata that was written afterwards
@@ -392,7 +424,7 @@ mod tests {
         let mut life = running();
         life.failed(2000, "boom");
         assert_eq!(life.due(2200, &[0, 1], true), Due::Nothing);
-        assert_eq!(life.due(2200, &[0, 1], false), Due::Begin);
+        assert_eq!(life.due(2200, &[0, 1], false), Due::Allocate);
     }
 
     #[test]
@@ -416,13 +448,13 @@ mod tests {
             !life.is_final(FailureKind::DamagedState),
             "the same attempt"
         );
-        life.begin();
+        life.begin(2);
         life.recovered(Some("file:/chk-0".to_owned()));
         assert!(
             !life.is_final(FailureKind::DamagedState),
             "another snapshot"
         );
-        life.begin();
+        life.begin(2);
         assert!(life.is_final(FailureKind::DamagedState));
         assert!(!life.is_final(FailureKind::Retryable));
     }
@@ -437,5 +469,63 @@ mod tests {
         assert_eq!(life.unreachable(0), None);
         life.recovered(None);
         assert!(life.unreachable(0).is_some(), "only those in a row count");
+    }
+
+    /// Room was given back, and with it a process that had been lost and had never ended its attempt: the
+    /// job waited for that one.
+    #[test]
+    fn who_looks_for_room_waits_for_nobody() {
+        let mut life = running();
+        life.failed(2000, "a process is lost");
+        life.process_ended(0, 2010);
+        assert_eq!(life.due(2100, &[1], false), Due::Allocate);
+        life.allocating();
+        assert!(life.is_allocating());
+        assert_eq!(
+            life.due(9000, &[], false),
+            Due::Nothing,
+            "until there is room"
+        );
+        let restart = life.failed(9000, "there is no room");
+        assert_eq!(restart, Some(Restart::After { delay_ms: 100 }));
+        assert_eq!(life.due(9100, &[], false), Due::Allocate);
+        life.allocating();
+        assert_eq!(life.begin(1), 2);
+        life.recovered(None);
+        life.deployed();
+        assert!(life.process_runs(0), "all that there are");
+    }
+
+    #[test]
+    fn a_job_that_looks_for_room_is_cancelled_at_once() {
+        let mut life = running();
+        life.failed(2000, "boom");
+        assert_eq!(life.due(2100, &[0, 1], false), Due::Allocate);
+        life.allocating();
+        assert_eq!(life.failed_for_good(2200, "late"), (false, false));
+        assert_eq!(life.cancel(2200), Cancellation::EndJob);
+    }
+
+    #[test]
+    fn a_change_of_the_parallelism_is_no_failure() {
+        let mut life = running();
+        for now_ms in 0..100 {
+            life.change_over(2000 + now_ms);
+            assert!(!life.is_under_way());
+            life.process_ended(0, 2000 + now_ms);
+            life.process_ended(1, 2000 + now_ms);
+            assert_eq!(life.due(2000 + now_ms, &[], false), Due::Allocate);
+            life.begin(2);
+            life.recovered(None);
+            life.deployed();
+            life.change_over(2000 + now_ms);
+            assert!(life.is_under_way(), "only what runs changes over");
+            life.process_runs(0);
+            life.process_runs(1);
+        }
+        assert!(matches!(
+            life.failed(3000, "boom"),
+            Some(Restart::After { .. })
+        ));
     }
 }

@@ -31,7 +31,7 @@ pub struct ElasticOptions {
 
 /// What a running job is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub enum Decision {
     /// Nothing.
     Stay,
     /// Nothing before this time.
@@ -53,7 +53,7 @@ enum Progress {
 
 /// The elastic mode of one job.
 #[derive(Debug)]
-pub(crate) struct Elastic {
+pub struct Elastic {
     options: ElasticOptions,
     requirements: JobRequirements,
     /// Slots that the job could have, those that it has included.
@@ -75,7 +75,7 @@ fn ms(duration: Duration) -> u64 {
 
 impl Elastic {
     /// Of a job that could have so many slots.
-    pub(crate) fn new(options: ElasticOptions, graph: &JobGraph, available: u32) -> Self {
+    pub fn new(options: ElasticOptions, graph: &JobGraph, available: u32) -> Self {
         let requirements = options.requirements.clone();
         Elastic {
             requirements: requirements.unwrap_or_else(|| JobRequirements::of(graph)),
@@ -91,17 +91,17 @@ impl Elastic {
     }
 
     /// The bounds of the parallelism.
-    pub(crate) fn requirements(&self) -> &JobRequirements {
+    pub fn requirements(&self) -> &JobRequirements {
         &self.requirements
     }
 
     /// Other bounds hold.
-    pub(crate) fn require(&mut self, requirements: JobRequirements) {
+    pub fn require(&mut self, requirements: JobRequirements) {
         self.requirements = requirements;
     }
 
     /// The job could have so many slots.
-    pub(crate) fn offered(&mut self, available: u32) {
+    pub fn offered(&mut self, available: u32) {
         self.available = available;
     }
 
@@ -109,7 +109,7 @@ impl Elastic {
     ///
     /// An attempt that has failed wants what it had, or more: a task manager that is lost may come again
     /// soon. One that changes over has waited already, and takes what there is.
-    pub(crate) fn request(&self) -> SlotRequest {
+    pub fn request(&self) -> SlotRequest {
         let (minimum, most) = (self.requirements.minimum(), self.requirements.most());
         let enough = match self.slots {
             0 => most,
@@ -129,12 +129,12 @@ impl Elastic {
     }
 
     /// Whether the next attempt may stay in the slots of the last one.
-    pub(crate) fn may_keep_slots(&self) -> bool {
+    pub fn may_keep_slots(&self) -> bool {
         !self.is_planned
     }
 
     /// An attempt is deployed in so many slots.
-    pub(crate) fn deployed(&mut self, slots: u32, graph: &mut JobGraph) {
+    pub fn deployed(&mut self, slots: u32, graph: &mut JobGraph) {
         self.slots = slots;
         self.is_planned = false;
         self.rest();
@@ -142,12 +142,12 @@ impl Elastic {
     }
 
     /// All subtasks run.
-    pub(crate) fn running(&mut self, now_ms: u64) {
+    pub fn running(&mut self, now_ms: u64) {
         self.running_since_ms = now_ms;
     }
 
     /// The attempt ends; `is_planned` if to change over.
-    pub(crate) fn ended(&mut self, is_planned: bool) {
+    pub fn ended(&mut self, is_planned: bool) {
         self.is_planned = is_planned;
         self.rest();
     }
@@ -169,7 +169,7 @@ impl Elastic {
     }
 
     /// What a job that runs as `graph` is to do. It is not to be asked where nothing may be interrupted.
-    pub(crate) fn decide(&mut self, now_ms: u64, graph: &JobGraph) -> Decision {
+    pub fn decide(&mut self, now_ms: u64, graph: &JobGraph) -> Decision {
         if matches!(self.progress, Progress::Taking(_)) {
             return Decision::Stay;
         }
@@ -193,17 +193,17 @@ impl Elastic {
     }
 
     /// The checkpoint before the change has begun.
-    pub(crate) fn takes(&mut self, trigger: TriggerId) {
+    pub fn takes(&mut self, trigger: TriggerId) {
         self.progress = Progress::Taking(trigger);
     }
 
     /// Whether this is the checkpoint before the change.
-    pub(crate) fn is_taking(&self, trigger: TriggerId) -> bool {
+    pub fn is_taking(&self, trigger: TriggerId) -> bool {
         self.progress == Progress::Taking(trigger)
     }
 
     /// It has ended.
-    pub(crate) fn taken(&mut self, is_complete: bool) {
+    pub fn taken(&mut self, is_complete: bool) {
         if !is_complete {
             self.checkpoint_failures += 1;
         }
