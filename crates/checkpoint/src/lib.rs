@@ -14,6 +14,7 @@
 //! - [`assemble`]: a snapshot's metadata from the acknowledgements.
 //! - [`RestartStrategy`]: whether and when a failed job runs again.
 //! - [`Lifecycle`]: attempts begin, end and follow each other, until the job ends.
+//! - [`Fencing`]: what a master may still do when there may be another one.
 //! - [`Elastic`]: when a job changes its parallelism, as slots come and go.
 
 mod action;
@@ -27,6 +28,7 @@ mod elastic;
 mod error;
 mod event;
 mod failure;
+mod fencing;
 mod lifecycle;
 mod operations;
 mod pending;
@@ -52,6 +54,7 @@ pub use elastic::{Decision, Elastic, ElasticOptions};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, StartedFrom};
 pub use failure::FailureReason;
+pub use fencing::{Barred, Entry, Fencing, Look};
 pub use lifecycle::{Cancellation, Due, Lifecycle};
 pub use recovery::{RecoveryChoice, RecoveryPolicy, Verification, choose_recovery};
 pub use restart::{Restart, RestartConfig, RestartStrategy};

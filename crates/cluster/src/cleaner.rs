@@ -31,6 +31,17 @@ pub(crate) struct Deletion {
     pub(crate) released: Released,
 }
 
+impl Deletion {
+    /// The first thing that goes, for people.
+    fn what(&self) -> &str {
+        let directory = self.snapshot.iter().map(|(directory, _)| directory);
+        let all = directory
+            .chain(&self.released.files)
+            .chain(&self.released.claims_ended);
+        all.map(String::as_str).next().unwrap_or_default()
+    }
+}
+
 enum Work {
     Delete(Deletion),
     /// Answer when everything before is done.
@@ -43,7 +54,7 @@ pub(crate) struct Cleaner {
 }
 
 impl Cleaner {
-    /// Starts the thread; of what `fence` keeps it from, it deletes nothing.
+    /// Starts the thread; where `fence` keeps it from that, it deletes nothing.
     pub(crate) fn start(storage: Storage, fence: Fence) -> std::io::Result<Self> {
         let (queue, work) = channel();
         std::thread::Builder::new()
@@ -102,10 +113,11 @@ struct Waiting {
 
 impl Waiting {
     fn delete(&mut self, mut deletion: Deletion, tries: u32) {
-        let mut named = deletion.snapshot.iter().map(|(directory, _)| directory);
-        if let Some(kept) = named.find(|directory| self.fence.keeps_from(directory)) {
-            tracing::warn!("\"{kept}\" is not deleted, as it may be another master's");
-            return;
+        if let Err(why) = self.fence.check_deletion() {
+            let what = deletion.what();
+            return tracing::warn!(
+                "\"{what}\" is not deleted, as it may be another master's: {why}"
+            );
         }
         let Err(error) = delete(&self.storage, &mut deletion) else {
             return;
@@ -126,9 +138,7 @@ impl Waiting {
 
     fn give_up(&mut self) {
         for (deletion, _) in self.deletions.drain(..) {
-            let directory = deletion.snapshot.map(|(directory, _)| directory);
-            let first = directory.or(deletion.released.files.first().cloned());
-            let what = first.unwrap_or_default();
+            let what = deletion.what();
             tracing::warn!("cannot delete \"{what}\", which leaves garbage and no more");
         }
     }
@@ -202,8 +212,9 @@ fn end_claim(storage: &Storage, directory: &str) -> Result<(), millpond_fs::Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
-    fn storage_with(files: &[&str]) -> (Storage, std::sync::Arc<dyn FileSystem>) {
+    fn storage_with(files: &[&str]) -> (Storage, Arc<dyn FileSystem>) {
         let storage = Storage::default();
         let root = Location::parse("jobmanager:/").expect("a location");
         let fs = storage.file_system(&root).expect("in memory");
@@ -214,7 +225,11 @@ mod tests {
     }
 
     fn fence(storage: Storage) -> Fence {
-        Fence::of(storage, "jobmanager:/")
+        Fence::of(
+            storage,
+            "jobmanager:/",
+            Arc::new(millpond_types::SystemClock),
+        )
     }
 
     fn at(file: &str) -> Location {

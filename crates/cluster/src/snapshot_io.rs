@@ -23,6 +23,7 @@ const MILLPOND_VERSION: &str = env!("CARGO_PKG_VERSION");
 enum Work {
     Write {
         directory: String,
+        triggered_at_ms: u64,
         metadata: Box<Metadata>,
     },
     /// A small file; what becomes of it is only logged.
@@ -35,6 +36,7 @@ enum Work {
 pub(crate) struct SnapshotIo {
     queue: Sender<Work>,
     cleaner: Cleaner,
+    fence: Fence,
     storage: Storage,
     events: Sender<MasterEvent>,
     job: JobId,
@@ -42,7 +44,7 @@ pub(crate) struct SnapshotIo {
 }
 
 impl SnapshotIo {
-    /// Starts the thread; results go to `events`, checkpoints behind `fence`.
+    /// Starts the thread; results go to `events`; where `fence` keeps it from that, it does nothing.
     pub(crate) fn start(
         events: Sender<MasterEvent>,
         name: String,
@@ -51,7 +53,7 @@ impl SnapshotIo {
         fence: Fence,
     ) -> std::io::Result<Self> {
         let cleaner = Cleaner::start(storage.clone(), fence.clone())?;
-        let of_thread = storage.clone();
+        let (of_thread, own_fence) = (storage.clone(), fence.clone());
         let (queue, work) = channel();
         let results = events.clone();
         std::thread::Builder::new()
@@ -61,14 +63,12 @@ impl SnapshotIo {
                     match work {
                         Work::Write {
                             directory,
+                            triggered_at_ms,
                             metadata,
                         } => {
                             let checkpoint = metadata.checkpoint_id;
-                            let result = match fence.is_around(&directory) {
-                                true => fence.check(),
-                                false => Ok(()),
-                            };
-                            let result = result.and_then(|()| {
+                            let may = fence.check(checkpoint, triggered_at_ms, &directory);
+                            let result = may.and_then(|()| {
                                 write(&of_thread, &directory, &metadata)
                                     .map_err(|error| error.to_string())
                             });
@@ -79,10 +79,13 @@ impl SnapshotIo {
                                 results.send(MasterEvent::MetadataWritten { checkpoint, result });
                         }
                         Work::Note { file, bytes } => {
-                            let fs = of_thread.file_system(&file);
-                            let written = fs.and_then(|fs| fs.write_atomic(&file, &bytes));
-                            if let Err(error) = written {
-                                tracing::warn!("what was to be noted is not: {error}");
+                            let written = fence.check_deletion().and_then(|()| {
+                                let fs = of_thread.file_system(&file);
+                                let written = fs.and_then(|fs| fs.write_atomic(&file, &bytes));
+                                written.map_err(|error| error.to_string())
+                            });
+                            if let Err(why) = written {
+                                tracing::warn!("what was to be noted is not: {why}");
                             }
                         }
                         Work::Finish(done) => {
@@ -95,6 +98,7 @@ impl SnapshotIo {
         Ok(SnapshotIo {
             queue,
             cleaner,
+            fence: own_fence,
             storage,
             events,
             job,
@@ -129,6 +133,7 @@ impl SnapshotIo {
                 let directory = completion.options.directory;
                 self.submit(Work::Write {
                     directory,
+                    triggered_at_ms: completion.options.triggered_at_ms,
                     metadata: Box::new(metadata),
                 });
             }
@@ -156,10 +161,14 @@ impl SnapshotIo {
     /// Disposes of a savepoint in the background, and tells the master when it is done.
     pub(crate) fn dispose(&self, directory: String) {
         let (storage, events) = (self.storage.clone(), self.events.clone());
-        std::thread::spawn(move || match dispose(&storage, &directory) {
-            // The master is gone: nobody is left to be told.
-            Ok(directory) => drop(events.send(MasterEvent::Disposed { directory })),
-            Err(why) => tracing::warn!("cannot delete the savepoint \"{directory}\": {why}"),
+        let fence = self.fence.clone();
+        std::thread::spawn(move || {
+            let disposed = fence.check_deletion();
+            match disposed.and_then(|()| dispose(&storage, &directory)) {
+                // The master is gone: nobody is left to be told.
+                Ok(directory) => drop(events.send(MasterEvent::Disposed { directory })),
+                Err(why) => tracing::warn!("cannot delete the savepoint \"{directory}\": {why}"),
+            }
         });
     }
 

@@ -1,5 +1,5 @@
 //! One job started twice in one directory: the second start is refused, and whoever finds another in its
-//! place completes and deletes nothing there.
+//! place, or what that one has left, completes and deletes nothing any more.
 
 use millpond_exactness::job_process::{
     Bench, JobProcess, continue_process, stop_process, wait_for,
@@ -109,6 +109,14 @@ fn a_job_whose_directory_has_become_another_masters_completes_nothing_there() {
     let so_far = second.completed_checkpoints().expect("the job answers");
     second.wait_for_checkpoints(so_far + 5);
     assert_eq!(first.completed_checkpoints(), completed);
+    // A savepoint lies elsewhere, and would commit all the same.
+    wait_for("a savepoint of the first to fail as it should", || {
+        let trigger = first.trigger_savepoint()?;
+        let why = first
+            .savepoint_result(&trigger)?
+            .expect_err("another has the directory");
+        why.contains(&holder).then_some(())
+    });
     // In this order: the directory of the first stands in the command line of both.
     kill(second);
     kill(first);

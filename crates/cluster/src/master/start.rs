@@ -50,7 +50,11 @@ pub(crate) fn start(
         }
         None => Processes::local(program.clone(), sender.clone()),
     };
-    let fence = Fence::of(storage.clone(), &options.coordinator.checkpoint_directory);
+    let fence = Fence::of(
+        storage.clone(),
+        &options.coordinator.checkpoint_directory,
+        Arc::clone(&clock),
+    );
     let io = SnapshotIo::start(
         sender.clone(),
         options.name.clone(),
