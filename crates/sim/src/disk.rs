@@ -23,6 +23,8 @@ pub(crate) struct StoredSnapshot {
     /// Every file that it refers to.
     pub(crate) files: Vec<String>,
     pub(crate) is_savepoint: bool,
+    /// The job that has taken it.
+    pub(crate) lineage: usize,
     pub(crate) damaged: bool,
 }
 
@@ -118,14 +120,14 @@ impl Disk {
 
     /// Deletes all files below a directory; an error as above.
     pub(crate) fn delete_directory(&mut self, directory: &str) -> Result<(), String> {
-        for file in self.below(directory) {
+        for file in self.files_below(directory) {
             self.delete_file(&file)
                 .map_err(|user| format!("\"{file}\", which \"{user}\" refers to"))?;
         }
         Ok(())
     }
 
-    fn below(&self, directory: &str) -> Vec<String> {
+    pub(crate) fn files_below(&self, directory: &str) -> Vec<String> {
         let inside = format!("{directory}/");
         let after = self.files.range(inside.clone()..);
         after

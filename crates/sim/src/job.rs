@@ -94,10 +94,13 @@ impl Job {
     }
 
     /// How many records of each key there are before these positions.
-    pub(crate) fn counts_before(&self, positions: &BTreeMap<u32, u32>) -> BTreeMap<Key, u32> {
+    pub(crate) fn counts_before(
+        &self,
+        positions: impl IntoIterator<Item = (u32, u32)>,
+    ) -> BTreeMap<Key, u32> {
         let mut counts = BTreeMap::new();
         for (split, position) in positions {
-            for key in &self.splits[*split as usize][..*position as usize] {
+            for key in &self.splits[split as usize][..position as usize] {
                 *counts.entry(*key).or_default() += 1;
             }
         }

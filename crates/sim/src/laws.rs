@@ -3,8 +3,11 @@
 //! The laws are told of everything that reaches and leaves a coordinator, and keep books of their own.
 
 mod checkpoint;
+mod claim;
+mod elastic;
 mod end;
 mod restart;
+mod restore;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,6 +46,8 @@ pub(crate) struct MasterLaws {
     synchronous: Option<CheckpointId>,
     is_over: bool,
     last_end_ms: Option<u64>,
+    /// Since when all processes of the attempt run.
+    running_since_ms: u64,
     failures_ms: Vec<u64>,
     /// What users have started, and whether it has ended.
     triggers: BTreeMap<TriggerId, bool>,
@@ -68,6 +73,30 @@ impl MasterLaws {
 
     pub(crate) fn is_given_up(&self, checkpoint: CheckpointId) -> bool {
         self.aborted.contains(&checkpoint)
+    }
+
+    /// All processes of the attempt run.
+    pub(crate) fn runs(&mut self, now_ms: u64) {
+        self.running_since_ms = now_ms;
+    }
+
+    /// When a snapshot was triggered.
+    pub(crate) fn triggered_at_ms(&self, id: CheckpointId) -> u64 {
+        self.options
+            .get(&id)
+            .map_or(0, |options| options.triggered_at_ms)
+    }
+
+    /// Whether a checkpoint has become complete that is no savepoint.
+    pub(crate) fn has_completed_checkpoints(&self) -> bool {
+        self.complete
+            .iter()
+            .any(|id| !self.options[id].is_savepoint)
+    }
+
+    /// Whether a savepoint has become complete.
+    pub(crate) fn has_completed_savepoints(&self) -> bool {
+        self.complete.iter().any(|id| self.options[id].is_savepoint)
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -144,7 +173,11 @@ impl World {
                 }
                 for operator in &part.operators {
                     operator.state.streams(&mut |stream| {
-                        if let StreamHandle::File { path, .. } = stream {
+                        let of_others =
+                            laws.started_from.as_ref().map(|from| &from.files_of_others);
+                        if let StreamHandle::File { path, .. } = stream
+                            && !of_others.is_some_and(|files| files.contains(path))
+                        {
                             laws.known_files.insert(path.clone());
                         }
                     });
@@ -216,10 +249,11 @@ impl World {
         }
     }
 
-    /// Whether some master has told workers to commit.
-    pub(crate) fn has_told_to_commit(&self) -> bool {
+    /// Whether some master of a job has told workers to commit.
+    pub(crate) fn has_told_to_commit(&self, lineage: usize) -> bool {
         self.masters
             .iter()
+            .filter(|master| master.lineage == lineage)
             .any(|master| master.laws.committed.is_some())
     }
 }

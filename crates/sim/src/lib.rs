@@ -6,7 +6,8 @@
 //! which do the same; a network and a storage that are slow and fail; users who take savepoints, stop,
 //! cancel, and start the job again at another parallelism. The product's own code decides: coordinator,
 //! registry of shared files, choice of a recovery, restore plan, life of a job with its attempts, restart
-//! strategy, schedule of savepoints, alignment of barriers. What carries the decisions out is a model. See `docs/internals.md` for what is
+//! strategy, elastic mode, fencing, schedule of savepoints, barriers, aligned
+//! and not. What carries the decisions out is a model. See `docs/internals.md` for what is
 //! modelled and what is not.
 //!
 //! After each event the laws are checked ([`play`]); at the end of a history faults cease, and the job has
@@ -18,12 +19,15 @@
 
 mod bug;
 mod disk;
+mod in_flight;
 mod job;
 mod laws;
+mod lineage;
 mod master;
 mod output;
 mod random;
 mod state;
+mod takeover;
 mod user;
 mod worker;
 mod world;

@@ -5,16 +5,20 @@
 //! decisions out is a model: the thread that writes metadata, the thread that deletes, and the processes.
 
 mod actions;
+mod allocation;
 mod attempt;
 mod claim;
 mod cleaner;
+mod fence;
 mod recovery;
 mod savepoint;
 mod writer;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use millpond_checkpoint::{Coordinator, Event, Lifecycle, RestartStrategy, SavepointSchedule};
+use millpond_checkpoint::{
+    Coordinator, Elastic, Entry, Event, Fencing, Lifecycle, RestartStrategy, SavepointSchedule,
+};
 use millpond_job::gateway::{Attempt, FromWorker};
 use millpond_job::{JobGraph, JobStatus};
 use millpond_snapshot::Metadata;
@@ -23,8 +27,7 @@ use millpond_types::{CheckpointId, TriggerId};
 
 use crate::bug::Bug;
 use crate::laws::MasterLaws;
-use crate::state;
-use crate::worker::{Life, Worker};
+use crate::worker::Life;
 use crate::world::{What, World};
 
 use cleaner::Deletion;
@@ -32,6 +35,8 @@ use cleaner::Deletion;
 /// A job master and its threads.
 pub(crate) struct Master {
     pub(crate) life: Life,
+    /// Its job.
+    pub(crate) lineage: usize,
     pub(crate) directory: String,
     pub(crate) graph: JobGraph,
     pub(crate) coordinator: Coordinator,
@@ -39,9 +44,16 @@ pub(crate) struct Master {
     /// How the job has ended.
     pub(crate) status: Option<JobStatus>,
     pub(crate) laws: MasterLaws,
+    pub(crate) fencing: Fencing,
     /// The snapshot that it starts from, until it was used.
     start: Option<(String, ClaimMode)>,
     children: Vec<Option<usize>>,
+    /// If its parallelism follows the slots of the cluster.
+    pub(crate) elastic: Option<Elastic>,
+    /// The slots that it has, in elastic mode.
+    slots: Option<u32>,
+    /// How many times it has asked for slots.
+    requests: u64,
     /// A planted bug: when an attempt begins that may not.
     restarts_at_ms: Option<u64>,
     schedule: Option<SavepointSchedule>,
@@ -56,7 +68,7 @@ pub(crate) struct Master {
 
 impl Master {
     /// Whether the checkpoint was given up, or its attempt is over.
-    pub(crate) fn has_given_up(&self, attempt: Attempt, checkpoint: CheckpointId) -> bool {
+    fn has_given_up(&self, attempt: Attempt, checkpoint: CheckpointId) -> bool {
         self.life == Life::Dead
             || attempt != self.lifecycle.attempt()
             || self.laws.is_given_up(checkpoint)
@@ -67,21 +79,46 @@ impl Master {
         self.children.iter().flatten().copied()
     }
 
+    /// How many processes the attempt has, or had.
+    pub(crate) fn processes(&self) -> u32 {
+        self.children.len() as u32
+    }
+
+    /// The snapshot that it is still to start from.
+    pub(crate) fn starts_from(&self) -> Option<&str> {
+        self.start.as_ref().map(|(directory, _)| directory.as_str())
+    }
+
     pub(crate) fn is_running(&self) -> bool {
         self.life != Life::Dead && !self.lifecycle.is_ended()
     }
 }
 
 impl World {
+    /// Whether nobody will need what this checkpoint is: it was given up, or its attempt is over, or
+    /// another master has begun in the place of its own.
+    pub(crate) fn is_in_vain(&self, m: usize, attempt: Attempt, checkpoint: CheckpointId) -> bool {
+        self.masters[m].has_given_up(attempt, checkpoint) || self.is_replaced(m)
+    }
+
     /// Starts a master, and with it a life of the job.
-    pub(crate) fn start_master(&mut self, start: Option<(String, ClaimMode)>) {
+    pub(crate) fn start_master(
+        &mut self,
+        lineage: usize,
+        start: Option<(String, ClaimMode)>,
+        directory: Option<String>,
+    ) {
         let number = self.masters.len();
         // The same job again, or another one of the same program.
-        let directory = match self.masters.last() {
-            Some(before) if !self.setting.shares_exclusive && self.random.percent(40) => {
+        let before = self.lineages[lineage]
+            .present
+            .map(|before| &self.masters[before]);
+        let directory = match (directory, before) {
+            (Some(directory), _) => directory,
+            (None, Some(before)) if !self.setting.shares_exclusive && self.random.percent(40) => {
                 before.directory.clone()
             }
-            _ => format!("file:/c{number}"),
+            (None, _) => format!("file:/c{number}"),
         };
         let taken = self.prepare_directory(&directory);
         let parallelism = self.job.some_parallelism(&mut self.random);
@@ -99,18 +136,27 @@ impl World {
         let coordinator = Coordinator::new(config, &graph, taken + 1);
         let seed = self.random.below(u64::MAX);
         let restart = RestartStrategy::new(self.setting.restart.clone(), seed);
-        let processes = self.setting.processes;
+        let elastic = allocation::elastic(self, &graph);
+        let processes = match &elastic {
+            Some(_) => 0,
+            None => self.setting.processes,
+        };
         let schedule = self.setting.schedule;
         self.masters.push(Master {
             life: Life::Runs,
+            lineage,
             directory,
             graph,
             coordinator,
             lifecycle: Lifecycle::new(restart, self.now_ms),
             status: None,
             laws: MasterLaws::new(taken),
+            fencing: Fencing::default(),
             start,
             children: vec![None; processes as usize],
+            elastic,
+            slots: None,
+            requests: 0,
             restarts_at_ms: None,
             schedule: schedule.map(|config| SavepointSchedule::new(config, self.now_ms)),
             scheduled: None,
@@ -119,6 +165,17 @@ impl World {
             timer_ms: None,
             has_stopped: false,
         });
+        self.lineages[lineage].present = Some(number);
+        self.entered
+            .insert(self.masters[number].directory.clone(), number);
+        let look = self.look(number);
+        let entry = self.masters[number]
+            .fencing
+            .enter(look, self.now_ms, self.now_ms);
+        self.law(entry == Entry::Enter, || {
+            format!("master {number} begins where another one is")
+        });
+        self.offer(number);
         self.master_goes_on(number);
     }
 
@@ -131,11 +188,8 @@ impl World {
         };
         let with_files: BTreeSet<CheckpointId> =
             self.disk.files().filter_map(|file| number(file)).collect();
-        let complete: BTreeSet<CheckpointId> = self
-            .disk
-            .snapshots()
-            .filter_map(|(directory, _)| number(directory))
-            .collect();
+        let complete = self.numbers_of_complete(directory);
+        let complete: BTreeSet<CheckpointId> = complete.into_iter().collect();
         for unfinished in with_files.difference(&complete) {
             let outcome = self.disk.delete_directory(&format!("{prefix}{unfinished}"));
             self.law_of(outcome);
@@ -163,10 +217,11 @@ impl World {
     }
 
     fn arm_timer(&mut self, m: usize) {
-        let master = &self.masters[m];
-        if master.lifecycle.is_ended() {
+        if self.masters[m].lifecycle.is_ended() {
             return;
         }
+        let elastic = self.elastic_deadline(m);
+        let master = &self.masters[m];
         let own = master.lifecycle.next_ms(self.now_ms);
         let may = self.may_take_scheduled(m);
         let schedule = master.schedule.as_ref().filter(|_| may);
@@ -175,6 +230,7 @@ impl World {
             .into_iter()
             .chain(schedule.map(SavepointSchedule::next_ms))
             .chain(deadline)
+            .chain(elastic)
             .min();
         let now_ms = self.now_ms;
         self.law(deadline.is_none_or(|at| at > now_ms), || {
@@ -248,7 +304,13 @@ impl World {
             }
             FromWorker::Running { .. } => {
                 self.tell(m, Event::Worker(message));
-                self.masters[m].lifecycle.process_runs(process);
+                let master = &mut self.masters[m];
+                if master.lifecycle.process_runs(process) {
+                    master.laws.runs(now_ms);
+                    if let Some(elastic) = &mut master.elastic {
+                        elastic.running(now_ms);
+                    }
+                }
             }
             FromWorker::Acknowledge {
                 attempt,
@@ -288,7 +350,7 @@ impl World {
             return;
         }
         let process = self.workers[pid].index as usize;
-        if self.masters[m].children[process] != Some(pid) {
+        if self.masters[m].children.get(process) != Some(&Some(pid)) {
             return;
         }
         self.note(|| format!("master {m} loses process {pid}"));

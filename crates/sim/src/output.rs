@@ -21,6 +21,24 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// What a job has put out that begins with a snapshot which has counted so much, and has these rows still
+    /// to write.
+    pub(crate) fn as_of(&self, counted: &BTreeMap<u8, u32>, to_write: &[Row]) -> Output {
+        let is_before = |row: &Row| {
+            let is_counted = counted.get(&row.0).is_some_and(|count| row.1 <= *count);
+            is_counted && !to_write.contains(row)
+        };
+        let transactions = self.transactions.iter().map(|transaction| Transaction {
+            rows: transaction.rows.clone(),
+            committed: transaction.committed && transaction.rows.iter().all(is_before),
+        });
+        let rows = self.rows.iter().filter(|(row, _)| is_before(row));
+        Output {
+            transactions: transactions.collect(),
+            rows: rows.map(|(row, id)| (*row, *id)).collect(),
+        }
+    }
+
     pub(crate) fn prepare(&mut self, rows: Vec<Row>) -> TransactionId {
         self.transactions.push(Transaction {
             rows,

@@ -27,6 +27,11 @@ impl Random {
     }
 
     /// One of `all`, which is not empty.
+    pub(crate) fn pick_clone<T: Clone>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize].clone()
+    }
+
+    /// One of `all`, which is not empty.
     pub(crate) fn pick<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len() as u64) as usize]
     }

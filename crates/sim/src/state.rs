@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 
 use millpond_checkpoint::OperatorRestore;
-use millpond_job::{OperatorAcknowledgement, SubtaskAcknowledgement};
+use millpond_job::{JobGraph, OperatorAcknowledgement, SubtaskAcknowledgement};
 use millpond_snapshot::{
-    DistributionMode, IncrementalHandle, KeyedHandle, NamedStream, OperatorStateHandle,
+    DistributionMode, IncrementalHandle, KeyedHandle, Metadata, NamedStream, OperatorStateHandle,
     OperatorStateOffsets, StreamHandle, SubtaskSnapshot,
 };
 use millpond_types::{KeyGroup, KeyGroupRange};
 
 use crate::disk::StateFile;
-use crate::job::{Key, Row};
+use crate::in_flight;
+use crate::job::{COUNT, Job, Key, Row, SOURCE};
 use crate::output::TransactionId;
 use crate::worker::{Frozen, Part};
 use crate::world::World;
 
-/// Name of the only operator state.
+/// Name of the operator state whose elements are dealt out.
 const STATE: &str = "state";
+/// Name of the operator state whose elements every subtask gets.
+const UNION: &str = "union";
 /// Bytes of an element of operator state.
 const ELEMENT: usize = 8;
 
@@ -28,16 +31,21 @@ impl World {
         pid: usize,
         part: &Part,
     ) -> Option<SubtaskAcknowledgement> {
-        let mut state = SubtaskSnapshot::default();
+        let mut state = SubtaskSnapshot {
+            input_channels: in_flight::channel_state(part.subtask, &part.in_flight),
+            ..SubtaskSnapshot::default()
+        };
         let mut pending_transactions = false;
         match &part.frozen {
             Frozen::Source(positions) => {
                 let element = |(split, at): (&u32, &u32)| u64::from(*split) << 32 | u64::from(*at);
-                state.managed_operator = operator_state(positions.iter().map(element).collect());
+                let elements: Vec<u64> = positions.iter().map(element).collect();
+                let union = Some((UNION, DistributionMode::Union));
+                state.managed_operator = operator_state(&elements, union);
             }
             Frozen::Sink(transactions) => {
                 pending_transactions = !transactions.is_empty();
-                state.managed_operator = operator_state(transactions.clone());
+                state.managed_operator = operator_state(transactions, None);
             }
             Frozen::Count(counts) if counts.is_empty() => {}
             Frozen::Count(counts) => {
@@ -121,7 +129,7 @@ impl World {
         let Some(before) = self.disk.read(file) else {
             // A task that has not heard that its checkpoint was given up may refer to what is gone.
             let master = self.workers[pid].master;
-            let is_given_up = self.masters[master].has_given_up(part.attempt, part.options.id);
+            let is_given_up = self.is_in_vain(master, part.attempt, part.options.id);
             self.law(is_given_up, || {
                 format!(
                     "\"{file}\" is gone, and checkpoint {} may refer to it",
@@ -156,8 +164,7 @@ impl World {
             self.see("a file that is there already");
             return None;
         }
-        let master = &self.masters[self.workers[pid].master];
-        if master.has_given_up(part.attempt, options.id) {
+        if self.is_in_vain(self.workers[pid].master, part.attempt, options.id) {
             // What a zombie writes may have the name of what its master's successor has deleted.
             self.garbage.insert(file.clone());
         }
@@ -178,17 +185,25 @@ impl World {
     }
 }
 
-fn operator_state(elements: Vec<u64>) -> Option<OperatorStateHandle> {
+/// Operator state of these elements; the same ones are another state too, if that is named.
+fn operator_state(
+    elements: &[u64],
+    also: Option<(&str, DistributionMode)>,
+) -> Option<OperatorStateHandle> {
     if elements.is_empty() {
         return None;
     }
-    let offsets = (0..elements.len()).map(|i| (i * ELEMENT) as i64).collect();
+    let offsets: Vec<i64> = (0..elements.len()).map(|i| (i * ELEMENT) as i64).collect();
+    let states = [(STATE, DistributionMode::SplitDistribute)]
+        .into_iter()
+        .chain(also);
+    let states = states.map(|(name, mode)| OperatorStateOffsets {
+        name: name.to_owned(),
+        mode,
+        offsets: offsets.clone(),
+    });
     Some(OperatorStateHandle {
-        states: vec![OperatorStateOffsets {
-            name: STATE.to_owned(),
-            mode: DistributionMode::SplitDistribute,
-            offsets,
-        }],
+        states: states.collect(),
         stream: StreamHandle::Bytes {
             name: String::new(),
             data: elements.iter().flat_map(|e| e.to_be_bytes()).collect(),
@@ -197,31 +212,52 @@ fn operator_state(elements: Vec<u64>) -> Option<OperatorStateHandle> {
     })
 }
 
-/// The elements of a subtask's operator state.
-fn elements(handle: &OperatorStateHandle) -> Vec<u64> {
-    let StreamHandle::Bytes { data, .. } = &handle.stream else {
-        return Vec::new();
+/// The elements of a subtask's operator state of this name.
+fn elements<'a>(handle: &'a OperatorStateHandle, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+    let data: &[u8] = match &handle.stream {
+        StreamHandle::Bytes { data, .. } => data,
+        StreamHandle::File { .. }
+        | StreamHandle::Relative { .. }
+        | StreamHandle::KeyGroups { .. }
+        | StreamHandle::Segment { .. }
+        | StreamHandle::EmptySegment => &[],
     };
-    let offsets = handle.states.iter().flat_map(|state| &state.offsets);
-    offsets
-        .filter_map(|offset| data.get(*offset as usize..)?.first_chunk::<ELEMENT>())
-        .map(|bytes| u64::from_be_bytes(*bytes))
-        .collect()
+    let states = handle.states.iter().filter(move |state| state.name == name);
+    let offsets = states.flat_map(|state| &state.offsets);
+    let bytes =
+        offsets.filter_map(move |offset| data.get(*offset as usize..)?.first_chunk::<ELEMENT>());
+    bytes.map(|bytes| u64::from_be_bytes(*bytes))
 }
 
 fn position(element: u64) -> (u32, u32) {
     ((element >> 32) as u32, element as u32)
 }
 
-/// Positions by split, of a source subtask that is restored.
-pub(crate) fn positions(restored: &OperatorRestore) -> BTreeMap<u32, u32> {
-    let all = restored.operator.iter().flat_map(elements);
+/// Splits and positions of a source subtask that is restored.
+pub(crate) fn positions(restored: &OperatorRestore) -> Vec<(u32, u32)> {
+    let all = restored
+        .operator
+        .iter()
+        .flat_map(|handle| elements(handle, STATE));
+    all.map(position).collect()
+}
+
+/// The union state of a source subtask that is restored.
+pub(crate) fn union_positions(restored: &OperatorRestore) -> Vec<(u32, u32)> {
+    let all = restored
+        .operator
+        .iter()
+        .flat_map(|handle| elements(handle, UNION));
     all.map(position).collect()
 }
 
 /// The transactions of a sink subtask that is restored.
 pub(crate) fn transactions(restored: &OperatorRestore) -> Vec<TransactionId> {
-    restored.operator.iter().flat_map(elements).collect()
+    let all = restored
+        .operator
+        .iter()
+        .flat_map(|handle| elements(handle, STATE));
+    all.collect()
 }
 
 /// The files of the key groups in `range`, of a counting subtask that is restored.
@@ -255,26 +291,72 @@ fn group_files(handle: &KeyedHandle) -> impl Iterator<Item = (u16, String)> + '_
 }
 
 /// What a snapshot of the whole job holds.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Content {
-    pub(crate) positions: BTreeMap<u32, u32>,
+    pub(crate) positions: Vec<(u32, u32)>,
+    pub(crate) union_positions: Vec<(u32, u32)>,
     pub(crate) files: Vec<String>,
     pub(crate) transactions: Vec<TransactionId>,
+    /// Records that are read and not counted.
+    pub(crate) to_count: Vec<Row>,
+    /// Records that are counted, and in no transaction.
+    pub(crate) to_sink: Vec<Row>,
 }
 
-/// Reads the handles of a snapshot: of source, count and sink, in this order.
-pub(crate) fn content<'a>(parts: impl Iterator<Item = (usize, &'a SubtaskSnapshot)>) -> Content {
+impl Content {
+    /// Whose it is matters no more.
+    pub(crate) fn sort(&mut self) {
+        self.positions.sort_unstable();
+        self.union_positions.sort_unstable();
+        self.files.sort_unstable();
+        self.transactions.sort_unstable();
+        self.to_count.sort_unstable();
+        self.to_sink.sort_unstable();
+    }
+
+    /// How many records of each key are counted.
+    pub(crate) fn counted(&self, job: &Job) -> BTreeMap<Key, u32> {
+        let mut counts = job.counts_before(self.positions.iter().copied());
+        for (key, _) in &self.to_count {
+            if let Some(count) = counts.get_mut(key) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        counts.retain(|_, count| *count > 0);
+        counts
+    }
+}
+
+/// Reads the handles of a snapshot.
+pub(crate) fn content_of(metadata: &Metadata, graph: &JobGraph) -> Content {
     let mut content = Content::default();
-    for (vertex, part) in parts {
-        let elements = part.managed_operator.iter().flat_map(elements);
-        match vertex {
-            0 => content.positions.extend(elements.map(position)),
-            1 => {
+    for vertex in &graph.vertices {
+        let Some(operator) = metadata.operator(vertex.operators[0].id) else {
+            continue;
+        };
+        for (_, part) in &operator.subtasks {
+            let of = |name| {
+                part.managed_operator
+                    .iter()
+                    .flat_map(move |all| elements(all, name))
+            };
+            if vertex.index == SOURCE {
+                content.positions.extend(of(STATE).map(position));
+                content.union_positions.extend(of(UNION).map(position));
+            } else if vertex.index == COUNT {
                 let files = part.managed_keyed.iter().flat_map(group_files);
                 content.files.extend(files.map(|(_, file)| file));
+                content
+                    .to_count
+                    .extend(in_flight::rows(&part.input_channels));
+            } else {
+                content.transactions.extend(of(STATE));
+                content
+                    .to_sink
+                    .extend(in_flight::rows(&part.input_channels));
             }
-            _ => content.transactions.extend(elements),
         }
     }
+    content.union_positions.sort_unstable();
     content
 }

@@ -9,32 +9,42 @@ use millpond_job::gateway::{FailureKind, FromWorker};
 use millpond_types::config::ClaimMode;
 
 use crate::bug::Bug;
+use crate::disk::StoredSnapshot;
 use crate::job::Row;
 use crate::master::{Master, parent};
-use crate::state;
+use crate::state::{self, Content};
+use crate::takeover::Start;
 use crate::worker::Life;
 use crate::world::{What, World};
 
 impl World {
     /// The user starts the job: anew, or from the newest snapshot there is.
-    pub(crate) fn start_job(&mut self) {
-        if self.is_over {
+    pub(crate) fn start_job(&mut self, lineage: usize) {
+        if self.lineages[lineage].is_over {
             return;
         }
-        let newest = self.disk.snapshots().max_by_key(|(_, s)| s.checkpoint);
+        let in_directory = match self.clear_the_way(lineage) {
+            Start::Begin(directory) => directory,
+            Start::NotNow => return,
+        };
+        let newest = self.newest_snapshot(lineage);
         let Some((directory, snapshot)) = newest else {
-            if !self.has_told_to_commit() {
-                return self.start_master(None);
+            if self.lineages[lineage].origin.is_some() {
+                return self.begin_with_origin(lineage, in_directory);
             }
-            return self.cannot_go_on("no snapshot is left");
+            if !self.has_told_to_commit(lineage) {
+                return self.start_master(lineage, None, in_directory);
+            }
+            return self.cannot_go_on(lineage, "no snapshot is left");
         };
         if snapshot.damaged {
             // Somebody repairs it.
-            return self.later(100, What::Start);
+            return self.later(100, What::Start { lineage });
         }
         let directory = directory.clone();
-        if let Some(row) = self.committed_behind(&directory) {
-            return self.cannot_go_on(&format!("{row:?} is committed, and behind \"{directory}\""));
+        if let Some(row) = self.committed_behind(lineage, &directory) {
+            let why = format!("{row:?} is committed, and behind \"{directory}\"");
+            return self.cannot_go_on(lineage, &why);
         }
         let mut mode = self.random.pick(&[
             ClaimMode::Claim,
@@ -46,47 +56,97 @@ impl World {
             self.see("a claim that is refused");
             mode = ClaimMode::NoClaim;
         }
+        if mode == ClaimMode::Legacy && self.setting.has_forks {
+            // Another job that claims the snapshot knows nothing of who refers to it so.
+            mode = ClaimMode::NoClaim;
+        }
         if self.masters.len() > 1 {
             self.see("a third life of the job");
         }
-        self.start_master(Some((directory, mode)));
+        self.start_master(lineage, Some((directory, mode)), in_directory);
+    }
+
+    /// The newest snapshot that a job can be started from: its own, and not another's by now.
+    pub(crate) fn newest_snapshot(&self, lineage: usize) -> Option<(&String, &StoredSnapshot)> {
+        let is_own = |(directory, snapshot): &(&String, &StoredSnapshot)| {
+            let owner = self
+                .claims
+                .get(*directory)
+                .map(|m| self.masters[*m].lineage);
+            snapshot.lineage == lineage && owner.is_none_or(|owner| owner == lineage)
+        };
+        let own = self.disk.snapshots().filter(is_own);
+        own.max_by_key(|(_, snapshot)| snapshot.checkpoint)
+    }
+
+    /// A job starts that has nothing but the snapshot of another one, which may be gone.
+    fn begin_with_origin(&mut self, lineage: usize, in_directory: Option<String>) {
+        let Some((directory, mode)) = self.lineages[lineage].origin.clone() else {
+            return;
+        };
+        if let Some(row) = self.committed_behind(lineage, &directory) {
+            let why = format!("{row:?} is committed, and behind \"{directory}\"");
+            return self.cannot_go_on(lineage, &why);
+        }
+        let own_claim = self.claims.get(&directory);
+        let is_own = own_claim.is_some_and(|m| self.masters[*m].lineage == lineage);
+        let is_taken = mode == ClaimMode::Claim && !is_own && !self.may_be_taken(&directory, None);
+        let mode = match is_own && self.is_claimed(&directory) {
+            true => ClaimMode::NoClaim,
+            false => mode,
+        };
+        match self.disk.snapshot(&directory) {
+            Some(snapshot) if snapshot.damaged => self.later(100, What::Start { lineage }),
+            Some(_) if !is_taken => {
+                self.start_master(lineage, Some((directory, mode)), in_directory);
+            }
+            Some(_) | None => {
+                let job = &mut self.lineages[lineage];
+                job.is_over = true;
+                job.is_given_up = true;
+            }
+        }
+    }
+
+    /// What the snapshot in a directory holds.
+    pub(crate) fn content_of(&self, directory: &str) -> Option<Content> {
+        let snapshot = self.disk.snapshot(directory)?;
+        let graph = &self.masters.last()?.graph;
+        Some(state::content_of(&snapshot.metadata, graph))
     }
 
     /// A row that is committed, or may be at any time, and that a job started from this snapshot would
     /// write again.
-    fn committed_behind(&self, directory: &str) -> Option<Row> {
-        let snapshot = self.disk.snapshot(directory)?;
-        let master_graph = &self.masters.last()?.graph;
-        let mut parts = Vec::new();
-        for (vertex, number) in master_graph.vertices.iter().zip(0usize..) {
-            let operator = snapshot.metadata.operator(vertex.operators[0].id)?;
-            parts.extend(operator.subtasks.iter().map(|(_, part)| (number, part)));
+    fn committed_behind(&self, lineage: usize, directory: &str) -> Option<Row> {
+        let content = self.content_of(directory)?;
+        let output = &self.lineages[lineage].output;
+        let counted = content.counted(&self.job);
+        let in_doubt = self.rows_in_doubt(lineage);
+        let may_be_committed = |row: &Row| output.is_committed(*row) || in_doubt.contains(row);
+        if let Some(row) = content.to_sink.iter().find(|row| may_be_committed(row)) {
+            return Some(*row);
         }
-        let content = state::content(parts.into_iter());
-        let before = self.job.counts_before(&content.positions);
-        let totals = self.job.totals();
-        let in_doubt = self.rows_in_doubt();
-        let may_be_committed = |row: Row| self.output.is_committed(row) || in_doubt.contains(&row);
-        totals.into_iter().find_map(|(key, total)| {
-            let from = before.get(&key).copied().unwrap_or(0) + 1;
-            let behind = (from..=total).find(|number| may_be_committed((key, *number)));
-            behind.map(|number| (key, number))
+        self.job.totals().into_iter().find_map(|(key, total)| {
+            let from = counted.get(&key).copied().unwrap_or(0) + 1;
+            let mut behind = (from..=total).map(|number| (key, number));
+            behind.find(|row| may_be_committed(row))
         })
     }
 
     /// Only the end of a job that does not retain its checkpoints takes away what it could go on from.
-    fn cannot_go_on(&mut self, why: &str) {
-        let status = self.masters.last().and_then(|master| master.status);
+    fn cannot_go_on(&mut self, lineage: usize, why: &str) {
+        let last = self.lineages[lineage].present;
+        let status = last.and_then(|last| self.masters[last].status);
         let retention = self.setting.config.retention;
         let was_deleted = status.is_some_and(|status| !retention.keeps(status));
         self.law(was_deleted, || format!("the job cannot be resumed: {why}"));
         self.see("a job that nothing was retained of");
-        self.is_over = true;
-        self.is_given_up = true;
+        self.lineages[lineage].is_over = true;
+        self.lineages[lineage].is_given_up = true;
     }
 
     /// Whether another job has claimed a snapshot, and its claim counts.
-    fn is_claimed(&self, directory: &str) -> bool {
+    pub(crate) fn is_claimed(&self, directory: &str) -> bool {
         let Some(owner) = self.claims.get(directory) else {
             return false;
         };
@@ -111,13 +171,16 @@ impl World {
 
     /// A master has ended by itself.
     pub(crate) fn job_has_ended(&mut self, m: usize, status: JobStatus) {
-        if m + 1 != self.masters.len() {
+        let lineage = self.masters[m].lineage;
+        if self.lineages[lineage].present != Some(m) {
             return;
         }
+        // A directory whose checkpoints are deleted does not tell a predecessor that wakes up.
+        self.retire_predecessors_of(m);
         if status == JobStatus::Finished && !self.masters[m].has_stopped {
-            self.is_over = true;
+            self.lineages[lineage].is_over = true;
             let totals = self.job.totals();
-            match self.output.counts() {
+            match self.lineages[lineage].output.counts() {
                 Ok(counts) => self.law(counts == totals, || {
                     format!(
                         "the job has ended with {counts:?} committed, and its input has {totals:?}"
@@ -128,15 +191,19 @@ impl World {
             return;
         }
         let pause = self.random.pick(&[1, 100]);
-        self.later(pause, What::Start);
+        self.later(pause, What::Start { lineage });
     }
 
     pub(crate) fn user_wants(&mut self) {
-        let Some(m) = self.masters.len().checked_sub(1) else {
+        let lineage = self.some_lineage();
+        let Some(m) = self.lineages[lineage].present else {
             return;
         };
         if self.is_calm || !self.masters[m].is_running() {
             return;
+        }
+        if self.random.percent(30) && self.masters[m].elastic.is_some() {
+            return self.require_other_bounds(m);
         }
         let then = match self.random.below(20) {
             0..=6 => AfterSavepoint::Continue,
@@ -168,7 +235,8 @@ impl World {
     }
 
     pub(crate) fn something_breaks(&mut self) {
-        let Some(m) = self.masters.len().checked_sub(1) else {
+        let lineage = self.some_lineage();
+        let Some(m) = self.lineages[lineage].present else {
             return;
         };
         if self.is_calm || !self.masters[m].is_running() {
@@ -176,7 +244,8 @@ impl World {
         }
         match self.random.below(10) {
             0 | 1 => return self.kill_master(m),
-            2 => {
+            2 if !self.setting.shares_exclusive => return self.takes_for_dead(m),
+            3 => {
                 let until = self.now_ms + self.random.pick(&[20, 300, 2000]);
                 self.note(|| format!("master {m} stands still until {until}"));
                 self.masters[m].life = Life::Paused(until);
@@ -232,33 +301,54 @@ impl World {
         }
     }
 
-    /// A master dies, and its workers when they notice; somebody starts the job again.
+    /// A master dies; somebody starts the job again.
     fn kill_master(&mut self, m: usize) {
-        self.note(|| format!("master {m} dies"));
-        self.see("a killed master");
-        let pids: Vec<usize> = self.masters[m].pids().collect();
         if self.bug == Some(Bug::StaleMaster) {
+            self.note(|| format!("master {m} is taken for dead"));
             let until = self.now_ms + self.random.pick(&[100, 400, 1500]);
             self.masters[m].life = Life::Paused(until);
         } else {
-            self.half_done(m);
-            self.masters[m].life = Life::Dead;
-            for pid in pids {
-                let noticed = self.random.pick(&[0, 1, 30]);
-                let noticed = match self.setting.has_zombies {
-                    true => noticed + self.random.pick(&[0, 500]),
-                    false => noticed,
-                };
-                self.later(noticed, What::Orphaned { pid });
-            }
+            self.see("a killed master");
+            self.end_master(m);
         }
-        let pause = self.random.pick(&[0, 20, 300]);
-        self.later(pause, What::Start);
+        let lineage = self.masters[m].lineage;
+        let pause = match self.has_predecessor(m) {
+            // Which may wake up, and look around.
+            true => self.random.pick(&[20, 1000, 4000]),
+            false => self.random.pick(&[0, 20, 300]),
+        };
+        self.later(pause, What::Start { lineage });
+    }
+
+    /// A master dies, and its workers when they notice.
+    pub(crate) fn end_master(&mut self, m: usize) {
+        self.half_done(m);
+        self.master_is_gone(m);
+    }
+
+    /// A master is gone, whatever its threads were at.
+    pub(crate) fn master_is_gone(&mut self, m: usize) {
+        self.note(|| format!("master {m} dies"));
+        self.masters[m].life = Life::Dead;
+        if self.masters[m].laws.has_completed_savepoints() {
+            // Its directory does not tell a predecessor that wakes up.
+            self.retire_predecessors_of(m);
+        }
+        let pids: Vec<usize> = self.masters[m].pids().collect();
+        for pid in pids {
+            let noticed = self.random.pick(&[0, 1, 30]);
+            let noticed = match self.setting.has_zombies {
+                true => noticed + self.random.pick(&[0, 500]),
+                false => noticed,
+            };
+            self.later(noticed, What::Orphaned { pid });
+        }
     }
 
     pub(crate) fn become_calm(&mut self) {
         self.note(|| "nothing breaks any more".to_owned());
         self.is_calm = true;
+        self.slots_stay();
         self.disk.heal();
     }
 }

@@ -17,7 +17,8 @@ use std::rc::Rc;
 use millpond_checkpoint::RestorePlan;
 use millpond_job::gateway::{Attempt, Epoch, EpochEnd, FromWorker, SnapshotOptions, ToWorker};
 use millpond_job::{JobGraph, VertexIndex};
-use millpond_runtime::barrier::Alignment;
+use millpond_runtime::barrier::{Alignment, Overtaken};
+use millpond_runtime::time::{Time, pack};
 use millpond_types::{CheckpointId, KeyGroupRange};
 
 use crate::job::{Key, Row, SOURCE};
@@ -75,6 +76,8 @@ pub(crate) struct Part {
     pub(crate) vertex: VertexIndex,
     pub(crate) subtask: u32,
     pub(crate) frozen: Frozen,
+    /// What the barrier has overtaken.
+    pub(crate) in_flight: Vec<Row>,
 }
 
 enum Kind {
@@ -106,6 +109,8 @@ struct Task {
     /// The epoch that the next element of each channel belongs to, at least.
     frontiers: Vec<Epoch>,
     stash: VecDeque<(Epoch, Vec<Row>)>,
+    /// Its parts of snapshots that lack records which a barrier has overtaken.
+    overtaken: Overtaken<Box<Part>>,
     ways: Vec<Way>,
     /// It has stopped behind this snapshot and waits for its fate.
     held: Option<CheckpointId>,
@@ -114,6 +119,13 @@ struct Task {
     kind: Kind,
     /// The file of each key group in each of its checkpoints.
     files: BTreeMap<CheckpointId, BTreeMap<u16, String>>,
+}
+
+impl Task {
+    /// The lowest time that can still arrive.
+    fn frontier(&self) -> Option<Time> {
+        self.frontiers.iter().min().map(|epoch| pack(*epoch, 0))
+    }
 }
 
 /// Whether a process runs.
@@ -149,6 +161,8 @@ pub(crate) struct Worker {
     /// Arrived before the tasks were open.
     early: Vec<(Attempt, (u32, u32), usize, Element)>,
     ends: BTreeMap<Epoch, EpochEnd>,
+    /// The epochs before this one may end.
+    may_end: Epoch,
     heard_aborted: BTreeSet<CheckpointId>,
     /// The attempt ends here as soon as no commit is under way.
     is_ending: bool,
@@ -169,6 +183,7 @@ impl Worker {
             is_open: false,
             early: Vec::new(),
             ends: BTreeMap::new(),
+            may_end: 0,
             heard_aborted: BTreeSet::new(),
             is_ending: false,
             has_ended: false,
@@ -231,7 +246,7 @@ impl World {
         }
         for transaction in under_way {
             if self.random.percent(50) {
-                let outcome = self.output.commit(transaction);
+                let outcome = self.output_of(pid).commit(transaction);
                 self.law_of(outcome);
             }
         }
@@ -257,6 +272,7 @@ impl World {
         worker.tasks.clear();
         worker.early.retain(|(of, ..)| *of >= attempt);
         worker.ends.clear();
+        worker.may_end = 0;
         worker.heard_aborted.clear();
         worker.is_open = false;
         worker.is_ending = false;
@@ -290,6 +306,8 @@ impl World {
                 self.tell_master(pid, message);
             }
             ToWorker::Advance { attempt: of, epoch } if of == attempt => {
+                self.workers[pid].may_end = epoch + 1;
+                self.plan_to_overtake(pid, epoch);
                 for task in 0..self.workers[pid].tasks.len() {
                     let of = &self.workers[pid].tasks[task];
                     if of.vertex == SOURCE {
@@ -314,6 +332,7 @@ impl World {
                 self.workers[pid].heard_aborted.insert(checkpoint);
                 for task in 0..self.workers[pid].tasks.len() {
                     let of = &mut self.workers[pid].tasks[task];
+                    of.overtaken.aborted(checkpoint);
                     if of.held == Some(checkpoint) {
                         of.held = None;
                         self.source_goes_on(pid, task);

@@ -3,17 +3,21 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::rc::Rc;
+use std::time::Duration;
 
-use millpond_checkpoint::{CoordinatorConfig, RestartConfig, Retention, SavepointScheduleConfig};
+use millpond_checkpoint::{
+    CoordinatorConfig, ElasticOptions, RestartConfig, Retention, SavepointScheduleConfig,
+};
 use millpond_job::gateway::{Attempt, FromWorker, ToWorker};
 use millpond_types::JobId;
 
 use crate::bug::Bug;
 use crate::disk::Disk;
 use crate::job::Job;
+use crate::lineage::Lineage;
 use crate::master::Master;
-use crate::output::Output;
 use crate::random::Random;
+use crate::takeover::Takeover;
 use crate::worker::{Deployment, Element, Part, Worker};
 
 /// Simulated time within which the job must have come to its end when faults have ceased.
@@ -60,6 +64,12 @@ pub(crate) enum What {
     MetadataWritten { master: usize },
     /// The thread that deletes is done with the next deletion.
     Cleaned { master: usize },
+    /// The cluster answers a request for slots.
+    Allocated { master: usize, number: u64 },
+    /// A job master learns how many slots it could have.
+    Offered { master: usize, slots: u32 },
+    /// Slots come or go.
+    Slots,
     /// Somebody wants something.
     UserWants,
     /// A deployment reaches a process.
@@ -87,6 +97,8 @@ pub(crate) enum What {
     },
     /// A subtask's part of a snapshot is written, or cannot be.
     Part { pid: usize, part: Box<Part> },
+    /// Barriers that wait for records in flight may overtake them now.
+    Overtake { pid: usize, attempt: Attempt },
     /// A sink has committed what it was to.
     Committed {
         pid: usize,
@@ -97,8 +109,12 @@ pub(crate) enum What {
     Orphaned { pid: usize },
     /// Something breaks.
     Fault,
-    /// The user starts the job.
-    Start,
+    /// The user starts a job.
+    Start { lineage: usize },
+    /// Somebody starts another job from a snapshot of one.
+    Fork,
+    /// A master that should have been dead long ago is ended.
+    Retired { master: usize },
     /// Nothing breaks any more.
     Calm,
 }
@@ -138,8 +154,13 @@ pub(crate) struct Setting {
     pub(crate) config: CoordinatorConfig,
     pub(crate) restart: RestartConfig,
     pub(crate) schedule: Option<SavepointScheduleConfig>,
-    /// Processes of each life of the job.
+    /// Processes of each life of the job, unless its parallelism follows slots.
     pub(crate) processes: u32,
+    pub(crate) elastic: Option<ElasticOptions>,
+    /// Whether other jobs begin with snapshots of the first.
+    pub(crate) has_forks: bool,
+    /// What becomes of a master that is taken for dead.
+    pub(crate) takeover: Takeover,
     /// After which silence a process is lost.
     pub(crate) heartbeat_timeout_ms: u64,
     /// How long a message may take at most.
@@ -170,6 +191,10 @@ impl Setting {
             Retention::RetainOnCancellation,
         ]);
         config.incremental = true;
+        if random.percent(30) {
+            config.aligned_timeout_ms = random.pick(&[Some(0), Some(5), Some(50)]);
+            config.max_concurrent = 1;
+        }
         config.tick_reset_interval_ms = random.pick(&[90, 1_000_000, 1_000_000]);
         config.history = random.pick(&[1, 10]);
         let restart = match random.below(8) {
@@ -201,11 +226,22 @@ impl Setting {
             max_count: 1 + random.below(3) as u32,
             max_age_ms: random.pick(&[300, 100_000]),
         });
+        let elastic = random.percent(25).then(|| ElasticOptions {
+            resource_wait: Duration::ZERO,
+            stabilization: Duration::ZERO,
+            cooldown: Duration::from_millis(random.pick(&[0, 100, 500])),
+            executing_stabilization: Duration::from_millis(random.pick(&[0, 200])),
+            max_checkpoint_failures: random.pick(&[0, 2]),
+            requirements: None,
+        });
         Setting {
             config,
             restart,
             schedule,
             processes: 1 + random.below(3) as u32,
+            elastic,
+            has_forks: random.percent(15),
+            takeover: random.pick(&[Takeover::Refused, Takeover::Kills, Takeover::Replaced]),
             heartbeat_timeout_ms: random.pick(&[100, 400]),
             slowest_message_ms: random.pick(&[1, 4, 30]),
             has_zombies: random.percent(50),
@@ -225,19 +261,21 @@ pub(crate) struct World {
     sequence: u64,
     future: BinaryHeap<Planned>,
     pub(crate) is_calm: bool,
-    /// Nothing more is wanted of the job.
-    pub(crate) is_over: bool,
-    /// Nothing was retained that the job could go on from.
-    pub(crate) is_given_up: bool,
 
-    /// Every job master there was; the last one is that of the present life of the job.
+    /// Every job master there was.
     pub(crate) masters: Vec<Master>,
     /// Every worker process there was, by its process id.
     pub(crate) workers: Vec<Worker>,
     pub(crate) disk: Disk,
+    /// Directories of checkpoints, and the master that has locked each.
+    pub(crate) locks: BTreeMap<String, usize>,
+    /// Directories of checkpoints, and the newest master that has begun in each.
+    pub(crate) entered: BTreeMap<String, usize>,
     /// Claimed directories, and the master that has claimed each.
     pub(crate) claims: BTreeMap<String, usize>,
-    pub(crate) output: Output,
+    pub(crate) lineages: Vec<Lineage>,
+    /// Slots of the cluster that the job could have, if its parallelism follows them.
+    pub(crate) slots: u32,
     pub(crate) files_written: u64,
     pub(crate) next_trigger: u64,
     /// Files of parts that no master has heard of, or of failed deletions: they may stay for ever.
@@ -265,13 +303,14 @@ impl World {
             sequence: 0,
             future: BinaryHeap::new(),
             is_calm: false,
-            is_over: false,
-            is_given_up: false,
             masters: Vec::new(),
             workers: Vec::new(),
             disk: Disk::default(),
+            locks: BTreeMap::new(),
+            entered: BTreeMap::new(),
             claims: BTreeMap::new(),
-            output: Output::default(),
+            lineages: vec![Lineage::default()],
+            slots: 2,
             files_written: 0,
             next_trigger: 1,
             garbage: BTreeSet::new(),
@@ -287,15 +326,22 @@ impl World {
 
     /// Faults, users and the end of both.
     fn plan(&mut self) {
-        self.later(0, What::Start);
+        self.later(0, What::Start { lineage: 0 });
         let (calm, faults) = match self.setting.is_long {
             true => (4000, 8 + self.random.below(10)),
             false => (self.random.pick(&[300, 1500, 4000]), self.random.below(7)),
         };
         self.later(calm, What::Calm);
+        self.plan_forks(calm);
         for _ in 0..faults {
             let at = self.random.below(calm);
             self.later(at, What::Fault);
+        }
+        if self.setting.elastic.is_some() {
+            for _ in 0..self.random.below(6) {
+                let at = self.random.below(calm);
+                self.later(at, What::Slots);
+            }
         }
         for _ in 0..self.random.below(5) {
             let at = self.random.below(calm);
@@ -320,13 +366,13 @@ impl World {
             self.now_ms = self.now_ms.max(next.at_ms);
             self.events += 1;
             self.happen(next.what);
-            let is_late = self.is_calm && !self.is_over && self.now_ms > PATIENCE_MS;
+            let is_late = self.is_calm && !self.is_over() && self.now_ms > PATIENCE_MS;
             self.law(!is_late, || "the job does not come to its end".to_owned());
             let too_many = self.events > MAX_EVENTS;
             self.law(!too_many, || "the job goes round in circles".to_owned());
         }
         if self.violation.is_none() {
-            let is_over = self.is_over;
+            let is_over = self.is_over();
             self.law(is_over, || {
                 "nothing will ever happen again, and the job has not ended".to_owned()
             });
@@ -352,6 +398,9 @@ impl World {
             What::Timer { master } => self.master_timer(master),
             What::MetadataWritten { master } => self.metadata_written(master),
             What::Cleaned { master } => self.cleaned(master),
+            What::Allocated { master, number } => self.allocated(master, number),
+            What::Offered { master, slots } => self.offered(master, slots),
+            What::Slots => self.slots_change(),
             What::UserWants => self.user_wants(),
             What::Deployed { pid, deployment } => self.deployed(pid, deployment),
             What::ToWorker { pid, message } => self.worker_hears(pid, message),
@@ -365,10 +414,13 @@ impl World {
                 element,
             } => self.data_arrives(pid, attempt, task, channel, element),
             What::Part { pid, part } => self.write_part(pid, part),
+            What::Overtake { pid, attempt } => self.tasks_overtake(pid, attempt),
             What::Committed { pid, attempt, task } => self.committed(pid, attempt, task),
             What::Orphaned { pid } => self.orphaned(pid),
             What::Fault => self.something_breaks(),
-            What::Start => self.start_job(),
+            What::Start { lineage } => self.start_job(lineage),
+            What::Fork => self.fork(),
+            What::Retired { master } => self.retired(master),
             What::Calm => self.become_calm(),
         }
     }

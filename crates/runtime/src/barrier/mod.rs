@@ -7,4 +7,4 @@ mod align;
 mod overtaken;
 
 pub use align::{Alignment, Arrival, Mode, Passed};
-pub(crate) use overtaken::Overtaken;
+pub use overtaken::Overtaken;

@@ -11,7 +11,7 @@ use crate::time::{Time, epoch_of};
 
 /// Snapshots that still wait for records, oldest first. `S` is the snapshot, and its log.
 #[derive(Debug)]
-pub(crate) struct Overtaken<S> {
+pub struct Overtaken<S> {
     open: Vec<Open<S>>,
 }
 
@@ -30,7 +30,7 @@ impl<S> Default for Overtaken<S> {
 
 impl<S> Overtaken<S> {
     /// Takes a snapshot of `epoch` that waits for what can still arrive of it.
-    pub(crate) fn wait(&mut self, checkpoint: CheckpointId, epoch: u32, snapshot: S) {
+    pub fn wait(&mut self, checkpoint: CheckpointId, epoch: u32, snapshot: S) {
         self.open.push(Open {
             checkpoint,
             epoch,
@@ -39,7 +39,7 @@ impl<S> Overtaken<S> {
     }
 
     /// The snapshots into which something of `time` belongs that arrives now.
-    pub(crate) fn of(&mut self, time: Time) -> impl Iterator<Item = &mut S> {
+    pub fn of(&mut self, time: Time) -> impl Iterator<Item = &mut S> {
         self.open
             .iter_mut()
             .filter(move |open| epoch_of(time) <= open.epoch)
@@ -47,13 +47,13 @@ impl<S> Overtaken<S> {
     }
 
     /// All of them.
-    pub(crate) fn all(&mut self) -> impl Iterator<Item = &mut S> {
+    pub fn all(&mut self) -> impl Iterator<Item = &mut S> {
         self.open.iter_mut().map(|open| &mut open.snapshot)
     }
 
     /// Returns the snapshots that have everything, when `frontier` is the lowest time that can
     /// still arrive.
-    pub(crate) fn whole(&mut self, frontier: Option<Time>) -> Vec<S> {
+    pub fn whole(&mut self, frontier: Option<Time>) -> Vec<S> {
         let first = self
             .open
             .iter()
@@ -63,12 +63,12 @@ impl<S> Overtaken<S> {
     }
 
     /// Drops a snapshot that will never complete.
-    pub(crate) fn aborted(&mut self, checkpoint: CheckpointId) {
+    pub fn aborted(&mut self, checkpoint: CheckpointId) {
         self.open.retain(|open| open.checkpoint != checkpoint);
     }
 
     /// Whether none waits.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 }

@@ -12,7 +12,7 @@ use crate::world::World;
 impl World {
     pub(super) fn check_send(&mut self, m: usize, message: &ToWorker) {
         let current = self.masters[m].lifecycle.attempt();
-        let processes = self.setting.processes;
+        let processes = self.masters[m].processes();
         let laws = &mut self.masters[m].laws;
         match message {
             ToWorker::Announce {

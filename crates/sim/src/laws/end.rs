@@ -9,6 +9,7 @@ use crate::world::World;
 impl World {
     /// A master has ended by itself: what it leaves is what is to be left.
     pub(crate) fn check_end_of_master(&mut self, m: usize, status: JobStatus) {
+        self.check_end_of_claim(m, status);
         let keeps = self.setting.config.retention.keeps(status);
         let master = &self.masters[m];
         let laws = &master.laws;
@@ -34,6 +35,8 @@ impl World {
                 && !self.garbage.contains(*file)
         });
         let left = left.or(file.map(|file| format!("\"{file}\"")));
+        // Of what may be another master's nothing is deleted.
+        let left = left.filter(|_| !self.is_replaced(m));
         self.law(open.is_none(), || {
             format!("operation {open:?} has no outcome")
         });
@@ -48,10 +51,11 @@ impl World {
     /// The history is over: what was committed is the beginning of what had to be. A job that was ended
     /// together with its last snapshot may take some of its transactions with it.
     pub(crate) fn check_the_end(&mut self) {
-        if self.is_given_up {
-            return;
+        for lineage in 0..self.lineages.len() {
+            if !self.lineages[lineage].is_given_up {
+                let outcome = self.lineages[lineage].output.counts().map(|_| ());
+                self.law_of(outcome);
+            }
         }
-        let outcome = self.output.counts().map(|_| ());
-        self.law_of(outcome);
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use millpond_job::dispatcher::CheckpointStatus;
 use millpond_types::{CheckpointId, KeyGroup, KeyGroupRange};
 
-use crate::job::Key;
+use crate::job::{Key, Row};
 use crate::state::Content;
 use crate::world::World;
 
@@ -45,7 +45,8 @@ impl World {
         let holds = candidates.iter().all(|candidate| {
             let is_known = laws.complete.contains(&candidate.checkpoint);
             (is_known || is_start(candidate.checkpoint))
-                && self.disk.snapshot(&candidate.directory).is_some()
+                && (self.disk.snapshot(&candidate.directory).is_some()
+                    || self.is_of_others(m, &candidate.directory))
         });
         let kept = candidates.iter().filter(|candidate| {
             let options = laws.options.get(&candidate.checkpoint);
@@ -63,6 +64,7 @@ impl World {
         self.law(newest == committed, || {
             format!("{newest:?} is the newest commit known, and {committed:?} was told")
         });
+        self.check_claim(m);
         let statistics = self.masters[m].coordinator.statistics();
         let sum = statistics.in_progress + statistics.completed + statistics.failed;
         let total = statistics.total;
@@ -73,26 +75,34 @@ impl World {
     }
 
     /// A snapshot is what a sequential run would have at its positions.
-    pub(crate) fn check_content(&mut self, id: CheckpointId, content: &Content) {
-        let splits = content.positions.len();
-        let all = self.job.splits.len();
-        self.law(splits == all, || {
-            format!("snapshot {id} has positions of {splits} splits, and there are {all}")
+    pub(crate) fn check_content(&mut self, m: usize, id: CheckpointId, content: &Content) {
+        let mut splits: Vec<u32> = content.positions.iter().map(|(split, _)| *split).collect();
+        splits.sort_unstable();
+        let all = self.job.splits.len() as u32;
+        self.law(splits.iter().copied().eq(0..all), || {
+            format!("snapshot {id} has positions of the splits {splits:?}, and there are {all}")
         });
-        let expected = self.job.counts_before(&content.positions);
+        let expected = content.counted(&self.job);
         let mut counts: BTreeMap<Key, u32> = BTreeMap::new();
         for file in &content.files {
             let found = self.disk.read(file).map(|file| file.counts.clone());
             let is_there = found.is_some();
-            counts.extend(found.into_iter().flatten());
             self.law(is_there, || format!("\"{file}\" of snapshot {id} is gone"));
+            for (key, count) in found.into_iter().flatten() {
+                let is_new = counts.insert(key, count).is_none();
+                self.law(is_new, || {
+                    format!("snapshot {id} has key {key} twice, \"{file}\" is one of its files")
+                });
+            }
         }
         self.law(counts == expected, || {
             format!("snapshot {id} has the counts {counts:?}, and its positions say {expected:?}")
         });
-        let mut prepared = BTreeSet::new();
+        let mut prepared: BTreeSet<Row> = content.to_sink.iter().copied().collect();
+        let lineage = self.masters[m].lineage;
+        let output = &self.lineages[lineage].output;
         for transaction in &content.transactions {
-            prepared.extend(self.output.rows_of(*transaction).iter().copied());
+            prepared.extend(output.rows_of(*transaction).iter().copied());
         }
         let stray = prepared
             .iter()
@@ -103,7 +113,8 @@ impl World {
         });
         for (key, count) in expected {
             let lost = (1..=count).find(|number| {
-                !prepared.contains(&(key, *number)) && !self.output.is_committed((key, *number))
+                let output = &self.lineages[lineage].output;
+                !prepared.contains(&(key, *number)) && !output.is_committed((key, *number))
             });
             self.law(lost.is_none(), || {
                 format!(

@@ -6,7 +6,7 @@ use millpond_checkpoint::{
 use millpond_job::gateway::ToWorker;
 
 use crate::bug::Bug;
-use crate::world::{What, World};
+use crate::world::World;
 
 impl World {
     /// Tells the coordinator and carries out what it wants.
@@ -76,6 +76,10 @@ impl World {
             }
             Action::Finish { trigger, outcome } => {
                 self.note(|| format!("master {m} answers {outcome:?}"));
+                let elastic = self.masters[m].elastic.as_mut();
+                if let Some(elastic) = elastic.filter(|elastic| elastic.is_taking(trigger)) {
+                    elastic.taken(matches!(&outcome, Outcome::Checkpoint(Ok(_))));
+                }
                 if self.masters[m].scheduled == Some(trigger) {
                     let directory = match outcome {
                         Outcome::Savepoint(result) => result.ok(),

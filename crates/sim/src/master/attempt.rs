@@ -29,7 +29,7 @@ impl World {
 
     pub(super) fn proceed(&mut self, m: usize) {
         let master = &mut self.masters[m];
-        let lost = (0..self.setting.processes).zip(&master.children);
+        let lost = (0..).zip(&master.children);
         let lost = lost.filter(|(_, child)| child.is_none());
         let lost: Vec<u32> = lost.map(|(process, _)| process).collect();
         let is_finalizing = match self.bug {
@@ -42,8 +42,8 @@ impl World {
             None => master.lifecycle.due(self.now_ms, &lost, is_finalizing),
         };
         match due {
-            Due::Nothing => {}
-            Due::Allocate => self.begin_attempt(m),
+            Due::Nothing => self.rescale(m),
+            Due::Allocate => self.allocate(m),
             Due::Kill(late) => {
                 self.see("a process that did not end in time");
                 for process in &late {
@@ -75,9 +75,11 @@ impl World {
         self.job_has_ended(m, status);
     }
 
-    fn begin_attempt(&mut self, m: usize) {
-        self.masters[m].restarts_at_ms = None;
-        self.masters[m].lifecycle.begin(self.setting.processes);
+    pub(super) fn begin_attempt(&mut self, m: usize) {
+        let master = &mut self.masters[m];
+        master.restarts_at_ms = None;
+        master.lifecycle.begin(master.children.len() as u32);
+        self.scale(m);
         let now_ms = self.now_ms;
         let (plan, event) = match self.recover(m) {
             Ok(recovered) => recovered,
@@ -95,7 +97,7 @@ impl World {
     }
 
     fn deploy(&mut self, m: usize, plan: Option<RestorePlan>, event: Option<Event>) {
-        let processes = self.setting.processes;
+        let processes = self.masters[m].processes();
         let attempt = self.masters[m].lifecycle.attempt();
         self.masters[m].lifecycle.recovered(match &event {
             Some(Event::Restored { directory, .. }) => Some(directory.clone()),
@@ -162,6 +164,9 @@ impl World {
         self.laws_fail_attempt(m);
         let reason = why.to_owned();
         self.tell(m, Event::AttemptFailed { reason });
+        if let Some(elastic) = &mut self.masters[m].elastic {
+            elastic.ended(false);
+        }
         match restart {
             Restart::Fail { .. } if self.bug == Some(Bug::EndlessRestarts) => {
                 self.masters[m].restarts_at_ms = Some(now_ms + 10);
@@ -194,7 +199,7 @@ impl World {
         }
     }
 
-    fn end_attempt(&mut self, m: usize) {
+    pub(super) fn end_attempt(&mut self, m: usize) {
         let attempt = self.masters[m].lifecycle.attempt();
         self.send(m, &ToWorker::Cancel { attempt });
     }

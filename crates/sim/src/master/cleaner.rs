@@ -54,6 +54,13 @@ impl World {
         let Some(Deletion { snapshot, released }) = self.masters[m].cleaning.pop_front() else {
             return;
         };
+        if self.may_delete(m).is_err() {
+            // It stays for ever.
+            let directory = snapshot.iter().map(|(directory, _)| directory);
+            let all = directory.flat_map(|directory| self.disk.files_below(directory));
+            self.garbage.extend(all.chain(released.files));
+            return;
+        }
         if let Some((directory, scope)) = &snapshot {
             // The metadata first, so that what a crash leaves is no snapshot.
             self.disk.delete_metadata(directory);

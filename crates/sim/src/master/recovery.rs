@@ -29,7 +29,7 @@ impl World {
                     return Ok((None, None));
                 }
                 RecoveryChoice::Verify(index) => {
-                    let result = self.verify(&candidates[index].directory);
+                    let result = self.verify(m, &candidates[index].directory);
                     results.push(result);
                 }
                 RecoveryChoice::Restore { mut index, skipped } => {
@@ -56,13 +56,14 @@ impl World {
         }
     }
 
-    fn verify(&mut self, directory: &str) -> Verification {
+    fn verify(&mut self, m: usize, directory: &str) -> Verification {
         if self.fault(40) {
             self.see("storage that is out of reach");
             return Verification::Unreachable("timed out".to_owned());
         }
         let Some(snapshot) = self.disk.snapshot(directory) else {
-            self.law(false, || {
+            let may_be = self.is_replaced(m) || self.is_of_others(m, directory);
+            self.law(may_be, || {
                 format!("\"{directory}\" is a recovery point, and is no snapshot")
             });
             return Verification::Damaged(vec!["gone".to_owned()]);
@@ -85,7 +86,19 @@ impl World {
         };
         let plan = RestorePlan::new(&metadata, &self.masters[m].graph, request);
         self.law_of(plan.as_ref().map(|_| ()).map_err(ToString::to_string));
+        if let Ok(plan) = &plan {
+            self.check_plan(m, plan, directory);
+        }
         plan.map_err(|_| None)
+    }
+
+    /// Whether a master may claim a snapshot that a job of this lineage has taken.
+    fn may_claim(&self, m: usize, directory: &str, of: usize) -> bool {
+        let owner = self.claims.get(directory);
+        if owner.is_some_and(|owner| *owner != m) && self.is_claimed(directory) {
+            return false;
+        }
+        of == self.masters[m].lineage || self.may_be_taken(directory, Some(m))
     }
 
     fn start_from(
@@ -94,12 +107,16 @@ impl World {
         directory: &str,
         mode: ClaimMode,
     ) -> Result<(Option<RestorePlan>, Option<Event>), Option<String>> {
-        if let Verification::Unreachable(why) = self.verify(directory) {
+        if let Verification::Unreachable(why) = self.verify(m, directory) {
             return Err(Some(why));
         }
         let Some(snapshot) = self.disk.snapshot(directory).cloned() else {
             return Err(None);
         };
+        if mode == ClaimMode::Claim && !self.may_claim(m, directory, snapshot.lineage) {
+            self.see("a claim that is refused");
+            return Err(None);
+        }
         let plan = self.plan_restore(m, directory)?;
         let files_of_others = match mode {
             ClaimMode::Claim => self.files_of_others(m, directory, &snapshot.files),

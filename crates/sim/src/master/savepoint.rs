@@ -64,7 +64,7 @@ impl World {
 
     /// Deletes a savepoint, and tells its master.
     fn dispose(&mut self, m: usize, directory: &str) {
-        if self.claims.contains_key(directory) {
+        if self.claims.contains_key(directory) || self.may_delete(m).is_err() {
             return;
         }
         self.note(|| format!("\"{directory}\" is disposed of"));

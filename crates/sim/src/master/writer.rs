@@ -40,23 +40,17 @@ impl World {
             self.see("metadata that cannot be written");
             return Some((checkpoint, Err("no space left on device".to_owned())));
         }
-        let mut content = Vec::new();
-        for (vertex, operator) in self.masters[m].graph.vertices.iter().zip(0usize..) {
-            let found = metadata.operator(vertex.operators[0].id);
-            content.extend(
-                found
-                    .iter()
-                    .flat_map(|found| found.subtasks.iter())
-                    .map(|(_, part)| (operator, part)),
-            );
+        if let Err(why) = self.may_complete(m, checkpoint) {
+            return Some((checkpoint, Err(why)));
         }
-        let content = state::content(content.into_iter());
-        self.check_content(checkpoint, &content);
+        let content = state::content_of(&metadata, &self.masters[m].graph);
+        self.check_content(m, checkpoint, &content);
         let snapshot = StoredSnapshot {
             checkpoint,
             metadata: Arc::new(metadata),
             files: content.files,
             is_savepoint,
+            lineage: self.masters[m].lineage,
             damaged: false,
         };
         let published = self.disk.publish(directory.clone(), snapshot);

@@ -5,6 +5,7 @@ use millpond_runtime::barrier::Arrival;
 use millpond_runtime::time::pack;
 
 use super::{Element, Kind, Life};
+use crate::bug::Bug;
 use crate::job::Row;
 use crate::world::{What, World};
 
@@ -78,37 +79,46 @@ impl World {
                 Arrival::Queue => self.work(pid, task, rows),
                 Arrival::Stash => of.stash.push_back((epoch, rows)),
                 Arrival::Overtaken => {
-                    self.law(false, || format!("epoch {epoch} is over at task {task}"));
+                    for part in of.overtaken.of(pack(epoch, 0)) {
+                        if self.bug != Some(Bug::LostInFlight) {
+                            part.in_flight.extend(&rows);
+                        }
+                    }
+                    self.work(pid, task, rows);
                 }
             },
             Element::Barrier(epoch) => {
                 of.frontiers[channel] = epoch + 1;
+                self.submit_whole(pid, task);
                 loop {
                     let of = &self.workers[pid].tasks[task];
-                    let frontier = of.frontiers.iter().min().map(|epoch| pack(*epoch, 0));
-                    if !of.alignment.is_reached(frontier, []) {
-                        return;
+                    if !of.alignment.is_reached(of.frontier(), []) {
+                        break;
                     }
                     self.pass_barrier(pid, task);
                     if self.workers[pid].tasks.is_empty() {
                         return;
                     }
-                    let stash = std::mem::take(&mut self.workers[pid].tasks[task].stash);
-                    for (epoch, rows) in stash {
-                        let of = &mut self.workers[pid].tasks[task];
-                        match of.alignment.arrive(pack(epoch, 0), || 0) {
-                            Arrival::Queue => self.work(pid, task, rows),
-                            Arrival::Stash | Arrival::Overtaken => {
-                                of.stash.push_back((epoch, rows));
-                            }
-                        }
-                    }
+                    self.take_from_stash(pid, task);
                 }
+                self.overtake(pid, task);
             }
         }
     }
 
-    fn work(&mut self, pid: usize, task: usize, rows: Vec<Row>) {
+    /// Works on what waited for the epoch that has begun.
+    pub(super) fn take_from_stash(&mut self, pid: usize, task: usize) {
+        let stash = std::mem::take(&mut self.workers[pid].tasks[task].stash);
+        for (epoch, rows) in stash {
+            let of = &mut self.workers[pid].tasks[task];
+            match of.alignment.arrive(pack(epoch, 0), || 0) {
+                Arrival::Queue => self.work(pid, task, rows),
+                Arrival::Stash | Arrival::Overtaken => of.stash.push_back((epoch, rows)),
+            }
+        }
+    }
+
+    pub(super) fn work(&mut self, pid: usize, task: usize, rows: Vec<Row>) {
         let of = &mut self.workers[pid].tasks[task];
         let epoch = of.alignment.epoch();
         let ways = of.ways.len();

@@ -13,10 +13,14 @@ use crate::world::{What, World};
 impl World {
     /// Rows that processes which live were told to commit in the last attempt of their master, and may not
     /// have committed yet: one that is lost may do so at any time.
-    pub(crate) fn rows_in_doubt(&self) -> BTreeSet<Row> {
+    pub(crate) fn rows_in_doubt(&self, lineage: usize) -> BTreeSet<Row> {
         let mut rows = BTreeSet::new();
         for worker in self.workers.iter().filter(|one| one.life != Life::Dead) {
             let master = &self.masters[worker.master];
+            if master.lineage != lineage {
+                continue;
+            }
+            let output = &self.lineages[lineage].output;
             let is_last = worker.attempt == master.lifecycle.attempt();
             let told = master.laws.told_to_commit().filter(|_| is_last);
             for task in &worker.tasks {
@@ -30,7 +34,7 @@ impl World {
                 let pending = pending.map(|(_, transaction)| transaction);
                 let under_way = under_way.iter().map(|(_, transaction)| transaction);
                 for transaction in pending.chain(under_way) {
-                    rows.extend(self.output.rows_of(*transaction).iter().copied());
+                    rows.extend(output.rows_of(*transaction).iter().copied());
                 }
             }
         }
@@ -110,10 +114,10 @@ impl World {
         self.note(|| format!("process {pid} commits {transactions:?}"));
         for (_, mut transaction) in transactions {
             if was_restoring && self.bug == Some(Bug::CommitTwice) {
-                let rows = self.output.rows_of(transaction).to_vec();
-                transaction = self.output.prepare(rows);
+                let rows = self.output_of(pid).rows_of(transaction).to_vec();
+                transaction = self.output_of(pid).prepare(rows);
             }
-            let outcome = self.output.commit(transaction);
+            let outcome = self.output_of(pid).commit(transaction);
             self.law_of(outcome);
         }
         self.commit_next(pid, task);
@@ -123,5 +127,6 @@ impl World {
         for (channel, element) in waiting {
             self.task_takes(pid, task, channel, element);
         }
+        self.overtake(pid, task);
     }
 }

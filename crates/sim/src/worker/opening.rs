@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use millpond_job::VertexIndex;
-use millpond_job::gateway::{Attempt, FromWorker};
-use millpond_runtime::barrier::{Alignment, Mode};
+use millpond_job::gateway::{Attempt, FailureKind, FromWorker};
+use millpond_runtime::barrier::{Alignment, Mode, Overtaken};
 use millpond_types::KeyGroupRange;
 
-use super::{Deployment, Kind, Task, Way};
+use super::{Deployment, Element, Kind, Task, Way};
 use crate::bug::Bug;
+use crate::in_flight;
 use crate::job::{COUNT, SINK, SOURCE};
 use crate::state;
 use crate::world::{What, World};
@@ -24,6 +25,9 @@ impl World {
         let Some(deployment) = self.workers[pid].deployment.clone() else {
             return;
         };
+        if self.is_origin_gone(&deployment) {
+            return self.cannot_open(pid, attempt);
+        }
         for vertex in [SOURCE, COUNT, SINK] {
             for subtask in 0..deployment.parallelism(vertex) {
                 if deployment.pid_of(subtask) == pid {
@@ -51,8 +55,73 @@ impl World {
             }
             self.source_goes_on(pid, task);
         }
+        self.take_in_flight(pid, &deployment);
         for (of, to, channel, element) in std::mem::take(&mut self.workers[pid].early) {
             self.data_arrives(pid, of, to, channel, element);
+        }
+    }
+
+    /// Whether the snapshot that is restored was another job's, which has deleted it.
+    fn is_origin_gone(&self, deployment: &Deployment) -> bool {
+        deployment.plan.as_ref().is_some_and(|plan| {
+            self.is_of_others(deployment.master, &plan.directory)
+                && self.disk.snapshot(&plan.directory).is_none()
+        })
+    }
+
+    fn cannot_open(&mut self, pid: usize, attempt: Attempt) {
+        self.see("a snapshot of another job that is gone");
+        let message = FromWorker::Failed {
+            attempt,
+            process: self.workers[pid].index,
+            task: None,
+            message: "a file is not there".to_owned(),
+            kind: FailureKind::DamagedState,
+        };
+        self.tell_master(pid, message);
+    }
+
+    /// Works on what was in flight in the snapshot, before anything else.
+    fn take_in_flight(&mut self, pid: usize, deployment: &Deployment) {
+        let Some(plan) = &deployment.plan else {
+            return;
+        };
+        for task in 0..self.workers[pid].tasks.len() {
+            let (vertex, subtask) = {
+                let of = &self.workers[pid].tasks[task];
+                (of.vertex, of.subtask)
+            };
+            let (operator, parallelism) = {
+                let vertex = &deployment.graph.vertices[vertex.0 as usize];
+                (vertex.operators[0].id, vertex.parallelism)
+            };
+            let Some(restored) = plan.operator(operator, subtask) else {
+                continue;
+            };
+            let rows = match vertex {
+                SOURCE => continue,
+                _ if self.bug == Some(Bug::InFlightTwice) => in_flight::rows(&restored.in_flight),
+                COUNT => {
+                    let max = self.job.max_parallelism;
+                    let range = KeyGroupRange::of_subtask(subtask, parallelism, max);
+                    in_flight::of_key_groups(restored, &self.job, range)
+                }
+                _ => in_flight::of_subtask(restored, subtask, parallelism),
+            };
+            if rows.is_empty() {
+                continue;
+            }
+            self.see("a restored record in flight");
+            match &mut self.workers[pid].tasks[task].kind {
+                Kind::Sink {
+                    restoring: true,
+                    waiting,
+                    ..
+                } => waiting.push_back((0, Element::Rows(0, rows))),
+                Kind::Source { .. } | Kind::Count { .. } | Kind::Sink { .. } => {
+                    self.work(pid, task, rows);
+                }
+            }
         }
     }
 
@@ -67,7 +136,7 @@ impl World {
         let kind = match vertex {
             SOURCE => Kind::Source {
                 positions: match (restored, &deployment.plan) {
-                    (Some(restored), _) => state::positions(restored),
+                    (Some(restored), _) => state::positions(restored).into_iter().collect(),
                     (None, _) => self.first_splits(subtask, parallelism),
                 },
                 told_end: false,
@@ -81,6 +150,10 @@ impl World {
                         let last = millpond_types::KeyGroup(range.last().0 - 1);
                         range = KeyGroupRange::new(range.first(), last);
                     }
+                    if self.bug == Some(Bug::KeyGroupTwice) && u32::from(range.last().0) + 1 < max {
+                        let next = millpond_types::KeyGroup(range.last().0 + 1);
+                        range = KeyGroupRange::new(range.first(), next);
+                    }
                     let own = state::key_group_files(restored, range);
                     for (group, file) in &own {
                         match self.disk.read(file) {
@@ -91,8 +164,11 @@ impl World {
                             }
                             None => {
                                 // A zombie comes too late, and fails.
-                                let is_stale = self.masters[deployment.master]
-                                    .has_given_up(deployment.attempt, plan.checkpoint);
+                                let Deployment {
+                                    master, attempt, ..
+                                } = deployment;
+                                let is_stale = self.is_in_vain(*master, *attempt, plan.checkpoint)
+                                    || self.is_of_others(*master, &plan.directory);
                                 self.law(is_stale, || {
                                     format!("\"{file}\" is restored from, and is not there")
                                 });
@@ -129,9 +205,10 @@ impl World {
         Task {
             vertex,
             subtask,
-            alignment: Alignment::new(mode, vec![false]),
+            alignment: Alignment::new(mode, vec![true]),
             frontiers: vec![0; channels],
             stash: VecDeque::new(),
+            overtaken: Overtaken::default(),
             ways,
             held: None,
             steps: false,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use millpond_job::gateway::{EpochEnd, FromWorker, SnapshotOptions};
+use millpond_job::gateway::{Attempt, Epoch, EpochEnd, FromWorker, SnapshotOptions};
 
 use super::{Element, Frozen, Kind, Life, Part};
+use crate::job::SOURCE;
 use crate::world::{What, World};
 
 impl World {
@@ -12,20 +13,104 @@ impl World {
     pub(super) fn pass_barrier(&mut self, pid: usize, task: usize) {
         let epoch = self.workers[pid].tasks[task].alignment.epoch();
         match self.workers[pid].ends.get(&epoch).cloned() {
-            Some(EpochEnd::Snapshot(options)) => self.freeze(pid, task, options),
+            Some(EpochEnd::Snapshot(options)) => {
+                let part = self.freeze(pid, task, options);
+                self.submit(pid, part);
+            }
             Some(EpochEnd::Nothing) => {}
             None => self.law(false, || {
                 format!("process {pid} does not know what the end of epoch {epoch} is")
             }),
         }
+        self.enter_next_epoch(pid, task);
+    }
+
+    fn enter_next_epoch(&mut self, pid: usize, task: usize) {
         let of = &mut self.workers[pid].tasks[task];
+        let epoch = of.alignment.epoch();
         of.alignment.pass(0);
         for way in 0..of.ways.len() {
             self.send_data(pid, task, way, Element::Barrier(epoch));
         }
     }
 
-    fn freeze(&mut self, pid: usize, task: usize, options: SnapshotOptions) {
+    /// When the barrier at the end of an epoch waits no longer for records in flight, tasks look again.
+    pub(super) fn plan_to_overtake(&mut self, pid: usize, epoch: Epoch) {
+        let Some(EpochEnd::Snapshot(options)) = self.workers[pid].ends.get(&epoch) else {
+            return;
+        };
+        if let Some(at_ms) = options.overtakes_at_ms() {
+            let attempt = self.workers[pid].attempt;
+            let in_ms = at_ms.saturating_sub(self.now_ms);
+            self.later(in_ms, What::Overtake { pid, attempt });
+        }
+    }
+
+    pub(crate) fn tasks_overtake(&mut self, pid: usize, attempt: Attempt) {
+        if !self.takes(pid, || What::Overtake { pid, attempt })
+            || self.workers[pid].attempt != attempt
+            || self.workers[pid].is_ending
+        {
+            return;
+        }
+        for task in 0..self.workers[pid].tasks.len() {
+            self.overtake(pid, task);
+        }
+    }
+
+    /// Passes the barriers that are due and need not wait for records in flight.
+    pub(super) fn overtake(&mut self, pid: usize, task: usize) {
+        while let Some(options) = self.may_overtake(pid, task) {
+            self.see("a barrier that overtakes records");
+            let id = options.id;
+            let part = self.freeze(pid, task, options);
+            let of = &mut self.workers[pid].tasks[task];
+            let epoch = of.alignment.epoch();
+            of.overtaken.wait(id, epoch, part);
+            self.enter_next_epoch(pid, task);
+            self.take_from_stash(pid, task);
+            self.submit_whole(pid, task);
+        }
+    }
+
+    fn may_overtake(&self, pid: usize, task: usize) -> Option<SnapshotOptions> {
+        let worker = &self.workers[pid];
+        let of = worker.tasks.get(task)?;
+        let epoch = of.alignment.epoch();
+        let restoring = matches!(of.kind, Kind::Sink { restoring, .. } if restoring);
+        if of.vertex == SOURCE || restoring || epoch >= worker.may_end {
+            return None;
+        }
+        let Some(EpochEnd::Snapshot(options)) = worker.ends.get(&epoch) else {
+            return None;
+        };
+        let is_time = options
+            .overtakes_at_ms()
+            .is_some_and(|at_ms| at_ms <= self.now_ms);
+        let may = is_time && of.alignment.can_overtake(&[of.frontier()], []);
+        may.then(|| options.clone())
+    }
+
+    /// Has the parts written that lack no record any more.
+    pub(super) fn submit_whole(&mut self, pid: usize, task: usize) {
+        let of = &mut self.workers[pid].tasks[task];
+        let frontier = of.frontier();
+        for part in of.overtaken.whole(frontier) {
+            self.submit(pid, part);
+        }
+    }
+
+    fn submit(&mut self, pid: usize, part: Box<Part>) {
+        let duration = match self.is_calm {
+            true => 3,
+            false => self.random.pick(&[0, 1, 5, 5, 20, 20, 100, 700]),
+        };
+        self.later(duration, What::Part { pid, part });
+    }
+
+    fn freeze(&mut self, pid: usize, task: usize, options: SnapshotOptions) -> Box<Part> {
+        let lineage = self.masters[self.workers[pid].master].lineage;
+        let output = &mut self.lineages[lineage].output;
         let worker = &mut self.workers[pid];
         let is_aborted = worker.heard_aborted.contains(&options.id);
         let of = &mut worker.tasks[task];
@@ -42,25 +127,21 @@ impl World {
                 ..
             } => {
                 if !rows.is_empty() {
-                    let transaction = self.output.prepare(std::mem::take(rows));
+                    let transaction = output.prepare(std::mem::take(rows));
                     pending.insert(options.id, transaction);
                 }
                 let all = under_way.iter().map(|(_, id)| *id);
                 Frozen::Sink(all.chain(pending.values().copied()).collect())
             }
         };
-        let part = Box::new(Part {
+        Box::new(Part {
             attempt: worker.attempt,
             vertex: of.vertex,
             subtask: of.subtask,
             options,
             frozen,
-        });
-        let duration = match self.is_calm {
-            true => 3,
-            false => self.random.pick(&[0, 1, 5, 5, 20, 20, 100, 700]),
-        };
-        self.later(duration, What::Part { pid, part });
+            in_flight: Vec::new(),
+        })
     }
 
     pub(crate) fn write_part(&mut self, pid: usize, part: Box<Part>) {
