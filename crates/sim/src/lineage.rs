@@ -115,15 +115,19 @@ impl World {
 
     /// Whether a snapshot was another job's from the beginning, so that it may go at any time.
     pub(crate) fn is_of_others(&self, m: usize, directory: &str) -> bool {
-        let origin = &self.lineages[self.masters[m].lineage].origin;
-        let is_origin =
-            |(of, mode): &(String, ClaimMode)| of == directory && *mode != ClaimMode::Claim;
-        origin.as_ref().is_some_and(is_origin)
+        let lineage = self.masters[m].lineage;
+        let owner = self
+            .claims
+            .get(directory)
+            .map(|owner| self.masters[*owner].lineage);
+        let origin = self.lineages[lineage].origin.as_ref();
+        origin.is_some_and(|(of, _)| of == directory) && owner != Some(lineage)
     }
 
     /// Plans when other jobs begin, in a history that has some.
     pub(crate) fn plan_forks(&mut self, calm: u64) {
-        if !self.setting.has_forks {
+        // Nobody who claims a checkpoint expects that one beside it refers to files in its directory.
+        if !self.setting.has_forks || self.setting.shares_exclusive {
             return;
         }
         for _ in 0..=self.random.below(2) {
