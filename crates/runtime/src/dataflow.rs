@@ -252,6 +252,7 @@ impl<'scope> Builder<'_, 'scope> {
             name,
             vertex: vertex.index,
             subtask: self.worker,
+            workers: self.options.processes * self.options.workers,
             is_source: vertex.is_source(),
             had_ended,
             chain: Chain::new(links, writers),

@@ -424,6 +424,7 @@ mod tests {
             name: "counter (1/1)".to_owned(),
             vertex: VertexIndex(1),
             subtask: 0,
+            workers: 1,
             is_source: false,
             had_ended: false,
             chain: Chain::new(Vec::new(), Vec::new()),

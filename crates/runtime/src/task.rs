@@ -9,6 +9,8 @@
 //! epoch: it leaves the task behind the barrier, and sinks come past that time only when it has been
 //! processed, which is what a source counts by.
 
+mod source_state;
+
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +23,7 @@ use millpond_operator::source::InputStatus;
 use millpond_operator::{BatchCodec, Element, FunctionError, MAX_WATERMARK, SnapshotContext};
 use millpond_types::CheckpointId;
 
+use self::source_state::SourceState;
 use crate::barrier::{Alignment, Arrival, Overtaken, Passed};
 use crate::board::Board;
 use crate::chain::{Chain, Step};
@@ -35,10 +38,9 @@ use crate::pace::Pace;
 use crate::packet::{Packet, Payload};
 use crate::snapshot_pool::SnapshotWork;
 use crate::task_time::{Doing, TaskTime, nanoseconds};
-use crate::time::{Time, epoch_of, last_of, pack, ticks};
+use crate::time::{Time, epoch_of, last_of, pack};
 use crate::uploaded_files::UploadedFiles;
 use crate::volume::Volume;
-use crate::window::Window;
 
 /// For how long a task works before it lets others have the worker.
 const SLICE: Duration = Duration::from_millis(1);
@@ -46,13 +48,7 @@ const SLICE: Duration = Duration::from_millis(1);
 /// How many records a source makes at one tick.
 const RECORDS_PER_TICK: u64 = 4096;
 
-/// How many records of one source subtask may be in flight.
-const RECORDS_IN_FLIGHT: u64 = 16 * 1024;
-
-/// How far ahead an idle source lets its tick run, so that it holds no other source back.
-const IDLE_LEAP: Duration = Duration::from_millis(20);
-
-/// How often an idle source leaps.
+/// How often an idle source is asked again, and for how long a source holds others back at most.
 const IDLE_PERIOD: Duration = Duration::from_millis(10);
 
 /// For how long a task pauses when a receiver is too far behind.
@@ -126,17 +122,6 @@ pub(crate) struct InputEdge {
     pub(crate) intakes: Vec<Intake>,
 }
 
-/// Where a source stands.
-struct SourceState {
-    window: Window,
-    waits_for_room: bool,
-    ended: bool,
-    /// It had nothing to read when it was last asked.
-    quiet: bool,
-    /// It had ended in the snapshot, and still has to say so.
-    had_ended: bool,
-}
-
 /// Whether the job is about to end behind a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
@@ -197,6 +182,8 @@ pub(crate) struct TaskParts {
     pub(crate) name: String,
     pub(crate) vertex: VertexIndex,
     pub(crate) subtask: u32,
+    /// How many there are in all processes.
+    pub(crate) workers: u32,
     pub(crate) is_source: bool,
     /// A source that had ended in the snapshot.
     pub(crate) had_ended: bool,
@@ -211,13 +198,9 @@ pub(crate) struct TaskParts {
 impl Task {
     /// A task that begins in epoch 0.
     pub(crate) fn new(parts: TaskParts, board: Rc<Board>) -> Self {
-        let source = parts.is_source.then(|| SourceState {
-            window: Window::new(RECORDS_IN_FLIGHT),
-            waits_for_room: false,
-            ended: false,
-            quiet: false,
-            had_ended: parts.had_ended,
-        });
+        let source = parts
+            .is_source
+            .then(|| SourceState::new(parts.had_ended, parts.workers));
         let started = Instant::now();
         let in_flight = parts.in_flight.into_iter();
         let queue = in_flight.map(|resumed| Waiting {
@@ -841,15 +824,9 @@ impl Task {
             if self.closing == Closing::Now || done {
                 return None;
             }
-            let tick = self.board.control.ticks.tick();
-            let ahead = if source.quiet { ticks(IDLE_LEAP) } else { 0 };
-            let next = (self.capability as u32).saturating_add(1);
-            let next = if epoch_of(self.capability) == epoch {
-                next
-            } else {
-                0
-            };
-            return within(pack(epoch, tick.saturating_add(ahead).max(next)));
+            let present = (epoch_of(self.capability) == epoch).then_some(self.capability);
+            let tick = source.tick(present, control.ticks.tick());
+            return within(pack(epoch, tick));
         }
         let waiting = self
             .queue

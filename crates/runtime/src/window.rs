@@ -26,6 +26,9 @@ const LEAST: u64 = 128;
 /// that turn out to be slow.
 const FIRST: u64 = 1024;
 
+/// A tick is worth telling if this part of the window was made at it.
+const TICKS_PER_WINDOW: u64 = 8;
+
 /// Records of one source subtask that the sinks have not taken.
 #[derive(Debug)]
 pub(crate) struct Window {
@@ -99,6 +102,15 @@ impl Window {
         }
     }
 
+    /// Whether so much was emitted at `time`, the latest, that the sinks should be able to pass it.
+    pub(crate) fn is_tick_due(&self, time: Time) -> bool {
+        let made = match self.in_flight.back() {
+            Some((last, records)) if *last == time => *records,
+            _ => 0,
+        };
+        made > 0 && (made * TICKS_PER_WINDOW >= self.limit || self.records >= self.limit)
+    }
+
     /// How many more records may be emitted now.
     pub(crate) fn room(&mut self) -> u64 {
         let room = self.limit.saturating_sub(self.records);
@@ -138,6 +150,22 @@ mod tests {
         assert_eq!(window.room(), 30);
         window.taken(Some(1001), 0);
         assert_eq!(window.room(), 90);
+    }
+
+    #[test]
+    fn a_tick_is_due_when_it_holds_a_share_of_the_window_or_fills_it() {
+        let mut window = Window::new(80);
+        assert!(!window.is_tick_due(5));
+        window.emitted(5, 9);
+        assert!(!window.is_tick_due(5));
+        window.emitted(5, 1);
+        assert!(window.is_tick_due(5));
+        assert!(!window.is_tick_due(6), "nothing was emitted at it");
+        window.emitted(6, 69);
+        window.emitted(7, 1);
+        assert!(window.is_tick_due(7), "it is full");
+        window.taken(Some(6), 0);
+        assert!(!window.is_tick_due(7));
     }
 
     /// Plays sinks of a fixed rate, in records per millisecond, until the window has settled.

@@ -159,6 +159,7 @@ impl Bench {
             name: "task (1/1)".to_owned(),
             vertex: VertexIndex(0),
             subtask: 0,
+            workers: 1,
             is_source,
             had_ended: false,
             chain: Chain::new(vec![link], vec![edge]),
