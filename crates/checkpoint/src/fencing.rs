@@ -26,6 +26,8 @@ pub enum Look {
     },
     /// Another master has it.
     Taken,
+    /// There is none, and none is wanted yet.
+    Absent,
     /// It cannot be had now. What is to be written there cannot be written either, and says so.
     OutOfReach,
 }
@@ -57,6 +59,8 @@ pub enum Barred {
 pub struct Fencing {
     /// The newest checkpoint that it has found or may have completed; `None` until it could look.
     newest: Option<CheckpointId>,
+    /// There was no directory when it began: the first one is its own.
+    first_is_own: bool,
     /// When it last locked the directory after it had begun, in milliseconds since 1970.
     locked_anew_ms: Option<u64>,
 }
@@ -66,6 +70,10 @@ impl Fencing {
     pub fn enter(&mut self, look: Look, now_ms: u64, deadline_ms: u64) -> Entry {
         match look {
             Look::Own | Look::OutOfReach => Entry::Enter,
+            Look::Absent => {
+                self.first_is_own = true;
+                Entry::Enter
+            }
             Look::Locked { newest } => {
                 self.newest = Some(newest.unwrap_or(0));
                 Entry::Enter
@@ -110,10 +118,12 @@ impl Fencing {
 
     fn pass(&mut self, look: Look, own: CheckpointId, now_ms: u64) -> Result<(), Barred> {
         match look {
-            Look::Own | Look::OutOfReach => Ok(()),
+            Look::Own | Look::Absent | Look::OutOfReach => Ok(()),
             Look::Taken => Err(Barred::Taken),
             Look::Locked { newest } => {
-                self.locked_anew_ms = Some(now_ms);
+                if !std::mem::take(&mut self.first_is_own) {
+                    self.locked_anew_ms = Some(now_ms);
+                }
                 match newest.filter(|newest| *newest > own) {
                     Some(newest) => Err(Barred::Succeeded(newest)),
                     None => Ok(()),
@@ -189,6 +199,25 @@ mod tests {
             Err(Barred::Replaced)
         );
         assert_eq!(fencing.complete(7, 11, Look::Own, 13), Ok(()));
+    }
+
+    /// A job without periodic checkpoints makes its directory with the first one that is asked for.
+    #[test]
+    fn the_first_directory_of_who_began_without_any_is_its_own() {
+        let mut fencing = Fencing::default();
+        assert_eq!(fencing.enter(Look::Absent, 0, 0), Entry::Enter);
+        assert_eq!(fencing.complete(1, 5, Look::Absent, 6), Ok(()), "elsewhere");
+        let made = Look::Locked { newest: None };
+        assert_eq!(fencing.complete(2, 9, made, 10), Ok(()));
+        assert_eq!(fencing.complete(3, 9, Look::Own, 11), Ok(()));
+        // That it was another's meanwhile shows as for every other directory.
+        assert_eq!(fencing.complete(4, 12, made, 13), Err(Barred::Replaced));
+        let mut fencing = Fencing::default();
+        fencing.enter(Look::Absent, 0, 0);
+        assert_eq!(
+            fencing.complete(2, 9, locked(2), 10),
+            Err(Barred::Succeeded(2))
+        );
     }
 
     #[test]

@@ -74,9 +74,10 @@ impl Fence {
         loop {
             let mut state = lock(&self.0.state);
             let look = self.look(&mut state, makes).unwrap_or_else(|error| {
-                if makes || error.kind() != ErrorKind::NotFound {
-                    tracing::warn!("the directory of checkpoints is not locked yet: {error}");
+                if !makes && error.kind() == ErrorKind::NotFound {
+                    return Look::Absent;
                 }
+                tracing::warn!("the directory of checkpoints is not locked yet: {error}");
                 Look::OutOfReach
             });
             match state.fencing.enter(look, ms(began.elapsed()), ms(patience)) {
@@ -253,6 +254,18 @@ mod tests {
         let checkpoint = place.path().join(format!("job/chk-{number}"));
         std::fs::create_dir_all(&checkpoint).expect("room");
         std::fs::write(checkpoint.join(METADATA_FILE), "").expect("room");
+    }
+
+    /// As of a job without periodic checkpoints.
+    #[test]
+    fn the_first_checkpoint_that_is_asked_for_makes_the_directory() {
+        let place = tempfile::tempdir().expect("room");
+        let master = master(&place);
+        let entered = master.fence.enter(false, Duration::ZERO);
+        assert_eq!(entered, Ok(()));
+        assert_eq!(master.complete(1, "file:/elsewhere/savepoint-1"), Ok(()));
+        assert_eq!(master.checkpoint(2), Ok(()));
+        assert_eq!(master.checkpoint(3), Ok(()));
     }
 
     /// Whether it says who is there, which may not be known while other processes of this machine lock and

@@ -16,7 +16,6 @@ const WORKLOAD: Workload = Workload {
 fn a_full_disk_below_rocksdb_costs_checkpoints_or_attempts_until_there_is_room() {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
-        .held()
         .argument("--rate", 500)
         .option("state.backend.type", "rocksdb")
         .option("execution.checkpointing.incremental", true)
