@@ -14,8 +14,7 @@ const RECORDS_IN_FLIGHT: u64 = 16 * 1024;
 const LEAP: Duration = Duration::from_millis(20);
 const LONGEST_LEAP: Duration = Duration::from_millis(100);
 
-/// What it costs to tell one worker of a step of one source, about, over the share of the time that may be
-/// spent on that.
+/// How long a source waits between two steps for each pair of workers: one of them tells the other.
 const STEP: Duration = Duration::from_micros(4);
 
 /// Among how many workers a leap is as long as with one. All of them hear of it, from each of them.
