@@ -738,14 +738,23 @@ impl JobProcess {
     }
 
     /// Waits until `count` checkpoints have completed in this process.
+    ///
+    /// # Panics
+    ///
+    /// If they do not in [`PATIENCE`], with the end of the log.
     pub fn wait_for_checkpoints(&mut self, count: u64) {
         self.ready();
-        wait_for(&format!("{count} checkpoints"), || {
+        let deadline = Instant::now() + PATIENCE;
+        while self.completed_checkpoints().is_none_or(|now| now < count) {
             if self.has_ended().is_some() {
                 panic!("the job ended before:\n{}", tail(&self.log()));
             }
-            (self.completed_checkpoints()? >= count).then_some(())
-        });
+            if Instant::now() > deadline {
+                let log = tail(&self.log());
+                panic!("waited {PATIENCE:?} for {count} checkpoints:\n{log}");
+            }
+            std::thread::sleep(POLL_INTERVAL);
+        }
     }
 
     /// How many checkpoints and savepoints have failed.

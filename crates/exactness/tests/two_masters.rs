@@ -102,10 +102,10 @@ fn a_job_whose_directory_has_become_another_masters_completes_nothing_there() {
     wait_for("a checkpoint of the first to fail as it should", || {
         let failed = first.job("/checkpoints")["latest"]["failed"].clone();
         let why = failed["failure_message"].to_string();
-        // Where both write the same file, who comes second fails before that is found.
         why.contains(&holder).then_some(())
     });
     let completed = first.completed_checkpoints();
+    // Though both take the same numbers at the same pace, the first a moment before the second.
     let so_far = second.completed_checkpoints().expect("the job answers");
     second.wait_for_checkpoints(so_far + 5);
     assert_eq!(first.completed_checkpoints(), completed);

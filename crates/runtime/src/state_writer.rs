@@ -538,9 +538,10 @@ impl<'a> StateWriter<'a> {
         scope: Scope,
         write: impl FnOnce(&mut dyn Write) -> Result<W, FunctionError>,
     ) -> Result<Written<W>, FunctionError> {
-        let (name, directory) = match scope {
-            Scope::Exclusive => (self.file_name(operator, kind), &self.directory),
-            Scope::Shared => (self.shared_name(operator, kind), &self.shared_directory),
+        let name = self.file_name(operator, kind);
+        let directory = match scope {
+            Scope::Exclusive => &self.directory,
+            Scope::Shared => &self.shared_directory,
         };
         let Some(fs) = &self.fs else {
             let mut memory = BoundedMemory {
@@ -605,17 +606,14 @@ impl<'a> StateWriter<'a> {
         })
     }
 
-    /// No other attempt, subtask or operator has this name: a stale worker cannot overwrite it.
+    /// No other subtask, operator, checkpoint or attempt has this name, and no other start of the job,
+    /// which counts attempts anew and may come to the same number again: a stale worker cannot overwrite
+    /// it, and a stale job master cannot come before its successor in each of its checkpoints.
     fn file_name(&self, operator: OperatorId, kind: &str) -> String {
-        let seed = format!("{operator}/{}/{}/{kind}", self.attempt, self.subtask);
-        state_file_name(murmur3_128(seed.as_bytes()))
-    }
-
-    /// Also no other checkpoint, and no other start of the job, which counts attempts anew and may
-    /// come to the same number again.
-    fn shared_name(&self, operator: OperatorId, kind: &str) -> String {
+        let (attempt, subtask) = (self.attempt, self.subtask);
         let (checkpoint, at_ms) = (self.options.id, self.options.triggered_at_ms);
-        self.file_name(operator, &format!("{checkpoint}/{at_ms}/{kind}"))
+        let seed = format!("{operator}/{attempt}/{subtask}/{checkpoint}/{at_ms}/{kind}");
+        state_file_name(murmur3_128(seed.as_bytes()))
     }
 
     /// Says whose local file names these are: the same in all snapshots of an attempt, and in none
