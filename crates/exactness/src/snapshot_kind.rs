@@ -69,10 +69,11 @@ impl SnapshotKind {
     }
 }
 
-/// The job is held by its sink alone, so that there are records in flight.
+/// The job is held by its sink alone, so that there are records in flight: ten thousand last for seconds,
+/// also at the highest parallelism.
 #[must_use]
 pub fn slowed(bench: Bench) -> Bench {
-    bench.argument("--slow-sink-us", 400)
+    bench.argument("--slow-sink-us", 2_000)
 }
 
 /// The job reads on as fast as it can.

@@ -89,7 +89,7 @@ impl Walk {
         let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
             .workload(&workload)
             // On a busy machine all records may have been read before the last parallelism.
-            .argument("--endless", true)
+            .held()
             .argument("--rebalance", kind == SnapshotKind::UnalignedCheckpoint)
             .option("pipeline.max-parallelism", 128)
             .option("state.backend.type", self.backend);
@@ -133,7 +133,7 @@ impl Walk {
     }
 
     fn finish(&self, bench: Bench, parallelism: u64, from: Option<&str>) -> Bench {
-        let bench = at_full_speed(bench).argument("--endless", false);
+        let bench = at_full_speed(bench);
         self.start(&bench, parallelism, from).finish();
         bench
     }

@@ -4,7 +4,7 @@
 use millpond_exactness::job_process::Bench;
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
-use millpond_exactness::snapshot_kind::wait_for_records_in_flight;
+use millpond_exactness::snapshot_kind::{at_full_speed, wait_for_records_in_flight};
 
 const WORKLOAD: Workload = Workload {
     records_a: 60_000,
@@ -15,8 +15,10 @@ const WORKLOAD: Workload = Workload {
 fn bench(rebalance: bool, aligned_timeout: &str) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        // Neither is there nothing in flight nor has the job ended before the test has looked.
+        .held()
+        .argument("--slow-sink-us", 200)
         .argument("--rebalance", rebalance)
-        .argument("--slow-sink-us", 20)
         .option("pipeline.max-parallelism", 128)
         .option("execution.checkpointing.interval", "50 ms")
         .option("execution.checkpointing.unaligned.enabled", true)
@@ -37,27 +39,23 @@ fn records_in_flight_are_resumed_once_at_parallelism_2_3_1_5_4() {
         let bench = bench(rebalance, "0 ms")
             .option("execution.checkpointing.file-merging.enabled", rebalance)
             .option("execution.checkpointing.data-inline-threshold", "0 b");
-        let mut newest: Option<String> = None;
-        let rounds = [("2", "1"), ("3", "2"), ("1", "1"), ("5", "1"), ("4", "2")];
-        for (parallelism, processes) in rounds {
+        let start = |bench: &Bench, parallelism, processes, newest: Option<&str>| {
             let mut options = vec![
                 ("parallelism.default", parallelism),
                 ("cluster.processes", processes),
             ];
-            options.extend(
-                newest
-                    .as_deref()
-                    .map(|path| ("execution.state-recovery.path", path)),
-            );
-            let mut job = bench.start(&options);
-            if parallelism == "4" {
-                job.finish();
-            } else {
-                wait_for_records_in_flight(&mut job);
-                job.kill_master();
-                newest = bench.newest_snapshot().map(|snapshot| snapshot.path());
-            }
+            options.extend(newest.map(|path| ("execution.state-recovery.path", path)));
+            bench.start(&options)
+        };
+        let mut newest: Option<String> = None;
+        for (parallelism, processes) in [("2", "1"), ("3", "2"), ("1", "1"), ("5", "1")] {
+            let mut job = start(&bench, parallelism, processes, newest.as_deref());
+            wait_for_records_in_flight(&mut job);
+            job.kill_master();
+            newest = bench.newest_snapshot().map(|snapshot| snapshot.path());
         }
+        let bench = at_full_speed(bench);
+        start(&bench, "4", "2", newest.as_deref()).finish();
         let wrong = difference(&expected(&WORKLOAD), &bench.published());
         assert_eq!(wrong, None, "rebalance {rebalance}");
     }
@@ -79,6 +77,7 @@ fn a_checkpoint_that_is_not_aligned_in_time_overtakes_and_a_savepoint_never_does
     assert_eq!(savepoint["persisted_data"], 0);
     assert!(job.completed_checkpoints() > before);
     let path = job.stop(false);
+    let bench = at_full_speed(bench);
     let mut job = bench.start(&[
         ("parallelism.default", "3"),
         ("execution.state-recovery.path", &path),
