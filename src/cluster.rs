@@ -57,9 +57,9 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
         masters: match configuration.get(&options::HIGH_AVAILABILITY)? {
             // As in Flink: there is one, and it is here.
             HighAvailability::None => vec![Machine::here()],
-            HighAvailability::FileSystem | HighAvailability::ZooKeeper => {
-                machines(&matches, "masters")?
-            }
+            HighAvailability::FileSystem
+            | HighAvailability::ZooKeeper
+            | HighAvailability::Kubernetes => machines(&matches, "masters")?,
         },
         configuration,
         pairs,

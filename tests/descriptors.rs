@@ -163,6 +163,71 @@ fn descriptors_for_kubernetes_name_volumes_claims_and_labels_that_there_are() {
     }
 }
 
+/// The verbs that a service account has on a Lease of this name, and on those of any name.
+fn verbs(documents: &[(String, Value)], account: &str, lease: &str) -> Vec<String> {
+    let of = |list: &Value| list.as_sequence().cloned().unwrap_or_default();
+    let kinds = |kind: &'static str| {
+        let all = documents.iter().map(|(_, document)| document);
+        all.filter(move |document| text(document, "kind") == kind)
+    };
+    let mut verbs = Vec::new();
+    for binding in kinds("RoleBinding") {
+        let is_bound = of(&binding["subjects"]).iter().any(|subject| {
+            text(subject, "kind") == "ServiceAccount" && text(subject, "name") == account
+        });
+        let role = text(&binding["roleRef"], "name");
+        let mut roles = kinds("Role").filter(|found| text(&found["metadata"], "name") == role);
+        let role = roles.next().expect("a role that there is");
+        for rule in of(&role["rules"]).iter().filter(|_| is_bound) {
+            let names = of(&rule["resourceNames"]);
+            let is_for = names.is_empty() || names.iter().any(|name| name == lease);
+            assert_eq!(of(&rule["apiGroups"]), ["coordination.k8s.io"]);
+            assert_eq!(of(&rule["resources"]), ["leases"]);
+            let named = of(&rule["verbs"]);
+            let named = named.iter().map(|verb| verb.as_str().expect("text"));
+            verbs.extend(named.filter(|_| is_for).map(str::to_owned));
+        }
+    }
+    verbs.sort();
+    verbs
+}
+
+/// What the leader and those who follow ask of the API server.
+#[test]
+fn pods_of_kubernetes_may_do_with_the_lease_what_they_do_and_nothing_else() {
+    let documents = documents();
+    let mut all = documents.iter();
+    let options = all.find_map(|(_, document)| document["data"]["config.yaml"].as_str());
+    let options: Value = serde_yaml_ng::from_str(options.expect("options")).expect("YAML");
+    assert_eq!(options["high-availability.type"], "kubernetes");
+    let lease = format!("{}-leader", text(&options, "kubernetes.cluster-id"));
+    let cases: [(&str, &[&str]); 2] = [
+        ("millpond-jobmanager", &["create", "get", "update"]),
+        ("millpond-taskmanager", &["get"]),
+    ];
+    for (name, expected) in cases {
+        let mut all = documents.iter().map(|(_, document)| document);
+        let found = all.find(|document| {
+            let kind = text(document, "kind");
+            ["Deployment", "StatefulSet"].contains(&kind)
+                && text(&document["metadata"], "name") == name
+        });
+        let pod = &found.expect(name)["spec"]["template"]["spec"];
+        assert!(pod["automountServiceAccountToken"].is_null(), "{name}");
+        let account = text(pod, "serviceAccountName");
+        let mut accounts = documents.iter().map(|(_, document)| document);
+        assert!(accounts.any(|document| {
+            text(document, "kind") == "ServiceAccount"
+                && text(&document["metadata"], "name") == account
+        }));
+        assert_eq!(verbs(&documents, account, &lease), expected, "{name}");
+        let arguments = &pod["containers"][0]["args"];
+        let arguments = arguments.as_sequence().expect("arguments");
+        let namespace = "-Dkubernetes.namespace=$(POD_NAMESPACE)";
+        assert!(arguments.iter().any(|word| word == namespace), "{name}");
+    }
+}
+
 /// Skipped without Python's `kubernetes-validate`, which `./test` installs.
 #[test]
 fn kubernetes_accepts_its_descriptors() {
@@ -197,7 +262,7 @@ fn kubernetes_accepts_its_descriptors() {
     // It does look.
     let directory = tempfile::tempdir().expect("room");
     let wrong = directory.path().join("wrong.yaml");
-    let text = read(&deploy().join("kubernetes/jobmanager.yaml"));
+    let text = read(&deploy().join("kubernetes/taskmanager.yaml"));
     std::fs::write(&wrong, text.replace("serviceName:", "servicename:")).expect("room");
     assert!(
         !accepts(KUBERNETES[1], &wrong).0,

@@ -82,7 +82,7 @@ impl Service {
         for option in options {
             command.arg("-D").arg(option);
         }
-        bench.hand_storage_control(&mut command);
+        bench.hand_environment(&mut command);
         let child = command
             .env("RUST_LOG", "info")
             .current_dir(bench.directory())

@@ -50,6 +50,7 @@ pub struct Bench {
     directory: tempfile::TempDir,
     arguments: Vec<String>,
     options: Vec<(String, String)>,
+    variables: Vec<(&'static str, String)>,
     has_savepoint_directory: bool,
     has_checkpoint_directory: bool,
     has_storage_control: bool,
@@ -71,6 +72,7 @@ impl Bench {
             directory: directory.expect("a directory can be made"),
             arguments: Vec::new(),
             options: Vec::new(),
+            variables: Vec::new(),
             has_savepoint_directory: true,
             has_checkpoint_directory: true,
             has_storage_control: false,
@@ -158,6 +160,12 @@ impl Bench {
     /// If no file can be made.
     pub fn let_go(&self) {
         let_go(self.directory());
+    }
+
+    /// All processes have these variables in their environment.
+    #[must_use]
+    pub fn variables(self, variables: Vec<(&'static str, String)>) -> Self {
+        Bench { variables, ..self }
     }
 
     /// Checkpoints overtake records, if there is a time: after so many milliseconds.
@@ -334,7 +342,7 @@ impl Bench {
     fn command(&self, more: &[(&str, &str)]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(self.program_arguments(more));
-        self.hand_storage_control(&mut command);
+        self.hand_environment(&mut command);
         let level = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned());
         command
             .env("RUST_LOG", level)
@@ -343,8 +351,10 @@ impl Bench {
         command
     }
 
-    /// The storage of a process, and of those that it starts, does what the control says, if there is one.
-    pub(crate) fn hand_storage_control(&self, command: &mut Command) {
+    /// What a process has in its environment, and those that it starts: the storage does what the control
+    /// says, if there is one.
+    pub(crate) fn hand_environment(&self, command: &mut Command) {
+        command.envs(self.variables.iter().map(|(key, value)| (key, value)));
         if self.has_storage_control {
             command.env(FAULTS_VARIABLE, self.control_file());
         }

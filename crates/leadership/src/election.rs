@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millpond_types::config::{Configuration, HighAvailability, options};
+use millpond_types::config::{ConfigError, Configuration, HighAvailability, options};
 use serde::{Deserialize, Serialize};
 
 use crate::file_lock::FileLock;
@@ -71,6 +71,7 @@ pub fn election(configuration: &Configuration) -> Result<Option<Arc<dyn Election
             Ok(Some(Arc::new(FileLock::new(directory))))
         }
         HighAvailability::ZooKeeper => zookeeper(configuration).map(Some),
+        HighAvailability::Kubernetes => kubernetes(configuration).map(Some),
     }
 }
 
@@ -86,6 +87,20 @@ fn zookeeper(_configuration: &Configuration) -> Result<Arc<dyn Election>, String
     Err(format!(
         "{} is ZOOKEEPER, and this program was built without it: build it with the feature zookeeper \
          (cargo build --release --features zookeeper)",
+        options::HIGH_AVAILABILITY.key()
+    ))
+}
+
+#[cfg(feature = "kubernetes")]
+fn kubernetes(configuration: &Configuration) -> Result<Arc<dyn Election>, String> {
+    let options = crate::kubernetes::KubernetesOptions::from_configuration(configuration)?;
+    Ok(Arc::new(crate::kubernetes::Kubernetes::of_pod(options)?))
+}
+
+#[cfg(not(feature = "kubernetes"))]
+fn kubernetes(_configuration: &Configuration) -> Result<Arc<dyn Election>, String> {
+    Err(format!(
+        "{} is KUBERNETES, and this program was built without the feature kubernetes of millpond-leadership",
         options::HIGH_AVAILABILITY.key()
     ))
 }
@@ -119,9 +134,25 @@ pub fn storage_directory(configuration: &Configuration) -> Result<PathBuf, Strin
 
 /// The name of the cluster among those that share a service, without slashes around it.
 pub(crate) fn cluster_id(configuration: &Configuration) -> Result<String, String> {
-    let cluster = configuration.get(&options::HIGH_AVAILABILITY_CLUSTER);
-    let cluster = cluster.map_err(|error| error.to_string())?;
-    Ok(cluster.trim_matches('/').to_owned())
+    let told = |error: ConfigError| error.to_string();
+    let kind = configuration
+        .get(&options::HIGH_AVAILABILITY)
+        .map_err(told)?;
+    let is_named = configuration.contains(&options::HIGH_AVAILABILITY_CLUSTER);
+    let name = match kind == HighAvailability::Kubernetes && !is_named {
+        // As in Flink.
+        true => configuration
+            .get(&options::KUBERNETES_CLUSTER)
+            .map_err(told)?,
+        false => None,
+    };
+    let name = match name {
+        Some(name) => name,
+        None => configuration
+            .get(&options::HIGH_AVAILABILITY_CLUSTER)
+            .map_err(told)?,
+    };
+    Ok(name.trim_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -151,5 +182,24 @@ mod tests {
         }
         let why = of("s3://bucket/ha").expect_err("no path");
         assert!(why.contains("high-availability.storageDir"), "{why}");
+    }
+
+    /// Two clusters of a namespace would take each other's jobs otherwise.
+    #[test]
+    fn the_directory_of_a_cluster_of_kubernetes_has_its_name_unless_another_one_is_said() {
+        let of = |kind: &str, more: &[(&str, &str)]| {
+            let pairs = [
+                ("high-availability.type", kind),
+                ("high-availability.storageDir", "/ha"),
+                ("kubernetes.cluster-id", "green"),
+            ];
+            storage_directory(&Configuration::from_pairs(
+                pairs.iter().chain(more).copied(),
+            ))
+        };
+        let said = [("high-availability.cluster-id", "blue")];
+        assert_eq!(of("kubernetes", &[]), Ok(PathBuf::from("/ha/green")));
+        assert_eq!(of("kubernetes", &said), Ok(PathBuf::from("/ha/blue")));
+        assert_eq!(of("filesystem", &[]), Ok(PathBuf::from("/ha/default")));
     }
 }

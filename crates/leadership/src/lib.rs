@@ -8,12 +8,15 @@
 //! task managers, clients   the job manager, and the masters of its jobs
 //! ```
 //!
-//! Existing services elect: the kernel's lock on a file (`file_lock`) or Apache ZooKeeper
-//! (`zookeeper`, behind the feature of that name). Nothing here is a consensus of its own.
+//! Existing services elect: the kernel's lock on a file (`file_lock`), Apache ZooKeeper (`zookeeper`) or a
+//! Lease of Kubernetes (`kubernetes`), the latter two behind features of these names. Nothing here is a
+//! consensus of its own.
 
 mod election;
 mod file_lock;
-#[cfg(feature = "zookeeper")]
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+#[cfg(any(feature = "kubernetes", feature = "zookeeper"))]
 mod leading;
 mod term;
 #[cfg(feature = "zookeeper")]

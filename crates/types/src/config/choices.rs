@@ -68,6 +68,8 @@ pub enum HighAvailability {
     FileSystem,
     /// The leader in Apache ZooKeeper, the jobs in a directory.
     ZooKeeper,
+    /// The leader in a Lease of Kubernetes, the jobs in a directory.
+    Kubernetes,
 }
 
 impl fmt::Display for HighAvailability {
@@ -76,6 +78,7 @@ impl fmt::Display for HighAvailability {
             HighAvailability::None => "NONE",
             HighAvailability::FileSystem => "FILESYSTEM",
             HighAvailability::ZooKeeper => "ZOOKEEPER",
+            HighAvailability::Kubernetes => "KUBERNETES",
         })
     }
 }
@@ -89,6 +92,7 @@ impl ConfigValue for HighAvailability {
                 HighAvailability::None,
                 HighAvailability::FileSystem,
                 HighAvailability::ZooKeeper,
+                HighAvailability::Kubernetes,
             ],
         )
     }

@@ -430,7 +430,7 @@ options! {
     /// Options of `ssh`, with spaces between them, for `cluster start` and `cluster stop`.
     SSH_OPTIONS: Option<String> = "env.ssh.opts", [];
     /// Who elects the job manager that leads, so that another one goes on with its jobs when it dies:
-    /// NONE, FILESYSTEM or ZOOKEEPER.
+    /// NONE, FILESYSTEM, ZOOKEEPER or KUBERNETES.
     HIGH_AVAILABILITY: HighAvailability = "high-availability.type", ["high-availability"], "NONE";
     /// The directory where jobs are kept; all job managers of the cluster see it, and with FILESYSTEM its
     /// task managers.
@@ -458,6 +458,19 @@ options! {
     ZOOKEEPER_RETRY_WAIT: Duration =
         "high-availability.zookeeper.client.retry-wait",
         [], "5 s";
+    /// The name of the cluster among those of its namespace.
+    KUBERNETES_CLUSTER: Option<String> = "kubernetes.cluster-id", [];
+    /// The namespace of the cluster.
+    KUBERNETES_NAMESPACE: String = "kubernetes.namespace", [], "default";
+    /// For how long a leader that is silent is waited for; whole seconds.
+    KUBERNETES_LEASE_DURATION: Duration =
+        "high-availability.kubernetes.leader-election.lease-duration", [], "15 s";
+    /// For how long a leader that cannot renew its lease leads on.
+    KUBERNETES_RENEW_DEADLINE: Duration =
+        "high-availability.kubernetes.leader-election.renew-deadline", [], "15 s";
+    /// The pause between two renewals, and two looks of those that stand by.
+    KUBERNETES_RETRY_PERIOD: Duration =
+        "high-availability.kubernetes.leader-election.retry-period", [], "5 s";
     /// The most bytes of an upload.
     MAX_CONTENT_LENGTH: u32 = "rest.server.max-content-length", [], "104857600";
 
