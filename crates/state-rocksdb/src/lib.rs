@@ -18,6 +18,7 @@
 mod failure;
 mod flink_options;
 mod list_append;
+mod manifest;
 mod native;
 mod native_entries;
 mod native_writer;

@@ -18,6 +18,8 @@ use millpond_snapshot::{
     copy_files,
 };
 
+use crate::manifest;
+
 /// The longest content of `CURRENT` that makes sense: a name, and an end of line.
 const MAX_CURRENT_BYTES: u64 = 256;
 
@@ -132,7 +134,7 @@ impl WorkingDirectory {
         let manifest = text.strip_suffix('\n').unwrap_or_default();
         let is_there = manifest.starts_with(MANIFEST_PREFIX) && self.origins.contains_key(manifest);
         if is_there && source.len() <= MAX_CURRENT_BYTES {
-            return Ok(());
+            return self.check_manifest(manifest);
         }
         let known: Vec<&str> = self
             .origins
@@ -146,6 +148,18 @@ impl WorkingDirectory {
         };
         let error = Error::corrupt(0, expected, quoted(&text));
         Err(error.in_file(source.name()))
+    }
+
+    fn check_manifest(&self, name: &str) -> Result<(), Error> {
+        let path = self.path().join(name);
+        let origin = self.origin(name).unwrap_or(name);
+        let unknown = manifest::unknown_type(&path)
+            .map_err(|error| millpond_fs::Error::io("read", origin, error))?;
+        let Some((at, kind)) = unknown else {
+            return Ok(());
+        };
+        let expected = "a record of a manifest, of type 0 to 4";
+        Err(Error::corrupt(at, expected, format!("type {kind}")).in_file(origin))
     }
 }
 

@@ -18,6 +18,7 @@ use super::database::{Access, Database, Db, Shared};
 use super::memory::{SharedMemory, budget_bytes};
 use super::tuning::Tuning;
 use super::{Column, Deleted, RocksDbStore};
+use crate::manifest;
 use crate::native_writer::is_of_the_set;
 
 /// The state backend `rocksdb`: state in RocksDB, on local disk.
@@ -168,6 +169,7 @@ fn restored(files: &Path, to: &Path, states: &[StateMeta], shared: &Shared) -> R
             error,
         )
     })?;
+    check_manifests(to)?;
     let options = shared.tuning.database(None);
     let listed = Db::list_cf(&options, to);
     let mut families = listed.map_err(|error| Error::corrupt("the manifest of RocksDB", error))?;
@@ -180,6 +182,23 @@ fn restored(files: &Path, to: &Path, states: &[StateMeta], shared: &Shared) -> R
     }
     families.retain(|family| is_state(family) || family != rocksdb::DEFAULT_COLUMN_FAMILY_NAME);
     Ok(families)
+}
+
+/// RocksDB would not come to the end of some damaged ones.
+fn check_manifests(directory: &Path) -> Result<()> {
+    let unread = |error| Error::storage(format!("reading {}", directory.display()), error);
+    for entry in fs::read_dir(directory).map_err(unread)? {
+        let path = entry.map_err(unread)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if !name.starts_with("MANIFEST-") {
+            continue;
+        }
+        if let Some((at, kind)) = manifest::unknown_type(&path).map_err(unread)? {
+            let found = format!("{name} has a record of type {kind} at byte {at}");
+            return Err(Error::corrupt("the manifest of RocksDB", found));
+        }
+    }
+    Ok(())
 }
 
 fn bring(from: &Path, to: &Path, threads: usize) -> io::Result<()> {

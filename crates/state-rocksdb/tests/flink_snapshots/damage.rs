@@ -203,6 +203,25 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// RocksDB read such a record again and again.
+#[test]
+fn a_manifest_with_a_record_of_a_recycled_log_is_found() {
+    const HEADER_BYTES: usize = 7;
+    let copy = Copy::of(&item_named(IN_FILES));
+    let manifest = copy.file(|name| name.starts_with("MANIFEST-"));
+    let mut bytes = std::fs::read(&manifest).expect("there");
+    let mut at = 0;
+    for _ in 0..3 {
+        at += HEADER_BYTES + usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+    }
+    // Longer than what is left, and the middle of a record of a recycled log.
+    bytes[at + 4..at + HEADER_BYTES].copy_from_slice(&[0x08, 0x70, 7]);
+    std::fs::write(&manifest, &bytes).expect("room");
+    let error = copy.error();
+    assert!(error.contains(file_name(&manifest)), "{error}");
+    assert!(error.contains("type 7"), "{error}");
+}
+
 /// Any answer will do, as long as there is one.
 #[test]
 fn random_damage_never_ends_the_process() {
