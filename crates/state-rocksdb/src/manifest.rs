@@ -17,12 +17,21 @@ const HEADER_BYTES: usize = 7;
 /// Nothing, whole, first, middle, last: what a log has that is not recycled.
 const TYPES: std::ops::RangeInclusive<u8> = 0..=4;
 
-/// Returns where the first record lies that has a type which no manifest has, and that type.
+/// A record of a type which no manifest has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UnknownRecord {
+    /// Where it begins, in bytes.
+    pub(crate) at: u64,
+    /// Its type.
+    pub(crate) kind: u8,
+}
+
+/// Returns the first record that no manifest has.
 ///
 /// # Errors
 ///
 /// The file cannot be read.
-pub(crate) fn unknown_type(file: &Path) -> io::Result<Option<(u64, u8)>> {
+pub(crate) fn unknown_record(file: &Path) -> io::Result<Option<UnknownRecord>> {
     let mut file = File::open(file)?;
     let mut block = Vec::with_capacity(BLOCK_BYTES);
     loop {
@@ -37,7 +46,8 @@ pub(crate) fn unknown_type(file: &Path) -> io::Result<Option<(u64, u8)>> {
         let mut at = 0;
         while let Some([_, _, _, _, low, high, kind]) = block.get(at..at + HEADER_BYTES) {
             if !TYPES.contains(kind) {
-                return Ok(Some((start + at as u64, *kind)));
+                let (at, kind) = (start + at as u64, *kind);
+                return Ok(Some(UnknownRecord { at, kind }));
             }
             at += HEADER_BYTES + usize::from(u16::from_le_bytes([*low, *high]));
         }
@@ -56,11 +66,11 @@ mod tests {
         bytes
     }
 
-    fn found(bytes: &[u8]) -> Option<(u64, u8)> {
+    fn found(bytes: &[u8]) -> Option<UnknownRecord> {
         let home = tempfile::tempdir().expect("a directory");
         let file = home.path().join("MANIFEST-000005");
         std::fs::write(&file, bytes).expect("room");
-        unknown_type(&file).expect("it is there")
+        unknown_record(&file).expect("it is there")
     }
 
     #[test]
@@ -73,11 +83,11 @@ mod tests {
         assert_eq!(found(&[]), None);
         // As one was found: longer than what is left.
         let cut = [whole.clone(), record(7, 1800)].concat();
-        let recycled = Some((whole.len() as u64, 7));
+        let at = whole.len() as u64;
+        let recycled = Some(UnknownRecord { at, kind: 7 });
         assert_eq!(found(&cut[..whole.len() + 300]), recycled);
-        assert_eq!(
-            found(&[first, record(0x80, 1)].concat()),
-            Some((32768, 128))
-        );
+        let (at, kind) = (BLOCK_BYTES as u64, 0x80);
+        let behind = Some(UnknownRecord { at, kind });
+        assert_eq!(found(&[first, record(kind, 1)].concat()), behind);
     }
 }

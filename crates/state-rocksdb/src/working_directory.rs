@@ -18,7 +18,7 @@ use millpond_snapshot::{
     copy_files,
 };
 
-use crate::manifest;
+use crate::manifest::{self, UnknownRecord};
 
 /// The longest content of `CURRENT` that makes sense: a name, and an end of line.
 const MAX_CURRENT_BYTES: u64 = 256;
@@ -153,9 +153,9 @@ impl WorkingDirectory {
     fn check_manifest(&self, name: &str) -> Result<(), Error> {
         let path = self.path().join(name);
         let origin = self.origin(name).unwrap_or(name);
-        let unknown = manifest::unknown_type(&path)
+        let unknown = manifest::unknown_record(&path)
             .map_err(|error| millpond_fs::Error::io("read", origin, error))?;
-        let Some((at, kind)) = unknown else {
+        let Some(UnknownRecord { at, kind }) = unknown else {
             return Ok(());
         };
         let expected = "a record of a manifest, of type 0 to 4";

@@ -18,7 +18,7 @@ use super::database::{Access, Database, Db, Shared};
 use super::memory::{SharedMemory, budget_bytes};
 use super::tuning::Tuning;
 use super::{Column, Deleted, RocksDbStore};
-use crate::manifest;
+use crate::manifest::{self, UnknownRecord};
 use crate::native_writer::is_of_the_set;
 
 /// The state backend `rocksdb`: state in RocksDB, on local disk.
@@ -193,7 +193,7 @@ fn check_manifests(directory: &Path) -> Result<()> {
         if !name.starts_with("MANIFEST-") {
             continue;
         }
-        if let Some((at, kind)) = manifest::unknown_type(&path).map_err(unread)? {
+        if let Some(UnknownRecord { at, kind }) = manifest::unknown_record(&path).map_err(unread)? {
             let found = format!("{name} has a record of type {kind} at byte {at}");
             return Err(Error::corrupt("the manifest of RocksDB", found));
         }
