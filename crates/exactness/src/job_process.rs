@@ -33,13 +33,18 @@ const GO: &str = "go";
 /// # Panics
 ///
 /// If it does not come in [`PATIENCE`].
-pub fn wait_for<T>(what: &str, mut state: impl FnMut() -> Option<T>) -> T {
+pub fn wait_for<T>(what: &str, state: impl FnMut() -> Option<T>) -> T {
+    polled(state).unwrap_or_else(|| panic!("waited {PATIENCE:?} for {what}"))
+}
+
+/// What comes of `state` in [`PATIENCE`].
+fn polled<T>(mut state: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(state) = state() {
-            return state;
+        let now = state();
+        if now.is_some() || Instant::now() >= deadline {
+            return now;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} for {what}");
         std::thread::sleep(POLL_INTERVAL);
     }
 }
@@ -519,19 +524,11 @@ impl JobProcess {
     ///
     /// If it takes too long; the message holds the log.
     pub fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            if let Some(status) = self.has_ended() {
-                return status;
-            }
-            if Instant::now() >= deadline {
-                panic!(
-                    "the job did not end in {PATIENCE:?}:\n{}",
-                    tail(&self.log())
-                );
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
+        let ended = polled(|| self.has_ended());
+        ended.unwrap_or_else(|| {
+            let log = tail(&self.log());
+            panic!("the job did not end in {PATIENCE:?}:\n{log}")
+        })
     }
 
     /// Lets the job go on if it is [held](Bench::held), and waits for its end, which must be FINISHED.
@@ -754,17 +751,16 @@ impl JobProcess {
     /// If they do not in [`PATIENCE`], with the end of the log.
     pub fn wait_for_checkpoints(&mut self, count: u64) {
         self.ready();
-        let deadline = Instant::now() + PATIENCE;
-        while self.completed_checkpoints().is_none_or(|now| now < count) {
+        let completed = polled(|| {
             if self.has_ended().is_some() {
                 panic!("the job ended before:\n{}", tail(&self.log()));
             }
-            if Instant::now() > deadline {
-                let log = tail(&self.log());
-                panic!("waited {PATIENCE:?} for {count} checkpoints:\n{log}");
-            }
-            std::thread::sleep(POLL_INTERVAL);
-        }
+            (self.completed_checkpoints()? >= count).then_some(())
+        });
+        completed.unwrap_or_else(|| {
+            let log = tail(&self.log());
+            panic!("waited {PATIENCE:?} for {count} checkpoints:\n{log}")
+        });
     }
 
     /// How many checkpoints and savepoints have failed.

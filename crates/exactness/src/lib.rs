@@ -18,6 +18,7 @@
 //! | `phase` | those phases, and storage that stands still in them |
 //! | `remains` | what lies on the disk behind it: sound snapshots, garbage |
 //! | `flink_count` | the content of a `count` job, as real Flink ran it too |
+//! | `takeover` | a cluster that loses its leader, whatever service elects the next one |
 //! | `skip` | tests that cannot run where they are |
 //! | `zookeeper` | Apache ZooKeeper in a child process |
 //! | `random` | random numbers that a printed seed brings back |
@@ -38,5 +39,6 @@ pub mod seeds;
 pub mod skip;
 pub mod small_disk;
 pub mod snapshot_kind;
+pub mod takeover;
 pub mod workload;
 pub mod zookeeper;

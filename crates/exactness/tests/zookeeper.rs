@@ -5,10 +5,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use millpond_exactness::cluster::{Cluster, ClusterJob};
-use millpond_exactness::job_process::{Bench, continue_process, stop_process, wait_for};
-use millpond_exactness::oracle::Workload;
-use millpond_exactness::remains::collect_garbage;
+use millpond_exactness::cluster::Cluster;
+use millpond_exactness::job_process::{Bench, continue_process, stop_process};
+use millpond_exactness::takeover;
 use millpond_exactness::zookeeper::ZooKeeper;
 use millpond_leadership::{Election, Leader, election};
 use millpond_types::config::Configuration;
@@ -18,12 +17,6 @@ const SESSION: &str = "8 s";
 
 /// Long enough for ZooKeeper to start again on a busy machine, and for the job to end.
 const LONG_SESSION: &str = "10 min";
-
-const WORKLOAD: Workload = Workload {
-    records_a: 12_000,
-    records_b: 10_000,
-    keys: 40,
-};
 
 fn options(zookeeper: &ZooKeeper, session: &str) -> Vec<String> {
     vec![
@@ -49,49 +42,11 @@ fn leader_at(port: u16) -> Leader {
 }
 
 fn bench() -> Bench {
-    Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-        .workload(&WORKLOAD)
-        .argument("--rate", 400)
-        .option("execution.checkpointing.interval", "50 ms")
-        .option("execution.checkpointing.data-inline-threshold", "0 b")
-        .option(
-            "execution.checkpointing.externalized-checkpoint-retention",
-            "RETAIN_ON_CANCELLATION",
-        )
+    takeover::bench(env!("CARGO_BIN_EXE_exactness-job"))
 }
-
-/// A patience that no test could wait for: what must be found out otherwise is.
-const PATIENT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=10 min"];
 
 fn start<'a>(bench: &'a Bench, zookeeper: &ZooKeeper, session: &str) -> Cluster<'a> {
-    let storage = bench.directory().join("ha").display().to_string();
-    let mut own = options(zookeeper, session);
-    own.push(format!("high-availability.storageDir={storage}"));
-    let own = own.iter().map(String::as_str);
-    let all: Vec<&str> = PATIENT.iter().copied().chain(own).collect();
-    Cluster::start(bench, &all)
-}
-
-/// A job in all slots of one task manager, behind three checkpoints.
-fn running(cluster: &mut Cluster) -> ClusterJob {
-    cluster.add_task_manager(2);
-    let job = cluster.run(&[("parallelism.default", "2")]);
-    job.wait_for_checkpoints(3);
-    job
-}
-
-fn runs_again(cluster: &mut Cluster, job: &mut ClusterJob) {
-    cluster.follow(job);
-    wait_for("the job to run again", || {
-        (job.status() == "RUNNING").then_some(())
-    });
-    job.wait_for_checkpoints(2);
-}
-
-fn assert_sound(bench: &Bench) {
-    bench.assert_exact(&WORKLOAD);
-    let (wrong, _) = collect_garbage(&bench.checkpoints());
-    assert!(wrong.is_empty(), "{wrong:?}");
+    takeover::start(bench, &options(zookeeper, session))
 }
 
 #[test]
@@ -155,16 +110,11 @@ fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
     let bench = bench();
     let mut cluster = start(&bench, &zookeeper, SESSION);
     cluster.add_standby();
-    let mut job = running(&mut cluster);
-    cluster.kill_leader();
-    runs_again(&mut cluster, &mut job);
-    cluster.wait_for_end(&job, "the leader was killed");
-    assert_sound(&bench);
+    let job = takeover::running(&mut cluster);
+    takeover::by_a_kill(&bench, &mut cluster, job);
     cluster.end();
 }
 
-/// Its masters and its workers are not stopped: they must not go on with a job that is another one's. Nor must
-/// it when it wakes up.
 #[test]
 fn a_leader_that_stands_still_for_longer_than_its_session_leads_no_more() {
     let Some(zookeeper) = ZooKeeper::start("zookeeper: a leader that stands still") else {
@@ -173,25 +123,11 @@ fn a_leader_that_stands_still_for_longer_than_its_session_leads_no_more() {
     let bench = bench();
     let mut cluster = start(&bench, &zookeeper, SESSION);
     cluster.add_standby();
-    let mut job = running(&mut cluster);
-    let stopped = cluster.job_manager();
-    let masters = cluster.children_of(stopped);
-    assert_eq!(masters.len(), 1);
-    stop_process(stopped);
-    let former = cluster.replace_leader();
-    runs_again(&mut cluster, &mut job);
-    let alive = cluster.processes();
-    assert!(masters.iter().all(|master| !alive.contains(master)));
-    continue_process(stopped);
-    let (code, said) = former.wait();
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("this job manager leads no more: "), "{said}");
-    cluster.wait_for_end(&job, "the leader stood still");
-    assert_sound(&bench);
+    let job = takeover::running(&mut cluster);
+    takeover::by_a_leader_that_stands_still(&bench, &mut cluster, job);
     cluster.end();
 }
 
-/// As when a whole machine stands still: nobody there has noticed anything when it goes on.
 #[test]
 fn masters_that_stand_still_with_their_leader_end_when_they_wake_up() {
     let Some(zookeeper) = ZooKeeper::start("zookeeper: a leader and a master that stand still")
@@ -201,25 +137,8 @@ fn masters_that_stand_still_with_their_leader_end_when_they_wake_up() {
     let bench = bench();
     let mut cluster = start(&bench, &zookeeper, SESSION);
     cluster.add_standby();
-    let mut job = running(&mut cluster);
-    let stopped = cluster.job_manager();
-    let masters = cluster.children_of(stopped);
-    masters.iter().copied().for_each(stop_process);
-    stop_process(stopped);
-    let former = cluster.replace_leader();
-    // The next one would wait for longer than this test until it killed one that stands still.
-    masters.iter().copied().for_each(continue_process);
-    runs_again(&mut cluster, &mut job);
-    let log = bench
-        .directory()
-        .join(format!("ha/default/logs/{}.log", job.id));
-    let log = std::fs::read_to_string(log).expect("masters log");
-    assert!(log.contains("is not known to lead any more"), "{log}");
-    continue_process(stopped);
-    let (code, said) = former.wait();
-    assert_eq!(code, Some(1), "{said}");
-    cluster.wait_for_end(&job, "a machine stood still");
-    assert_sound(&bench);
+    let job = takeover::running(&mut cluster);
+    takeover::by_a_machine_that_stands_still(&bench, &mut cluster, job);
     cluster.end();
 }
 
@@ -230,16 +149,15 @@ fn a_job_goes_on_while_zookeeper_is_gone_for_less_than_a_session() {
     };
     let bench = bench();
     let mut cluster = start(&bench, &zookeeper, LONG_SESSION);
-    let job = running(&mut cluster);
+    let job = takeover::running(&mut cluster);
     let leader = cluster.job_manager();
     zookeeper.kill();
     job.wait_for_checkpoints(3);
     zookeeper.restart();
     job.wait_for_checkpoints(3);
-    job.wait_for("FINISHED");
+    takeover::ends_well(&bench, &mut cluster, &job, "ZooKeeper was gone");
     assert_eq!(job.failed_attempts(), 0);
     assert_eq!(cluster.job_manager(), leader);
     cluster.add_standby();
-    assert_sound(&bench);
     cluster.end();
 }
