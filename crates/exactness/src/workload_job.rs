@@ -22,7 +22,9 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
     } else {
         inputs
     };
-    let events = inputs.flat_map(expand).name("expand");
+    // Records in flight are known by who has sent them, and an id that is generated changes with what is
+    // around its operator: all that send to another task have a uid.
+    let events = inputs.flat_map(expand).uid("expand").name("expand");
     let ping_after_ms = arguments.ping_after_ms;
     let counted = events
         .key_by_ref(|event: &Event| &event.key)
@@ -31,6 +33,7 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         .name("counter");
     let windows = counted
         .flat_map(|counted: Counted| counted.record.map(|(group, value)| (group, 1, value)))
+        .uid("to-windows")
         .name("to windows")
         .key_by(|value: &(i64, i64, i64)| value.0)
         .window(TumblingEventTimeWindows::of(Duration::from_millis(
@@ -40,6 +43,7 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         .uid("windows")
         .name("windows")
         .map(|line| line)
+        .uid("one-by-one")
         .name("one by one")
         .set_parallelism(1);
     let by_key = events.key_by_ref(|event: &Event| &event.key);
@@ -53,12 +57,23 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         .uid("sessions")
         .name("sessions");
     let rules = by_key
-        .connect(&events.filter(is_rule).broadcast_with(&RULES))
+        .connect(
+            &events
+                .filter(is_rule)
+                .uid("only-rules")
+                .broadcast_with(&RULES),
+        )
         .process(Rules::open)
         .uid("rules")
         .name("rules");
-    let mut lines = counted
+    let of_counter = match &arguments.plain_uid {
+        None => counted.clone(),
+        // Inside of a chain: elsewhere it would stand where records may be in flight.
+        Some(uid) => counted.map(|counted| counted).uid(uid).name("plain"),
+    };
+    let mut lines = of_counter
         .map(|counted| counted.line)
+        .uid("lines")
         .name("lines")
         .union(&windows)
         .union(&sessions)
@@ -90,9 +105,6 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
             .name("farewell")
             .set_parallelism(1);
         lines = lines.union(&farewell);
-    }
-    if let Some(uid) = &arguments.plain_uid {
-        lines = lines.map(|line| line).uid(uid).name("plain");
     }
     let slow_sink_us = arguments.slow_sink_us;
     let encode = move |line: &String, bytes: &mut Vec<u8>| {
