@@ -78,8 +78,21 @@ impl FunctionError {
 
     /// What is wrong with restored state, if it or one of its causes says so.
     pub fn state_fault(&self) -> Option<StateFault> {
+        self.causes().find_map(fault)
+    }
+
+    /// Whether state was lost, so that the attempt cannot go on.
+    pub fn is_state_broken(&self) -> bool {
+        self.causes().any(|error| {
+            let error = error.downcast_ref::<millpond_state::Error>();
+            error.is_some_and(|error| matches!(error.kind(), ErrorKind::Broken { .. }))
+        })
+    }
+
+    /// The error itself, and what it was caused by.
+    fn causes(&self) -> impl Iterator<Item = &(dyn StdError + 'static)> {
         let first: &(dyn StdError + 'static) = &*self.0;
-        std::iter::successors(Some(first), |error| (*error).source()).find_map(fault)
+        std::iter::successors(Some(first), |error| (*error).source())
     }
 
     /// The text with those of all causes, joined by `: `.
@@ -108,7 +121,8 @@ fn fault(error: &(dyn StdError + 'static)) -> Option<StateFault> {
         ErrorKind::Registered { .. }
         | ErrorKind::Serializer { .. }
         | ErrorKind::GivenUp { .. }
-        | ErrorKind::Storage { .. } => None,
+        | ErrorKind::Storage { .. }
+        | ErrorKind::Broken { .. } => None,
     }
 }
 
@@ -133,6 +147,14 @@ impl fmt::Debug for FunctionError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lost_state_is_told_from_a_snapshot_that_failed() {
+        let failed = millpond_state::Error::storage("linking", "no space");
+        assert!(!FunctionError::from(failed).is_state_broken());
+        let broken = millpond_state::Error::broken("writing", "no space");
+        assert!(FunctionError::from(broken).is_state_broken());
+    }
 
     #[test]
     fn refused_state_is_told_from_other_errors_below_whatever_is_wrapped_around_it() {

@@ -124,25 +124,41 @@ impl SnapshotWork {
         let (attempt, checkpoint) = (self.attempt, self.options.id);
         let (vertex, subtask) = (self.vertex, self.subtask);
         let (to_master, task) = (self.to_master.clone(), self.task.clone());
+        let process = self.process;
+        let failed = |message| FromWorker::Failed {
+            attempt,
+            process,
+            task: Some(task.clone()),
+            message,
+            kind: FailureKind::Retryable,
+        };
+        let declined = |reason| FromWorker::Decline {
+            attempt,
+            checkpoint,
+            vertex,
+            subtask,
+            reason,
+        };
         let settled = crate::panic::contain(|| self.durables.settle());
         let synced = match settled.map(|settled| settled.map_err(|error| error.chain())) {
             Ok(Ok(synced)) => synced,
             Ok(Err(message)) | Err(message) => {
                 // The master is gone: nobody is left to be told.
-                let _ = to_master.send(FromWorker::Failed {
-                    attempt,
-                    process: self.process,
-                    task: Some(self.task),
-                    message,
-                    kind: FailureKind::Retryable,
-                });
+                let _ = to_master.send(failed(message));
                 return;
             }
         };
-        let part = merged.begin(&self.options, attempt, self.process);
+        let part = merged.begin(&self.options, attempt, process);
         let written = crate::panic::contain(|| self.write(synced, part.as_ref(), copies));
-        let answer = match written.map(|written| written.map_err(|error| error.chain())) {
-            Ok(Ok(acknowledgement)) => Some(Answer {
+        let written = match written {
+            Ok(Ok(acknowledgement)) => Ok(acknowledgement),
+            // No checkpoint behind this one would have what is lost.
+            Ok(Err(error)) if error.is_state_broken() => Err(failed(error.chain())),
+            Ok(Err(error)) => Err(declined(error.chain())),
+            Err(panic) => Err(declined(panic)),
+        };
+        let answer = match written {
+            Ok(acknowledgement) => Some(Answer {
                 attempt,
                 checkpoint,
                 task,
@@ -150,15 +166,9 @@ impl SnapshotWork {
                 began,
                 to_master,
             }),
-            Ok(Err(reason)) | Err(reason) => {
+            Err(refusal) => {
                 // The master is gone: nobody is left to be told.
-                let _ = to_master.send(FromWorker::Decline {
-                    attempt,
-                    checkpoint,
-                    vertex,
-                    subtask,
-                    reason,
-                });
+                let _ = to_master.send(refusal);
                 None
             }
         };

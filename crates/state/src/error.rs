@@ -49,6 +49,11 @@ pub enum ErrorKind {
         /// What was being written or read.
         what: String,
     },
+    /// A backend has lost changes, or takes none any more: fail the attempt, and go on from a checkpoint.
+    Broken {
+        /// What was being done.
+        what: String,
+    },
     /// Something that Millpond does not cover.
     Unsupported {
         /// What is not covered.
@@ -80,6 +85,14 @@ impl Error {
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
         Error::caused_by(ErrorKind::Storage { what: what.into() }, source)
+    }
+
+    /// An error of a store that has lost changes, or will not take any again; `what` it did.
+    pub fn broken(
+        what: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Error::caused_by(ErrorKind::Broken { what: what.into() }, source)
     }
 
     /// Something that a backend does not cover.
@@ -154,7 +167,7 @@ impl fmt::Display for Error {
                 write!(f, "state \"{state}\" could not be serialized: {reason}")
             }
             ErrorKind::GivenUp { reason } => write!(f, "the snapshot was given up: {reason}"),
-            ErrorKind::Storage { what } => write!(f, "{what} failed"),
+            ErrorKind::Storage { what } | ErrorKind::Broken { what } => write!(f, "{what} failed"),
             ErrorKind::Unsupported { what } => write!(f, "not supported: {what}"),
         }
     }

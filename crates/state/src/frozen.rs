@@ -321,12 +321,17 @@ impl FrozenKeyedState {
     /// # Errors
     ///
     /// Serializer, if a value cannot be written; storage, if `out` fails; given up, if the image
-    /// was given up. The checkpoint is to be declined; the owner is not harmed.
+    /// was given up. The checkpoint is to be declined; the owner is not harmed. Broken, if a store has
+    /// lost changes: the attempt is to fail.
     pub fn write_as(self, format: KeyedFormat, out: &mut dyn Write) -> Result<WrittenKeyedState> {
         self.write_content(Content::All(format), out)
     }
 
     fn write_content(self, content: Content, out: &mut dyn Write) -> Result<WrittenKeyedState> {
+        if let Some(stored) = &self.stored {
+            // What is wrong with the store is told as such, not as an error of a state.
+            stored.taken()?;
+        }
         let image = Arc::clone(&self.image);
         let mut current = None;
         // A panic in a user's serializer is that value's error, not the end of the job.

@@ -6,7 +6,7 @@ use millpond_state::store::{
     ColumnId, KeyValueStore, Keys, MemoryStore, StateMeta, StoreImage, StoredFilter, Visit,
     WriteBatch,
 };
-use millpond_state::{CacheMemory, Error, KeyedBackend, StateTtlConfig};
+use millpond_state::{CacheMemory, Error, ErrorKind, KeyedBackend, StateTtlConfig};
 use millpond_types::{KeyGroupRange, ManualClock};
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +22,7 @@ struct Watched {
     /// Changes that were written.
     changes: AtomicUsize,
     fails: AtomicBool,
+    image_fails: AtomicBool,
 }
 
 impl Watched {
@@ -73,8 +74,7 @@ impl KeyValueStore for Watched {
 
     fn write(&self, column: ColumnId, batch: &WriteBatch) -> Result<(), Error> {
         if self.fails.load(Ordering::Relaxed) {
-            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(Error::storage("writing", full));
+            return Err(full("writing"));
         }
         self.changes
             .fetch_add(batch.iter().count(), Ordering::Relaxed);
@@ -92,8 +92,15 @@ impl KeyValueStore for Watched {
     }
 
     fn checkpoint(&self) -> Result<Arc<dyn StoreImage>, Error> {
+        if self.image_fails.load(Ordering::Relaxed) {
+            return Err(full("linking"));
+        }
         self.store.checkpoint()
     }
+}
+
+fn full(what: &str) -> Error {
+    Error::storage(what, std::io::Error::from(std::io::ErrorKind::StorageFull))
 }
 
 fn range() -> KeyGroupRange {
@@ -379,13 +386,14 @@ fn a_store_that_fails_ends_the_function_and_the_snapshot_with_its_reason() {
     value.update(1);
     store.fails.store(true, Ordering::Relaxed);
     let error = backend.freeze().write(&mut std::io::sink()).unwrap_err();
-    let mut text = format!("{error}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
+    let text = chain(&error);
     assert!(text.contains("writing failed"), "{text}");
+    let is_broken = |error: &Error| matches!(error.kind(), ErrorKind::Broken { .. });
+    assert!(is_broken(&error), "{text}");
+    // What was lost is in no later image either.
+    store.fails.store(false, Ordering::Relaxed);
+    let error = backend.freeze().write(&mut std::io::sink()).unwrap_err();
+    assert!(is_broken(&error), "{}", chain(&error));
     let goes_on = catch_unwind(AssertUnwindSafe(|| {
         for key in 0..100_000 {
             turn_to(&backend, &key);
@@ -398,6 +406,35 @@ fn a_store_that_fails_ends_the_function_and_the_snapshot_with_its_reason() {
         message.starts_with("writing state back failed"),
         "{message}"
     );
+}
+
+#[test]
+fn an_image_that_cannot_be_taken_costs_one_checkpoint() {
+    let store = Arc::new(Watched::default());
+    let backend = above::<i64>(&store, 10_000);
+    let mut value = backend.value_state::<i64>("value").unwrap();
+    turn_to(&backend, &1);
+    value.update(1);
+    store.image_fails.store(true, Ordering::Relaxed);
+    let error = backend.freeze().write(&mut std::io::sink()).unwrap_err();
+    let text = chain(&error);
+    assert!(text.contains("linking failed"), "{text}");
+    assert!(matches!(error.kind(), ErrorKind::Storage { .. }), "{text}");
+    turn_to(&backend, &2);
+    value.update(2);
+    store.image_fails.store(false, Ordering::Relaxed);
+    backend.freeze().write(&mut std::io::sink()).unwrap();
+    assert_eq!(store.entries(0).len(), 2);
+}
+
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 #[test]

@@ -16,6 +16,7 @@ use rocksdb::{WriteBatch, WriteOptions};
 
 use super::database::{Access, Database, Db, Shared};
 use super::memory::{SharedMemory, budget_bytes};
+use super::resumption::Resumption;
 use super::tuning::Tuning;
 use super::{Column, Deleted, RocksDbStore};
 use crate::manifest::{self, UnknownRecord};
@@ -128,6 +129,7 @@ impl StateBackend for RocksDbBackend {
             home: Arc::new(home),
             checkpoints: AtomicU64::new(0),
             runs: AtomicU64::new(0),
+            resumption: Resumption::default(),
         }))
     }
 }

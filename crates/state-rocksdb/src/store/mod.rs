@@ -17,6 +17,7 @@ mod backend;
 mod database;
 mod image;
 mod memory;
+mod resumption;
 mod sorted_run;
 mod tuning;
 
@@ -39,6 +40,7 @@ use rocksdb::{ReadOptions, WriteOptions, properties};
 
 use database::{Database, FilterSlot};
 use image::RocksDbImage;
+use resumption::Resumption;
 
 /// How many values are read at once.
 const READ_KEYS: usize = 256;
@@ -52,6 +54,7 @@ pub struct RocksDbStore {
     columns: RwLock<Vec<Column>>,
     checkpoints: AtomicU64,
     runs: AtomicU64,
+    resumption: Resumption,
 }
 
 struct Column {
@@ -187,7 +190,11 @@ impl KeyValueStore for RocksDbStore {
         let path = self.home.path().join(format!("checkpoint-{number}"));
         let columns = self.columns();
         let made = Checkpoint::new(&self.database.db).and_then(|to| to.create_checkpoint(&path));
-        made.map_err(|error| Error::storage("linking the files of RocksDB", error))?;
+        if let Err(error) = made {
+            let error = Error::storage("linking the files of RocksDB", error);
+            return Err(self.resumption.failed(error, self.home.path()));
+        }
+        self.resumption.succeeded();
         let names = columns.iter().map(|column| column.name.clone());
         let image = RocksDbImage::new(
             Deleted(path),

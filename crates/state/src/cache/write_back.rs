@@ -2,10 +2,14 @@
 //!
 //! An image of the store is taken between two writes: it holds the changes that were frozen before it
 //! was asked for, and none that were frozen later.
+//!
+//! An image that cannot be taken is missed by one checkpoint. Changes that cannot be written are lost, and
+//! what the store holds from then on is no state of the job: the attempt has to end.
 
 use super::Column;
 use crate::store::{KeyValueStore, StoreImage, WriteBatch};
 use crate::{Error, ErrorKind, Result};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,6 +18,8 @@ use std::thread::JoinHandle;
 
 /// Changes are gathered up to this many bytes before they are written.
 const BATCH_BYTES: usize = 1 << 20;
+
+const WRITING_BACK: &str = "writing state back";
 
 /// The changes of one state in one epoch.
 pub(crate) trait Changes: Send {
@@ -36,12 +42,21 @@ pub(crate) trait Changes: Send {
 /// The image of a store that was asked for and may not have been taken yet.
 #[derive(Default)]
 pub(crate) struct PendingImage {
-    taken: Mutex<Option<std::result::Result<Arc<dyn StoreImage>, String>>>,
+    taken: Mutex<Option<std::result::Result<Arc<dyn StoreImage>, Failure>>>,
     ready: Condvar,
 }
 
+/// Why an image was not taken, or changes were not written.
+#[derive(Clone, Debug)]
+enum Failure {
+    /// The store is as it was.
+    Failed(String),
+    /// The store does not have all changes, or never will again.
+    Broken(String),
+}
+
 impl PendingImage {
-    fn set(&self, image: std::result::Result<Arc<dyn StoreImage>, String>) {
+    fn set(&self, image: std::result::Result<Arc<dyn StoreImage>, Failure>) {
         *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
         self.ready.notify_all();
     }
@@ -50,15 +65,20 @@ impl PendingImage {
     ///
     /// # Errors
     ///
-    /// Storage, if it could not be.
+    /// Storage, if it could not be; broken, if the store does not have all changes.
     pub(crate) fn wait(&self) -> Result<Arc<dyn StoreImage>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match &*taken {
                 Some(Ok(image)) => return Ok(Arc::clone(image)),
-                Some(Err(reason)) => {
-                    let what = "writing state back";
-                    return Err(Error::storage(what, reason.clone()));
+                Some(Err(Failure::Failed(reason))) => {
+                    return Err(Error::storage(
+                        "taking an image of the state",
+                        reason.clone(),
+                    ));
+                }
+                Some(Err(Failure::Broken(reason))) => {
+                    return Err(Error::broken(WRITING_BACK, reason.clone()));
                 }
                 None => {
                     let woken = self.ready.wait(taken);
@@ -160,7 +180,7 @@ impl WriteBack {
     /// Then.
     pub(crate) fn check(&self) {
         if let Some(reason) = self.shared.failed.get() {
-            panic!("writing state back failed: {reason}");
+            panic!("{WRITING_BACK} failed: {reason}");
         }
     }
 }
@@ -185,14 +205,20 @@ impl Writer {
     fn run(&self, work: &Receiver<Job>) {
         while let Ok(job) = work.recv() {
             match job {
-                Job::Write(changes) => self.contain(|| self.write(changes)),
+                Job::Write(changes) => {
+                    let written = self.contain(|| self.write(changes));
+                    if let (Err(failure), false) = (written, self.is_abandoned()) {
+                        let (Failure::Failed(reason) | Failure::Broken(reason)) = failure;
+                        // What failed first is what counts.
+                        let _ = self.shared.failed.set(reason);
+                    }
+                }
                 Job::Image(image) => {
-                    self.contain(|| {
-                        let taken = self.store.checkpoint()?;
-                        image.set(Ok(taken));
-                        Ok(())
-                    });
-                    self.resolve(&image);
+                    let taken = self.contain(|| self.store.checkpoint());
+                    if let Err(Failure::Broken(reason)) = &taken {
+                        let _ = self.shared.failed.set(reason.clone());
+                    }
+                    image.set(taken);
                 }
                 // Nobody waits any more: nobody is to be told.
                 Job::Fence(done) => drop(done.send(())),
@@ -201,37 +227,27 @@ impl Writer {
         }
     }
 
-    /// Runs one job, unless one before it has failed or the backend is gone.
-    fn contain(&self, job: impl FnOnce() -> Result<()>) {
-        if self.shared.failed.get().is_some() || self.shared.abandoned.load(Ordering::Acquire) {
-            return;
+    /// Runs one job, unless one before it has lost changes or the backend is gone.
+    fn contain<T>(&self, job: impl FnOnce() -> Result<T>) -> std::result::Result<T, Failure> {
+        if let Some(reason) = self.shared.failed.get() {
+            return Err(Failure::Broken(reason.clone()));
         }
-        let reason = match catch_unwind(AssertUnwindSafe(job)) {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => chain(&error),
-            Err(panic) => panic
-                .downcast_ref::<&str>()
-                .map(|reason| (*reason).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "the store panicked".to_owned()),
-        };
-        // Nothing else has set it: what fails first is what counts.
-        let _ = self.shared.failed.set(reason);
+        if self.is_abandoned() {
+            let closed = "the state backend was closed";
+            return Err(Failure::Failed(closed.to_owned()));
+        }
+        match catch_unwind(AssertUnwindSafe(job)) {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => Err(match matches!(error.kind(), ErrorKind::Broken { .. }) {
+                true => Failure::Broken(chain(&error)),
+                false => Failure::Failed(chain(&error)),
+            }),
+            Err(panic) => Err(Failure::Broken(panic_reason(&*panic, "the store panicked"))),
+        }
     }
 
-    /// Says why an image was not taken, if it was not: who waits for it must not wait for ever.
-    fn resolve(&self, image: &PendingImage) {
-        let is_taken = image
-            .taken
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some();
-        if !is_taken {
-            let failed = self.shared.failed.get().cloned();
-            image.set(Err(
-                failed.unwrap_or_else(|| "the state backend was closed".to_owned())
-            ));
-        }
+    fn is_abandoned(&self) -> bool {
+        self.shared.abandoned.load(Ordering::Acquire)
     }
 
     fn write(&self, mut changes: Box<dyn Changes>) -> Result<()> {
@@ -246,8 +262,7 @@ impl Writer {
             }
             batch.sort();
             // Nobody asks for what is left of it.
-            let is_abandoned = self.shared.abandoned.load(Ordering::Acquire);
-            Ok(!groups.is_empty() && !is_abandoned)
+            Ok(!groups.is_empty() && !self.is_abandoned())
         })?;
         changes.written();
         Ok(())
@@ -258,14 +273,16 @@ impl Writer {
 fn take_group(changes: &mut dyn Changes, group: usize, batch: &mut WriteBatch) -> Result<()> {
     let encoded = catch_unwind(AssertUnwindSafe(|| changes.take_group(group, batch)));
     encoded.unwrap_or_else(|panic| {
-        let reason = panic
-            .downcast_ref::<&str>()
-            .map(|reason| (*reason).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "the serializer panicked".to_owned());
+        let reason = panic_reason(&*panic, "the serializer panicked");
         let state = changes.state().to_owned();
         Err(Error::new(ErrorKind::Serializer { state, reason }))
     })
+}
+
+fn panic_reason(panic: &(dyn Any + Send), otherwise: &str) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or(otherwise).to_owned()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

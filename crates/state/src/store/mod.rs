@@ -110,6 +110,10 @@ pub trait KeyValueStore: Send + Sync {
     ) -> Result<()>;
 
     /// Applies changes, which are in ascending order of their keys, each key at most once.
+    ///
+    /// # Errors
+    ///
+    /// Storage, which fails the attempt: the changes are lost.
     fn write(&self, column: ColumnId, batch: &WriteBatch) -> Result<()>;
 
     /// Applies changes that come in batches, each as [`KeyValueStore::write`] has it, in ascending
@@ -145,6 +149,11 @@ pub trait KeyValueStore: Send + Sync {
     ///
     /// Called by the thread that writes. Should cost little more than what was written since the
     /// last one.
+    ///
+    /// # Errors
+    ///
+    /// Storage, which fails the checkpoint; broken, if a later one cannot do better, which fails the
+    /// attempt.
     fn checkpoint(&self) -> Result<Arc<dyn StoreImage>>;
 
     /// How large it is.
