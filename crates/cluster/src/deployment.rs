@@ -44,8 +44,9 @@ pub(crate) struct RestoreFrom {
     /// Place and bytes of metadata that only the job master has: in its memory.
     pub(crate) in_memory: Option<(String, Vec<u8>)>,
     pub(crate) plan: RestorePlan,
-    /// Files that the job master has found whole by a local copy alone, as URIs.
-    pub(crate) read_by_copy: Vec<String>,
+    /// Files that the job master has not read, as URIs: there is a copy on its machine, or there may be one on
+    /// those of the workers.
+    pub(crate) unread: Vec<String>,
     /// Whether state may be dropped that the program has no place for.
     pub(crate) allow_non_restored_state: bool,
     /// Whether state that no operator registers is carried on, rather than refused.
@@ -111,7 +112,7 @@ impl Deployment {
         restore.read = Arc::clone(storage.read());
         let snapshot = pointer::load(&storage, &from.pointer).map_err(|error| error.message)?;
         restored(Some(&snapshot))?;
-        let snapshot = snapshot.with_unread(from.read_by_copy.iter().cloned());
+        let snapshot = snapshot.with_unread(from.unread.iter().cloned());
         let snapshot = Arc::new(snapshot);
         for vertex in &program.graph.vertices {
             for operator in &vertex.operators {

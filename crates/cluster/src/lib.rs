@@ -43,7 +43,7 @@ mod worker_process;
 pub use disposal::Disposals;
 pub use job_manager::JobManagerAddress;
 pub use local_dispatcher::{JobHandle, start_job};
-pub use local_recovery::LocalRecovery;
+pub use local_recovery::{LocalRecovery, TaskManagerCopies};
 pub use master::JobResult;
 pub use master_lock::{await_master_end, job_end};
 pub use options::{ClusterOptions, Heartbeat, JobOptions, RestoreOptions};

@@ -17,6 +17,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use millpond_checkpoint::{Coordinator, Due, Elastic, Event, Lifecycle, SavepointSchedule};
+use millpond_job::gateway::FailureKind;
 use millpond_job::{FromWorker, JobStatus};
 use millpond_runtime::Program;
 use millpond_snapshot::JobDirectories;
@@ -237,10 +238,15 @@ impl Master {
                 message,
                 kind,
                 ..
-            } => match self.lifecycle.is_final(kind) {
-                true => self.fail_for_good(task, message),
-                false => self.fail_attempt(task, message),
-            },
+            } => {
+                if kind == FailureKind::DamagedState {
+                    self.recovery.damage_found();
+                }
+                match self.lifecycle.is_final(kind) {
+                    true => self.fail_for_good(task, message),
+                    false => self.fail_attempt(task, message),
+                }
+            }
             FromWorker::Ended { .. } => {
                 self.lifecycle.process_ended(process, self.clock.now_ms());
             }

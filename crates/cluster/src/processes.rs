@@ -166,7 +166,8 @@ impl LocalProcess {
         }
         if self.copies.is_none() {
             let (config, job) = (&deployment.local_recovery, deployment.job);
-            self.copies = OwnCopies::new(config, job, 0).map_err(|error| error.to_string())?;
+            self.copies =
+                OwnCopies::new(config, None, job, 0).map_err(|error| error.to_string())?;
         }
         let (to_master, messages) = channel();
         let events = self.events.clone();

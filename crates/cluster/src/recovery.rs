@@ -10,7 +10,9 @@ use millpond_checkpoint::{
 use millpond_fs::Location;
 use millpond_job::JobGraph;
 use millpond_runtime::Program;
-use millpond_snapshot::{Claim, ErrorKind, LoadedSnapshot, StateRead, StreamHandle, Trailer};
+use millpond_snapshot::{
+    Claim, Damage, ErrorKind, LoadedSnapshot, StateRead, StreamHandle, Trailer,
+};
 use millpond_types::OperatorId;
 use millpond_types::config::ClaimMode;
 
@@ -56,6 +58,9 @@ pub(crate) struct Recovery {
     claim: Claim,
     /// What is in the job's own directory of checkpoints for as long as its storage is there.
     mark: Option<Location>,
+    /// Whether checksums are left to the workers, as these have copies on other machines; until they find
+    /// damage.
+    workers_check: bool,
 }
 
 impl Recovery {
@@ -65,6 +70,7 @@ impl Recovery {
         storage: Storage,
         claim: Claim,
         mark: Option<Location>,
+        workers_check: bool,
     ) -> Self {
         let options = start.as_ref().map(RestoreOptions::plan_options);
         Recovery {
@@ -74,7 +80,13 @@ impl Recovery {
             storage,
             claim,
             mark,
+            workers_check,
         }
+    }
+
+    /// A worker has found state damaged: from now on it is looked for, and proven, before workers begin.
+    pub(crate) fn damage_found(&mut self) {
+        self.workers_check = false;
     }
 
     /// As [`verify`], for a snapshot that this job itself has written or used.
@@ -83,7 +95,10 @@ impl Recovery {
     /// listed either, or is another one than this job has made, the storage is gone, which says nothing
     /// about the snapshot: a checkpoint that is under way then makes the directory anew.
     fn verify_own(&self, directory: &str) -> (Verification, Option<LoadedSnapshot>) {
-        let (result, snapshot) = verify(&self.storage, directory);
+        let (result, snapshot) = match self.workers_check {
+            true => verify(&self.storage, directory, LoadedSnapshot::verify_sizes),
+            false => verify(&self.storage, directory, LoadedSnapshot::verify),
+        };
         match (result, self.storage_problem(directory)) {
             (Verification::Damaged(damage), Some(problem)) => {
                 let damage = damage.join("; ");
@@ -185,7 +200,8 @@ impl Recovery {
                 start.path
             ))
         };
-        let snapshot = match verify(&self.storage, &start.path) {
+        let verified = verify(&self.storage, &start.path, LoadedSnapshot::verify);
+        let snapshot = match verified {
             (Verification::Intact, Some(snapshot)) => snapshot,
             (Verification::Damaged(damage), _) => return Err(refuse(&damage.join("; "))),
             (Verification::Unreachable(reason), _) => {
@@ -347,7 +363,13 @@ impl Recovery {
                 .metadata_for_others(&snapshot.metadata_file)
                 .map(|bytes| (snapshot.metadata_file.to_string(), bytes)),
             plan,
-            read_by_copy: snapshot.read_by_copy(),
+            unread: match self.workers_check {
+                true => snapshot.files_with_checksum().map_err(|error| {
+                    // Its own paths, which were understood a moment ago.
+                    RecoveryError::Refused(error.to_string())
+                })?,
+                false => snapshot.read_by_copy(),
+            },
             allow_non_restored_state: self.options.allow_non_restored_state,
             carries_unregistered_state: self.options.allow_non_restored_state
                 || self.options.ignore_unregistered_state,
@@ -373,10 +395,14 @@ impl Recovered {
 }
 
 /// Reads a snapshot's metadata and checks every file of it.
-fn verify(storage: &Storage, path: &str) -> (Verification, Option<LoadedSnapshot>) {
+fn verify(
+    storage: &Storage,
+    path: &str,
+    check: fn(&LoadedSnapshot) -> Vec<Damage>,
+) -> (Verification, Option<LoadedSnapshot>) {
     match pointer::load(storage, path) {
         Ok(snapshot) => {
-            let damages = snapshot.verify();
+            let damages = check(&snapshot);
             if damages.is_empty() {
                 return (Verification::Intact, Some(snapshot));
             }

@@ -16,7 +16,7 @@ use millpond_types::config::{WORKER_HOST_VARIABLE, WORKER_VARIABLE};
 
 use crate::data_connections::DataConnections;
 use crate::deployment::Deployment;
-use crate::local_recovery::OwnCopies;
+use crate::local_recovery::{OwnCopies, TaskManagerCopies};
 use crate::options::Heartbeat;
 use crate::process::{MasterMessage, ProcessMessage};
 use crate::processes::Host;
@@ -55,6 +55,7 @@ pub fn run_worker_process(program: Program, security: Internal) -> Result<(), St
         .parse()
         .map_err(|_| format!("\"{process}\" is no process number"))?;
     let host = own_host()?;
+    let place_of_copies = TaskManagerCopies::from_environment()?;
     if std::env::var_os(WORKER_HOST_VARIABLE).is_some() {
         std::thread::spawn(end_with_task_manager);
     }
@@ -88,6 +89,7 @@ pub fn run_worker_process(program: Program, security: Internal) -> Result<(), St
         .map_err(|error| format!("cannot listen for other workers: {error}"))?,
         outgoing,
         attempt: None,
+        place_of_copies,
         copies: None,
     }
     .serve(&incoming);
@@ -152,6 +154,8 @@ struct Worker {
     connections: DataConnections,
     outgoing: Sender<FromWorker>,
     attempt: Option<AttemptHandle>,
+    /// If a task manager has started this process.
+    place_of_copies: Option<TaskManagerCopies>,
     /// Since the first deployment, if there are to be any.
     copies: Option<OwnCopies>,
 }
@@ -208,7 +212,8 @@ impl Worker {
     fn have_copies(&mut self, deployment: &Deployment) -> Result<(), String> {
         if self.copies.is_none() {
             let (config, job) = (&deployment.local_recovery, deployment.job);
-            let copies = OwnCopies::new(config, job, self.process);
+            let place = self.place_of_copies.as_ref();
+            let copies = OwnCopies::new(config, place, job, self.process);
             self.copies = copies.map_err(|error| error.to_string())?;
         }
         Ok(())

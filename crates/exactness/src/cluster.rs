@@ -276,6 +276,11 @@ impl<'a> Cluster<'a> {
 
     /// As [`add_task_manager`](Self::add_task_manager), on a host of the network.
     pub fn add_task_manager_on(&mut self, host: u8, slots: u32) -> u32 {
+        self.add_task_manager_with(host, slots, &[])
+    }
+
+    /// As [`add_task_manager_on`](Self::add_task_manager_on), with options of its own.
+    pub fn add_task_manager_with(&mut self, host: u8, slots: u32, own: &[String]) -> u32 {
         let address = self.address();
         let (manager, port) = address.rsplit_once(':').expect("an address has a port");
         let mut options = self.options.clone();
@@ -288,6 +293,7 @@ impl<'a> Cluster<'a> {
                 self.bench.directory().join("tmp").display()
             ),
         ]);
+        options.extend_from_slice(own);
         let mut service = Service::start(self.bench, self.place(host), TASK_MANAGER, &options);
         service.said("Task manager ");
         let pid = service.child.id();
@@ -583,9 +589,30 @@ impl ClusterJob {
 
     /// Waits for so many more checkpoints than are complete now.
     pub fn wait_for_checkpoints(&self, more: u64) {
-        let count = || self.try_get("/checkpoints")?["counts"]["completed"].as_u64();
-        let before = count().unwrap_or(0);
-        wait_for("checkpoints", || (count()? >= before + more).then_some(()));
+        let before = self.completed_checkpoints().unwrap_or(0);
+        wait_for("checkpoints", || {
+            (self.completed_checkpoints()? >= before + more).then_some(())
+        });
+    }
+
+    /// Takes a checkpoint, and waits for it.
+    ///
+    /// # Panics
+    ///
+    /// If the job does not take it.
+    pub fn checkpoint(&self) {
+        let before = self.completed_checkpoints();
+        let url = format!("{}/jobs/{}/checkpoints", self.rest, self.id);
+        let answer = agent().post(&url).send("{}");
+        let status = answer.expect("the cluster answers").status();
+        assert!(status.is_success(), "{status}");
+        wait_for("a checkpoint", || {
+            (self.completed_checkpoints()? > before?).then_some(())
+        });
+    }
+
+    fn completed_checkpoints(&self) -> Option<u64> {
+        self.try_get("/checkpoints")?["counts"]["completed"].as_u64()
     }
 
     /// How often it was restarted.

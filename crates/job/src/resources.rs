@@ -14,7 +14,7 @@ use crate::report::JobReport;
 use crate::requirements::JobRequirements;
 
 /// The version of these messages; both ends of a connection must have the same.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The first message to a job manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,6 +99,8 @@ pub enum ToTaskManager {
     Start(Box<StartWorker>),
     /// Kill one, if it lives.
     Kill(WorkerId),
+    /// This job has ended: what is kept of it goes.
+    JobEnded(JobId),
     /// There was nothing else to say for the interval of heartbeats.
     Alive,
 }

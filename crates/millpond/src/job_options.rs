@@ -136,7 +136,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         savepoint_directory,
         restore,
         elastic: elastic(configuration)?,
-        local_recovery: local_recovery(configuration)?,
+        local_recovery: LocalRecovery::from_configuration(configuration)?,
         checkpoint_config,
         configuration: configuration.shown(),
     })
@@ -166,42 +166,6 @@ fn elastic(
         max_checkpoint_failures: configuration.get(&options::ADAPTIVE_MAX_CHECKPOINT_FAILURES)?,
         requirements: requirements.transpose()?,
     }))
-}
-
-/// Second copies of state: whether, and where.
-fn local_recovery(
-    configuration: &Configuration,
-) -> std::result::Result<LocalRecovery, ConfigError> {
-    let key = options::LOCAL_BACKUP_DIRECTORIES.key();
-    let directories = match configuration.get(&options::LOCAL_BACKUP_DIRECTORIES)? {
-        Some(directories) => split_paths(&directories),
-        None => {
-            let directories = configuration.get(&options::TMP_DIRS)?;
-            let first = directories.iter().flat_map(|all| split_paths(all)).next();
-            vec![first.unwrap_or_else(std::env::temp_dir)]
-        }
-    };
-    // A worker process may have another working directory.
-    let absolute = directories.iter().map(|directory| {
-        let why = |error: std::io::Error| {
-            ConfigError::new(key, directory.display().to_string(), error.to_string())
-        };
-        std::path::absolute(directory).map_err(why)
-    });
-    Ok(LocalRecovery {
-        backup: configuration.get(&options::LOCAL_BACKUP_ENABLED)?,
-        recover: configuration.get(&options::RECOVER_FROM_LOCAL)?,
-        directories: absolute.collect::<std::result::Result<_, _>>()?,
-    })
-}
-
-/// Paths by comma or colon, as Flink takes them.
-fn split_paths(paths: &str) -> Vec<PathBuf> {
-    let parts = paths.split([',', ':', '|']).map(str::trim);
-    parts
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
-        .collect()
 }
 
 /// Where checkpoints go: as told, else as the old name of a state backend says, else to files.
@@ -439,7 +403,7 @@ mod tests {
 
     fn recovery(pairs: &[(&str, &str)]) -> LocalRecovery {
         let pairs = pairs.iter().map(|(key, value)| (*key, *value));
-        local_recovery(&Configuration::from_pairs(pairs)).expect("usable")
+        LocalRecovery::from_configuration(&Configuration::from_pairs(pairs)).expect("usable")
     }
 
     #[test]

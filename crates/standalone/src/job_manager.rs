@@ -633,6 +633,10 @@ impl Manager {
     /// A job has ended: nobody is to go on with it.
     fn forget(&mut self, job: JobId) {
         self.deaths.remove(&job);
+        self.kill_workers(job);
+        for task_manager in self.task_managers.values() {
+            task_manager.outbox.send(ToTaskManager::JobEnded(job));
+        }
         if let Some(Err(error)) = self.store.as_ref().map(|store| store.remove(job)) {
             tracing::error!(
                 "job {job} has ended and will be run again, as it stays noted: {error}"
@@ -702,7 +706,6 @@ impl Manager {
         }
         if status.is_globally_terminal() {
             self.forget(job);
-            self.kill_workers(job);
             self.pool.release(job);
             self.offers.forget(job);
             self.count_slots();

@@ -5,6 +5,9 @@
 //! fewest processes that need no slot more than *p*. Jobs wait in order; one that fits is not held up by
 //! one in front of it that does not.
 //!
+//! A job that wants slots anew gets the same processes on the same task managers, as far as there is room
+//! there: the copies of its state are on those machines.
+//!
 //! A job in elastic mode says between which bounds *p* may be. It gets what there is, at once if that is
 //! enough for it, else when it has waited for more.
 
@@ -76,6 +79,8 @@ pub(crate) struct SlotPool {
     task_managers: BTreeMap<String, u32>,
     allocations: BTreeMap<JobId, Allocation>,
     waiting: Vec<Waiting>,
+    /// The task manager of each process that a job had before it began to wait.
+    earlier: BTreeMap<JobId, Vec<String>>,
     last_id: u64,
 }
 
@@ -97,7 +102,12 @@ impl SlotPool {
             true => Some(0),
             false => self.waiting.iter().position(|waiting| waiting.job == job),
         };
+        let earlier = match self.of(job) {
+            Some(allocation) => Some(allocation.task_managers.clone()),
+            None => self.earlier.remove(&job),
+        };
         self.release(job);
+        self.earlier.extend(earlier.map(|places| (job, places)));
         let minimum = request.minimum.max(1);
         let most = request.most.max(minimum);
         let waiting = Waiting {
@@ -118,6 +128,7 @@ impl SlotPool {
     /// A job wants no slots any more.
     pub(crate) fn release(&mut self, job: JobId) {
         self.allocations.remove(&job);
+        self.earlier.remove(&job);
         self.waiting.retain(|waiting| waiting.job != job);
     }
 
@@ -138,11 +149,16 @@ impl SlotPool {
                 .collect();
             let all_free = free.iter().map(|(_, free)| free).sum();
             let parallelism = waiting.parallelism(all_free, now_ms);
-            let found = parallelism.and_then(|most| Some((most, fit(most, &free)?)));
+            let earlier = self
+                .earlier
+                .get(&waiting.job)
+                .map_or(&[][..], Vec::as_slice);
+            let found = parallelism.and_then(|most| Some((most, fit(most, &free, earlier)?)));
             let Some((parallelism, (workers, task_managers))) = found else {
                 self.waiting.push(waiting);
                 continue;
             };
+            self.earlier.remove(&waiting.job);
             self.last_id += 1;
             let allocation = Allocation {
                 id: self.last_id,
@@ -200,8 +216,13 @@ impl SlotPool {
     }
 }
 
-/// Finds processes for a parallelism: how many slots each has, and where each is.
-fn fit(parallelism: u32, free: &[(&String, u32)]) -> Option<(u32, Vec<String>)> {
+/// Finds processes for a parallelism: how many slots each has, and where each is; if possible on the task
+/// managers where they were earlier.
+fn fit(
+    parallelism: u32,
+    free: &[(&String, u32)],
+    earlier: &[String],
+) -> Option<(u32, Vec<String>)> {
     let largest = free.iter().map(|(_, free)| *free).max()?.min(parallelism);
     let needed = |workers: u32| parallelism.div_ceil(workers);
     let fits = |workers: u32| {
@@ -211,13 +232,28 @@ fn fit(parallelism: u32, free: &[(&String, u32)]) -> Option<(u32, Vec<String>)> 
     let best = (1..=largest)
         .filter(|workers| fits(*workers))
         .min_by_key(|workers| (needed(*workers) * workers, needed(*workers)))?;
-    // The emptiest first: few machines for one job.
+    // Behind those of earlier the emptiest: few machines for one job.
     let mut order: Vec<_> = free.to_vec();
-    order.sort_by_key(|(_, free)| std::cmp::Reverse(*free));
+    order.sort_by_key(|(id, free)| (!earlier.contains(*id), std::cmp::Reverse(*free)));
     let places = order
         .into_iter()
         .flat_map(|(id, free)| std::iter::repeat_n(id.clone(), (free / best) as usize));
-    Some((best, places.take(needed(best) as usize).collect()))
+    let places = places.take(needed(best) as usize).collect();
+    Some((best, as_earlier(places, earlier)))
+}
+
+/// Puts places in the order that they had earlier.
+fn as_earlier(mut places: Vec<String>, earlier: &[String]) -> Vec<String> {
+    let mut ordered = vec![None; places.len()];
+    for (process, id) in ordered.iter_mut().zip(earlier) {
+        let found = places.iter().position(|place| place == id);
+        *process = found.map(|at| places.remove(at));
+    }
+    let mut others = places.into_iter();
+    let ordered = ordered.into_iter();
+    ordered
+        .filter_map(|place| place.or_else(|| others.next()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -304,6 +340,27 @@ mod tests {
             pool.of(job(1)).expect("granted").task_managers,
             ["tm-1".to_owned()]
         );
+    }
+
+    #[test]
+    fn processes_come_back_to_where_they_were_and_only_the_lost_go_elsewhere() {
+        let places = |pool: &mut SlotPool| {
+            pool.request(job(1), SlotRequest::exactly(4), 10);
+            let granted = pool.grant(0);
+            granted[0].1.task_managers.clone()
+        };
+        let mut pool = pool(&[2, 2, 2]);
+        assert_eq!(places(&mut pool), ["tm-0", "tm-1"]);
+        // Its name comes first, and it is emptier.
+        pool.register("a", 4);
+        assert_eq!(places(&mut pool), ["tm-0", "tm-1"]);
+        pool.remove("tm-0");
+        assert_eq!(places(&mut pool), ["a", "tm-1"]);
+        pool.register("tm-0", 2);
+        assert_eq!(places(&mut pool), ["a", "tm-1"]);
+        // A job that has ended has no places any more.
+        pool.release(job(1));
+        assert_eq!(places(&mut pool), ["a"]);
     }
 
     fn elastic(minimum: u32, enough: u32, most: u32) -> SlotRequest {

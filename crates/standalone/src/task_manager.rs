@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use millpond_cluster::{Heartbeat, Host, Outbox, receive, send};
+use millpond_cluster::{Heartbeat, Host, LocalRecovery, Outbox, TaskManagerCopies, receive, send};
 use millpond_job::resources::{
     FromTaskManager, Hello, PROTOCOL, Peer, StartWorker, TaskManagerInfo, ToTaskManager, Welcome,
 };
@@ -207,6 +207,7 @@ fn attend(
                 begin(options, *start, children, programs, &outbox)?;
             }
             Ok(Ok(ToTaskManager::Kill(worker))) => children.kill(worker),
+            Ok(Ok(ToTaskManager::JobEnded(job))) => children.end_job(job),
             Ok(Ok(ToTaskManager::Alive)) | Err(RecvTimeoutError::Timeout) => {}
             Ok(Err(why)) => return Ok(why),
             Err(RecvTimeoutError::Disconnected) => return Ok("its connection has ended".to_owned()),
@@ -214,6 +215,7 @@ fn attend(
         for (worker, how) in children.ended() {
             outbox.send(FromTaskManager::Ended { worker, how });
         }
+        children.forget_unused(Instant::now());
     }
 }
 
@@ -257,18 +259,19 @@ fn begin(
     let (children, programs) = (Arc::clone(children), Arc::clone(programs));
     let (outbox, host) = (outbox.clone(), options.host.clone());
     let generation = children.generation();
-    let own = options.configuration.security();
+    let (own, id) = (options.configuration.clone(), options.id.clone());
     std::thread::Builder::new()
         .name("start-worker".to_owned())
         .spawn(move || {
             let worker = start.worker;
             let started = programs.path(&start.program).and_then(|path| {
                 let configuration = of_this_machine(&start.configuration, &own)?;
+                let copies = copies_on_this_machine(&configuration, &own, id)?;
                 let start = StartWorker {
-                    configuration,
+                    configuration: configuration.to_environment(),
                     ..start
                 };
-                children.start(&start, &path, &host, generation)
+                children.start(&start, &path, &host, &copies, generation)
             });
             if let Err(error) = started {
                 let how = format!("it cannot be started: {error}");
@@ -279,9 +282,23 @@ fn begin(
 }
 
 /// The options of a worker: how it proves who it is belongs to its machine.
-fn of_this_machine(configuration: &str, own: &Configuration) -> std::io::Result<String> {
+fn of_this_machine(configuration: &str, own: &Configuration) -> std::io::Result<Configuration> {
     let configuration = Configuration::from_environment(configuration);
     let mut configuration = configuration.map_err(std::io::Error::other)?;
     configuration.take_security_of(own);
-    Ok(configuration.to_environment())
+    Ok(configuration)
+}
+
+/// Where workers have their copies of state: as this machine is configured, else as the job is.
+fn copies_on_this_machine(
+    of_worker: &Configuration,
+    own: &Configuration,
+    task_manager: String,
+) -> std::io::Result<TaskManagerCopies> {
+    let key = &options::LOCAL_BACKUP_DIRECTORIES;
+    let is_of_job = !own.contains(key) && of_worker.contains(key);
+    let configuration = if is_of_job { of_worker } else { own };
+    let configured = LocalRecovery::from_configuration(configuration);
+    let directories = configured.map_err(std::io::Error::other)?.directories;
+    Ok(TaskManagerCopies::new(directories, task_manager))
 }

@@ -7,13 +7,19 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use millpond_cluster::Host;
+use millpond_cluster::{Host, TaskManagerCopies};
 use millpond_job::resources::{StartWorker, WorkerId};
-use millpond_types::config::{CONFIGURATION_VARIABLE, WORKER_HOST_VARIABLE, WORKER_VARIABLE};
+use millpond_types::JobId;
+use millpond_types::config::{
+    CONFIGURATION_VARIABLE, WORKER_COPIES_VARIABLE, WORKER_HOST_VARIABLE, WORKER_VARIABLE,
+};
 
 /// For how long an executable may be busy: another process that was just forked may still have it
 /// open for writing, until it gets a turn.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// For how long copies of state of a job are kept that has no worker here.
+const KEPT: Duration = Duration::from_secs(3600);
 
 /// Starts a program's process as soon as its file is not busy any more.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
@@ -40,6 +46,7 @@ pub(crate) struct WorkerChildren {
 #[derive(Default)]
 struct State {
     children: BTreeMap<WorkerId, Child>,
+    kept: BTreeMap<JobId, Kept>,
     /// Killed before they had begun.
     unwanted: BTreeSet<WorkerId>,
     /// How often all were killed: what was being started then is unwanted.
@@ -56,14 +63,16 @@ impl WorkerChildren {
         self.lock().generation
     }
 
-    /// Starts one, unless it was killed since.
+    /// Starts one, unless it was killed since; its copies of state are to lie in `copies`.
     pub(crate) fn start(
         &self,
         start: &StartWorker,
         executable: &Path,
         host: &Host,
+        copies: &TaskManagerCopies,
         generation: u64,
     ) -> io::Result<()> {
+        let place = copies.to_environment()?;
         let mut state = self.lock();
         if state.unwanted.remove(&start.worker) || state.generation != generation {
             return Ok(());
@@ -73,6 +82,7 @@ impl WorkerChildren {
             .args(&start.arguments)
             .env(CONFIGURATION_VARIABLE, &start.configuration)
             .env(WORKER_VARIABLE, &start.orders)
+            .env(WORKER_COPIES_VARIABLE, place)
             .env(
                 WORKER_HOST_VARIABLE,
                 format!("{}|{}", host.bind, host.advertised),
@@ -81,7 +91,53 @@ impl WorkerChildren {
             .stdin(Stdio::piped());
         let child = spawn(&mut command)?;
         state.children.insert(start.worker, child);
+        let kept = Kept {
+            copies: copies.clone(),
+            unused_since: None,
+        };
+        state.kept.insert(start.worker.job, kept);
         Ok(())
+    }
+
+    /// A job has ended: kills what it still has, and deletes its copies of state.
+    pub(crate) fn end_job(&self, job: JobId) {
+        let kept = {
+            let mut state = self.lock();
+            let (of_job, others) = std::mem::take(&mut state.children)
+                .into_iter()
+                .partition(|(worker, _)| worker.job == job);
+            state.children = others;
+            let of_job: BTreeMap<WorkerId, Child> = of_job;
+            of_job.into_values().for_each(end);
+            state.kept.remove(&job)
+        };
+        if let Some(kept) = kept {
+            delete(job, kept.copies);
+        }
+    }
+
+    /// Deletes copies of state of jobs that have had no worker here for long: they run elsewhere, or have
+    /// ended while the job manager was not reached.
+    pub(crate) fn forget_unused(&self, now: Instant) {
+        let mut state = self.lock();
+        let State { children, kept, .. } = &mut *state;
+        let mut unused = Vec::new();
+        kept.retain(|job, kept| {
+            if children.keys().any(|worker| worker.job == *job) {
+                kept.unused_since = None;
+                return true;
+            }
+            let since = *kept.unused_since.get_or_insert(now);
+            let stays = now.duration_since(since) < KEPT;
+            if !stays {
+                unused.push((*job, kept.copies.clone()));
+            }
+            stays
+        });
+        drop(state);
+        for (job, copies) in unused {
+            delete(job, copies);
+        }
     }
 
     /// Kills one, also if it is only about to begin.
@@ -124,6 +180,21 @@ impl WorkerChildren {
             });
         ended
     }
+}
+
+/// Copies of state that the workers of a job have left.
+struct Kept {
+    copies: TaskManagerCopies,
+    /// Since when the job has had no worker here.
+    unused_since: Option<Instant>,
+}
+
+/// On a thread of its own, as it takes time.
+fn delete(job: JobId, copies: TaskManagerCopies) {
+    // Without a thread they stay until another job finds them, as those of the dead.
+    let _ = std::thread::Builder::new()
+        .name("delete-copies".to_owned())
+        .spawn(move || copies.delete(job));
 }
 
 fn end(mut child: Child) {

@@ -104,8 +104,9 @@ pub(crate) fn start(
             let restart = restart.unwrap_or_else(|| RestartConfig::default_for(checkpointing));
             let strategy = RestartStrategy::new(restart, crate::random::bits());
             let copies = match &entered {
-                Ok(()) => options.local_recovery.of_job(options.job),
-                Err(_) => JobDirectories::new(&[], options.job),
+                // Where its workers run, task managers see to it.
+                Ok(()) if options.cluster.is_none() => options.local_recovery.of_job(options.job),
+                Ok(()) | Err(_) => JobDirectories::new(&[], options.job),
             };
             if options.local_recovery.backup {
                 copies.make();
@@ -122,6 +123,7 @@ pub(crate) fn start(
                     storage,
                     own_claim(&options),
                     mark,
+                    options.cluster.is_some() && options.local_recovery.recover,
                 ),
                 lifecycle: Lifecycle::new(strategy, now_ms),
                 result: None,

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 use super::{WORKLOAD, checkpoint};
 
-const DIRECTORIES: &str = "execution.checkpointing.local-backup.dirs";
+pub(crate) const DIRECTORIES: &str = "execution.checkpointing.local-backup.dirs";
 const PATH: &str = "execution.state-recovery.path";
 
 /// Options of the state backends that write for checkpoints in ways of their own.
-const BACKENDS: &[&[(&str, &str)]] = &[
+pub(crate) const BACKENDS: &[&[(&str, &str)]] = &[
     &[],
     &[("execution.checkpointing.incremental", "true")],
     &[
@@ -71,7 +71,7 @@ fn launch(bench: &Bench, options: &[(&str, &str)]) -> JobProcess {
     bench.start(&options)
 }
 
-fn children(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn children(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else {
         return Vec::new();
     };
@@ -114,11 +114,11 @@ fn kill_worker(job: &JobProcess) {
     kill_process(*job.workers().first().expect("a worker"));
 }
 
-fn count(read: &Value, field: &str) -> u64 {
+pub(crate) fn count(read: &Value, field: &str) -> u64 {
     read[field].as_u64().unwrap_or_else(|| panic!("{read}"))
 }
 
-fn assert_local(read: &Value) {
+pub(crate) fn assert_local(read: &Value) {
     assert!(count(read, "local_bytes") > 0, "{read}");
     assert_eq!(count(read, "remote_bytes"), 0, "{read}");
     assert_eq!(count(read, "unusable_copies"), 0, "{read}");

@@ -1,5 +1,6 @@
 //! A job recovers by itself: from the newest snapshot, or from an older one if that is damaged.
 
+mod copies_of_task_managers;
 mod local_recovery;
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,8 @@
 //! <a directory>/localState/jid_<job id>/owner                  the job master that made it, as JSON
 //! <a directory>/localState/jid_<job id>/<process>/<hash of the file's URI>.<bytes>.<XXH3-64 of them>
 //! <a directory>/localState/jid_<job id>/<process>/.<hash of the file's URI>.inprogress
+//! <a directory>/localState/jid_<job id>_<task manager>/        the same of the workers of a task manager
+//! <a directory>/localState/jid_<job id>_<task manager>/<process>.owner     that process, as JSON
 //! ```
 //!
 //! The hash is MurmurHash3 of 128 bits, in hex. A copy gets its name when it is whole. It is found by

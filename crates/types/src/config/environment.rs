@@ -40,6 +40,9 @@ pub const WORKER_VARIABLE: &str = "MILLPOND_WORKER";
 /// `|` between them; without it only this machine can reach it.
 pub const WORKER_HOST_VARIABLE: &str = "MILLPOND_WORKER_HOST";
 
+/// The variable that tells a worker process where its task manager has its copies of state, as JSON.
+pub const WORKER_COPIES_VARIABLE: &str = "MILLPOND_WORKER_COPIES";
+
 /// The variable that makes a program the master of a job in a cluster.
 pub const JOB_MANAGER_VARIABLE: &str = "MILLPOND_JOB_MANAGER";
 

@@ -30,7 +30,8 @@ pub use choices::{
 pub use duration::{format_duration, parse_duration};
 pub use environment::{
     CONFIGURATION_VARIABLE, Handshake, INFO_VARIABLE, JOB_MANAGER_VARIABLE, PLAN_COUNTED,
-    PLAN_VARIABLE, READY_FILE_VARIABLE, WORKER_HOST_VARIABLE, WORKER_VARIABLE,
+    PLAN_VARIABLE, READY_FILE_VARIABLE, WORKER_COPIES_VARIABLE, WORKER_HOST_VARIABLE,
+    WORKER_VARIABLE,
 };
 pub use memory_size::MemorySize;
 pub use option::{ConfigOption, ConfigValue, OptionInfo};
