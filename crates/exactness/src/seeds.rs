@@ -10,14 +10,23 @@ use crate::random::{Random, fresh_seed};
 /// # Panics
 ///
 /// If one of these is no number.
-pub fn for_each_seed(most: Duration, mut one: impl FnMut(u64)) {
+pub fn for_each_seed(most: Duration, one: impl FnMut(u64)) {
+    for_each_seed_or("MILLPOND_KILL_RUNS", most, one);
+}
+
+/// As [`for_each_seed`], with another variable that says how many runs.
+///
+/// # Panics
+///
+/// If one of them is no number.
+pub fn for_each_seed_or(runs: &str, most: Duration, mut one: impl FnMut(u64)) {
     if let Some(seed) = variable("MILLPOND_SEED") {
         return one(seed);
     }
     let seed = fresh_seed();
     eprintln!("seed of all runs: {seed}");
     let mut seeds = Random::new(seed);
-    let runs = variable("MILLPOND_KILL_RUNS");
+    let runs = variable(runs);
     let budget = Duration::from_secs(variable("MILLPOND_KILL_SECONDS").unwrap_or(60)).min(most);
     let begin = Instant::now();
     let mut done = 0;

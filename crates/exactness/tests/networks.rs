@@ -11,7 +11,7 @@ use millpond_exactness::network::{Link, Network, isolated};
 use millpond_exactness::oracle::{Workload, expected};
 use millpond_exactness::random::Random;
 use millpond_exactness::remains::collect_garbage;
-use millpond_exactness::seeds::for_each_seed;
+use millpond_exactness::seeds::for_each_seed_or;
 
 const WORKLOAD: Workload = Workload {
     records_a: 12_000,
@@ -251,7 +251,7 @@ fn whatever_happens_to_the_network_and_to_processes_the_result_is_exact() {
         return;
     }
     let network = Network::new(STANDBY);
-    for_each_seed(Duration::from_secs(60), |seed| {
+    for_each_seed_or("MILLPOND_NETWORK_RUNS", Duration::from_secs(60), |seed| {
         let mut random = Random::new(seed);
         let blows: Vec<(Duration, Blow)> = (0..random.between(1, 3))
             .map(|_| {
