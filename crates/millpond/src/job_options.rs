@@ -1,6 +1,5 @@
 //! From configuration to how a job is run.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use millpond_checkpoint::{
@@ -380,6 +379,8 @@ fn restart(
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

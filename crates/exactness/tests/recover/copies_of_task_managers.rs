@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use millpond_exactness::cluster::{Cluster, ClusterJob, PATIENT};
 use millpond_exactness::job_process::{Bench, kill_process, wait_for};
+use millpond_exactness::lines::shortfall;
+use millpond_exactness::oracle::expected;
 use serde_json::Value;
 
-use super::local_recovery::{BACKENDS, DIRECTORIES, assert_local, children, count};
+use super::local_recovery::{BACKENDS, DIRECTORIES, assert_local, children};
 use super::{WORKLOAD, state_file};
 
 /// On this machine.
@@ -67,15 +69,14 @@ fn restored(job: &ClusterJob, times: u64) -> Value {
         let is_restored = statistics["counts"]["restored"].as_u64()? >= times;
         let restored = statistics["latest"]["restored"].clone();
         let read = &restored["state_read"];
-        let has_read = count(read, "local_bytes") + count(read, "remote_bytes") > 0;
+        let has_read = read["local_bytes"].as_u64()? + read["remote_bytes"].as_u64()? > 0;
         (is_restored && has_read && job.status() == "RUNNING").then_some(restored)
     })
 }
 
-/// Lets the job end, and checks what it has published and left.
+/// Lets the job end, and checks what it has left.
 fn finish(cluster: Cluster, bench: &Bench, job: &ClusterJob) {
     job.wait_for("FINISHED");
-    bench.assert_exact(&WORKLOAD);
     wait_for("all copies to go", || {
         let left = [1, 2].map(|number| jobs(bench, number).len());
         (left == [0, 0]).then_some(())
@@ -112,6 +113,7 @@ fn workers_come_back_with_what_lies_on_the_disks_of_their_task_managers() {
         kill_worker(&cluster, first);
         assert_local(&restored(&job, 4)["state_read"]);
         finish(cluster, &bench, &job);
+        bench.assert_exact(&WORKLOAD);
     }
 }
 
@@ -121,7 +123,8 @@ fn damage_that_only_a_worker_sees_costs_an_attempt_and_the_checkpoint() {
     let mut cluster = Cluster::start(&bench, &PATIENT);
     let first = add_task_manager(&mut cluster, &bench, 1);
     add_task_manager(&mut cluster, &bench, 2);
-    let job = run(&mut cluster, &[]);
+    let allow = "execution.state-recovery.allow-fallback-past-committed-transactions";
+    let job = run(&mut cluster, &[(allow, "true")]);
     job.checkpoint();
     job.checkpoint();
     let newest = bench.newest_snapshot().expect("a checkpoint");
@@ -141,4 +144,6 @@ fn damage_that_only_a_worker_sees_costs_an_attempt_and_the_checkpoint() {
     let exceptions = job.try_get("/exceptions").expect("the cluster answers");
     assert!(exceptions.to_string().contains("checksum"), "{exceptions}");
     finish(cluster, &bench, &job);
+    // What was published behind the older one is so twice.
+    assert_eq!(shortfall(&expected(&WORKLOAD), &bench.published()), None);
 }

@@ -114,7 +114,7 @@ fn kill_worker(job: &JobProcess) {
     kill_process(*job.workers().first().expect("a worker"));
 }
 
-pub(crate) fn count(read: &Value, field: &str) -> u64 {
+fn count(read: &Value, field: &str) -> u64 {
     read[field].as_u64().unwrap_or_else(|| panic!("{read}"))
 }
 
