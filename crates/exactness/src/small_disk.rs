@@ -53,13 +53,15 @@ impl SmallDisk {
         self.directory.join("filler")
     }
 
-    /// Writes until nothing more goes in.
+    /// Writes until nothing more goes in, behind what was written for that before.
     ///
     /// # Panics
     ///
     /// If there is no room for one more file.
     pub fn fill(&self) {
-        let mut file = std::fs::File::create(self.filler()).expect("a file can be made");
+        let mut file = std::fs::File::options();
+        let file = file.create(true).append(true).open(self.filler());
+        let mut file = file.expect("a file can be made");
         while file.write_all(&[0; 512]).is_ok() {}
     }
 

@@ -16,6 +16,7 @@ const WORKLOAD: Workload = Workload {
 fn bench() -> Option<(Bench, SmallDisk)> {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .held()
         .option("state.backend.type", "rocksdb")
         .option("execution.checkpointing.incremental", true)
         .option("execution.checkpointing.interval", "100 ms")
@@ -30,11 +31,13 @@ fn bench() -> Option<(Bench, SmallDisk)> {
     Some((bench.option("io.tmp.dirs", scratch.display()), disk))
 }
 
-fn wait_for_failures(job: &JobProcess) {
+/// Keeps the disk full, also of what an attempt leaves that has ended, until that has had its effect.
+fn fill(disk: &SmallDisk, job: &JobProcess) {
     let (before, attempts) = (job.failed_checkpoints(), job.failed_attempts());
     wait_for("checkpoints or attempts to fail", || {
-        let has = job.failed_checkpoints() >= before + 3 || job.failed_attempts() >= attempts + 2;
-        has.then_some(())
+        disk.fill();
+        let checkpoints = (job.failed_checkpoints() - before) as usize;
+        (checkpoints + job.failed_attempts() - attempts >= 3).then_some(())
     });
     let declined = job.job("/checkpoints")["latest"]["failed"]["failure_message"].to_string();
     let told = format!("{declined}\n{}", job.log());
@@ -54,8 +57,7 @@ fn a_full_disk_below_rocksdb_costs_checkpoints_or_attempts_until_there_is_room()
     let bench = bench.argument("--rate", 500);
     let mut job = bench.start(&[]);
     job.wait_for_checkpoints(2);
-    disk.fill();
-    wait_for_failures(&job);
+    fill(&disk, &job);
     disk.make_room();
     let so_far = job.completed_checkpoints().expect("the job answers");
     job.wait_for_checkpoints(so_far + 2);
@@ -68,7 +70,6 @@ fn a_job_without_new_records_is_checkpointed_again_when_there_is_room() {
     let Some((bench, disk)) = bench() else {
         return;
     };
-    let bench = bench.held();
     let mut job = bench.start(&[]);
     job.wait_for_checkpoints(2);
     let mut records = 0;
@@ -78,8 +79,7 @@ fn a_job_without_new_records_is_checkpointed_again_when_there_is_room() {
         job.wait_for_checkpoints(so_far + 2);
         (before > 0 && before == records).then_some(())
     });
-    disk.fill();
-    wait_for_failures(&job);
+    fill(&disk, &job);
     disk.make_room();
     let so_far = job.completed_checkpoints().expect("the job answers");
     job.wait_for_checkpoints(so_far + 2);

@@ -10,7 +10,7 @@ use millpond_exactness::oracle::expected;
 use serde_json::Value;
 
 use super::local_recovery::{BACKENDS, DIRECTORIES, assert_local, children};
-use super::{WORKLOAD, state_file};
+use super::{WORKLOAD, bench, state_file};
 
 /// On this machine.
 const HOST: u8 = 1;
@@ -51,10 +51,6 @@ fn run(cluster: &mut Cluster, backend: &[(&str, &str)]) -> ClusterJob {
     job
 }
 
-fn bench() -> Bench {
-    super::bench().argument("--rate", 400)
-}
-
 fn kill_worker(cluster: &Cluster, task_manager: u32) {
     let worker = wait_for("a worker", || {
         cluster.children_of(task_manager).first().copied()
@@ -86,7 +82,8 @@ fn finish(cluster: Cluster, bench: &Bench, job: &ClusterJob) {
 
 #[test]
 fn workers_come_back_with_what_lies_on_the_disks_of_their_task_managers() {
-    for backend in BACKENDS {
+    // The heap, and what is furthest from it in this build.
+    for backend in [BACKENDS[0], BACKENDS[BACKENDS.len() - 1]] {
         let bench = bench();
         let mut cluster = Cluster::start(&bench, &PATIENT);
         let first = add_task_manager(&mut cluster, &bench, 1);
