@@ -42,6 +42,8 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         .reduce_with(reduce, |_, window, value| window_line(window.start, &value))
         .uid("windows")
         .name("windows")
+        // At parallelism 1 too, where it would be chained and have no place for records in flight.
+        .rebalance()
         .map(|line| line)
         .uid("one-by-one")
         .name("one by one")
