@@ -107,9 +107,11 @@ fn keep(
         match holding.renew(&leader) {
             Renewed::Until(until_ms) => {
                 term.extend(until_ms);
-                for done in waiting.drain(..) {
-                    // Whoever asked has gone away.
-                    let _ = done.send(());
+                if term.holds() {
+                    for done in waiting.drain(..) {
+                        // Whoever asked has gone away.
+                        let _ = done.send(());
+                    }
                 }
                 pause = interval;
                 failure = None;
@@ -206,8 +208,13 @@ mod tests {
             std::thread::yield_now();
         }
         let later = now_ms() + 600_000;
-        // It may have noticed by itself.
-        let _ = answer.send(Renewed::Until(later));
+        std::thread::scope(|scope| {
+            let told = scope.spawn(|| leading.publish(&somewhere()));
+            // It may have noticed by itself.
+            let _ = answer.send(Renewed::Until(later));
+            let told = told.join().expect("no panic");
+            told.expect_err("it leads no more");
+        });
         let why = leading.wait_until_lost();
         assert!(!term.holds(), "{why}");
     }
