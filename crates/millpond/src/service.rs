@@ -32,8 +32,10 @@ pub fn configuration_directory() -> PathBuf {
 pub fn log_to_stderr(least: &str) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
+        // The client of ZooKeeper tells of each connection, and a leader makes one for each renewal.
+        let default = format!("{least},zookeeper_client=error");
         let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(least));
+            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
         let subscriber = tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
             .with_env_filter(filter)

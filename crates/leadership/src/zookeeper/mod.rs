@@ -7,8 +7,8 @@
 //! The node is not the one of Flink's job managers, whose clusters may share root and id.
 //!
 //! ZooKeeper forgets a session, and with it the node, when it has heard nothing for the timeout of the
-//! session. The leader writes its node again and again: each write that a majority has taken proves that
-//! the session lived when it was sent, and so does not end before that moment plus the timeout. That is the
+//! session. The leader resumes it and writes its node again and again: once a majority has taken that write
+//! the session does not end before the moment at which it was resumed plus the timeout (`node` says why). That is the
 //! term. A leader that is cut off or stands still knows by its own clock that it is over, not later than
 //! ZooKeeper lets another one lead. Rejected: what the client tells of its session, as it waits for longer
 //! than the timeout before it gives a session up by itself; and reads, which a server that is itself
@@ -22,7 +22,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use millpond_types::config::{ConfigError, Configuration, options};
+use millpond_types::config::{ConfigError, Configuration, format_duration, options};
 use zookeeper_client::Error as ZooKeeperError;
 
 use crate::election::{Election, Leader, Leadership, cluster_id};
@@ -32,6 +32,12 @@ use crate::zookeeper::session::{Reactor, Session};
 
 /// The name of the node.
 const NODE: &str = "millpond";
+
+/// How often the node is written while a session lasts.
+const WRITES_PER_SESSION: u32 = 6;
+
+/// How many servers that do not answer can be tried while a session lasts.
+const SERVERS_PER_SESSION: u32 = 4;
 
 /// How often those who follow ask.
 const FOLLOW: Duration = Duration::from_secs(1);
@@ -45,7 +51,7 @@ pub(crate) struct ZooKeeperOptions {
     directory: String,
     /// After how long without contact a leader leads no more; the servers may have bounds for it.
     session_timeout: Duration,
-    /// How long a server may take to be connected to, and to answer.
+    /// How long it may take until a server lets a session begin, and to answer.
     connection_timeout: Duration,
     /// The pause after a failure.
     retry_wait: Duration,
@@ -68,6 +74,12 @@ impl ZooKeeperOptions {
                 options::ZOOKEEPER_ROOT.key()
             ));
         }
+        let servers: Vec<&str> = quorum.split(',').map(str::trim).collect();
+        if let Some(bad) = servers.iter().find(|server| !is_place(server)) {
+            return Err(format!(
+                "{key} is \"{quorum}\", and \"{bad}\" is no host:port"
+            ));
+        }
         let root = configuration.get(&options::ZOOKEEPER_ROOT).map_err(told)?;
         let parts = [
             root.trim_matches('/').to_owned(),
@@ -77,11 +89,7 @@ impl ZooKeeperOptions {
         let directory: String = parts.map(|part| format!("/{part}")).collect();
         let duration = |option| configuration.get(option).map_err(told);
         let options = ZooKeeperOptions {
-            quorum: quorum
-                .split(',')
-                .map(str::trim)
-                .collect::<Vec<_>>()
-                .join(","),
+            quorum: servers.join(","),
             directory: format!("{directory}/leader"),
             session_timeout: duration(&options::ZOOKEEPER_SESSION_TIMEOUT)?,
             connection_timeout: duration(&options::ZOOKEEPER_CONNECTION_TIMEOUT)?,
@@ -100,6 +108,24 @@ impl ZooKeeperOptions {
 
     fn node(&self) -> String {
         format!("{}/{NODE}", self.directory)
+    }
+
+    /// How long one server may take or be silent until another one is tried: there is time for each of them,
+    /// and within a session for some.
+    fn server_timeout(&self) -> Duration {
+        let servers = self.quorum.split(',').count() as u32;
+        let each = self.connection_timeout / servers;
+        each.min(self.session_timeout / SERVERS_PER_SESSION)
+    }
+}
+
+/// Whether this is a host, and a port unless that is 2181.
+fn is_place(server: &str) -> bool {
+    match server.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => {
+            !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+        }
+        _ => !server.is_empty(),
     }
 }
 
@@ -122,27 +148,43 @@ impl ZooKeeper {
     }
 
     fn open(&self) -> io::Result<Session> {
-        let session = Session::open(Arc::clone(&self.reactor), &self.options);
-        session.map_err(|error| self.told(&error))
+        let session = Session::open(&self.reactor, &self.options);
+        session.map_err(|error| {
+            if error != ZooKeeperError::Timeout {
+                return self.told(&error);
+            }
+            io::Error::other(format!(
+                "no server of ZooKeeper at {} has begun a session within {} ({}): these have to be its servers \
+                 ({}), and most of them have to run",
+                self.options.quorum,
+                format_duration(self.options.connection_timeout),
+                options::ZOOKEEPER_CONNECTION_TIMEOUT.key(),
+                options::ZOOKEEPER_QUORUM.key()
+            ))
+        })
     }
 
     fn told(&self, error: &ZooKeeperError) -> io::Error {
         io::Error::other(format!("ZooKeeper at {}: {error}", self.options.quorum))
     }
 
-    /// One session's campaign; it is lost with the session.
+    /// One session's campaign.
     fn campaign_once(&self, standing_by: &mut dyn FnMut()) -> io::Result<Leading> {
         let session = self.open()?;
-        let node = self.options.node();
-        let result = session.make_directory(&self.options.directory);
-        result.map_err(|error| self.told(&error))?;
+        let told = |error| self.told(&error);
+        let path = self.options.node();
+        let made = session.make_directory(&self.options.directory);
+        made.map_err(told)?;
         loop {
-            if let Some(made) = session.make(&node).map_err(|error| self.told(&error))? {
-                return Node::lead(session, node, made);
+            if session.look(&path).map_err(told)?.is_none() {
+                let made = Node::make(&self.reactor, &self.options);
+                if let Some((node, term)) = made.map_err(told)? {
+                    let interval = node.timeout() / WRITES_PER_SESSION;
+                    return Leading::start(node, term, interval);
+                }
             }
             standing_by();
-            let gone = session.wait_until_gone(&node);
-            gone.map_err(|error| self.told(&error))?;
+            session.wait_until_gone(&path).map_err(told)?;
         }
     }
 }
@@ -179,20 +221,21 @@ impl Election for ZooKeeper {
     fn leader(&self) -> io::Result<Leader> {
         // Held over the question: those who ask share one session.
         let mut follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner);
-        let session = match follower.take().filter(Session::is_usable) {
+        let session = match follower.take().filter(Session::is_connected) {
             Some(session) => session,
             None => self.open()?,
         };
-        let found = session.read(&self.options.node());
+        let found = session.look(&self.options.node());
         *follower = Some(session);
         match found.map_err(|error| self.told(&error))? {
             None => Err(io::Error::other(format!(
-                "{self} is not there: nobody leads"
+                "{self} is not there: no job manager leads a cluster of this {}",
+                options::HIGH_AVAILABILITY_CLUSTER.key()
             ))),
-            Some(text) if text.is_empty() => Err(io::Error::other(format!(
+            Some((text, _)) if text.is_empty() => Err(io::Error::other(format!(
                 "{self} has not told yet where it is"
             ))),
-            Some(text) => Ok(serde_json::from_slice(&text)?),
+            Some((text, _)) => Ok(serde_json::from_slice(&text)?),
         }
     }
 
@@ -228,6 +271,14 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused_with_the_option() {
+        let servers = |servers| of(&[("high-availability.zookeeper.quorum", servers)]);
+        for good in ["a", "a,b:2", "[::1]", "[::1]:2181"] {
+            servers(good).expect(good);
+        }
+        for bad in ["a,", "a:b", ":1", "a:0", "a:70000"] {
+            let why = servers(bad).expect_err(bad);
+            assert!(why.contains("high-availability.zookeeper.quorum"), "{why}");
+        }
         let none = ZooKeeperOptions::from_configuration(&Configuration::new());
         let cases = [
             (none, "high-availability.zookeeper.quorum"),

@@ -1,55 +1,79 @@
 //! The node of the leader, which its session has made.
+//!
+//! The server that leads the ensemble counts for how long a session lives, from when it has heard of it last. It
+//! hears of a session that begins, or is resumed by a connection to whatever server, before the client does.
+//! Of what a session does later by a follower, also of a write, it takes no such note: the follower tells it by
+//! and by, and may die before (ZooKeeper 3.8, `LearnerHandler`: `REVALIDATE`, `REQUEST`, `PING`).
+//!
+//! So each renewal resumes the session by a connection of its own, and then writes the node. The write proves that
+//! the one who has counted anew still led a majority then; whoever leads the ensemble after it gives each session its
+//! whole time once more. Rejected: writes over one connection, for the above, and as a client that has lost it
+//! pauses for as long again as nobody has answered.
 
-use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use zookeeper_client::Error;
 
-use crate::leading::{Holding, Leading, Renewed};
+use crate::leading::{Holding, Renewed};
 use crate::term::{Term, now_ms};
-use crate::zookeeper::session::{Made, Session};
-
-/// How often the node is written while a session lasts.
-const WRITES_PER_SESSION: u32 = 6;
+use crate::zookeeper::ZooKeeperOptions;
+use crate::zookeeper::session::{Left, Reactor, Session};
 
 /// A node that is this leader's.
 pub(crate) struct Node {
-    session: Session,
-    path: String,
+    session: Left,
     /// The transaction that has made it: another node of that name has another one.
     born: i64,
     version: i32,
+    options: ZooKeeperOptions,
+    reactor: Arc<Reactor>,
 }
 
 impl Node {
-    /// Leads from now on, by a node that `session` has made.
-    pub(crate) fn lead(session: Session, path: String, made: Made) -> io::Result<Leading> {
-        let length = session.timeout();
-        let node = Node {
-            path,
-            born: made.stat.czxid,
-            version: made.stat.version,
-            session,
+    /// Makes it by a session of its own, and leads from then on; `None` if there is one.
+    pub(crate) fn make(
+        reactor: &Arc<Reactor>,
+        options: &ZooKeeperOptions,
+    ) -> Result<Option<(Self, Term)>, Error> {
+        let asked_ms = now_ms();
+        let session = Session::open_to_leave(reactor, options)?;
+        let Some(stat) = session.make(&options.node())? else {
+            return Ok(None);
         };
-        let term = Term::until(node.end_of(made.asked_ms), length);
-        Leading::start(node, term, length / WRITES_PER_SESSION)
+        let node = Node {
+            session: session.leave(),
+            born: stat.czxid,
+            version: stat.version,
+            options: options.clone(),
+            reactor: Arc::clone(reactor),
+        };
+        let term = Term::until(node.end_of(asked_ms), node.timeout());
+        Ok(Some((node, term)))
     }
 
-    /// When a session that lived at `asked_ms` may end at the earliest. A part of it is given away, as the
-    /// clocks of two machines do not run equally fast.
+    /// For how long its session lives behind a renewal.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.session.timeout
+    }
+
+    /// When a session may end at the earliest that was begun or resumed after `asked_ms`. A part of it is given
+    /// away, as the clocks of two machines do not run equally fast.
     fn end_of(&self, asked_ms: u64) -> u64 {
-        let length_ms = self.session.timeout().as_millis() as u64;
+        let length_ms = self.timeout().as_millis() as u64;
         asked_ms + length_ms - length_ms / 20
     }
 
     /// An earlier write whose answer was not heard has been done, or the node is another's.
-    fn look(&mut self) -> Renewed {
-        match self.session.look(&self.path) {
+    fn look(&mut self, session: &Session) -> Renewed {
+        let path = self.options.node();
+        match session.look(&path) {
             Ok(Some((_, stat))) if stat.czxid == self.born => {
                 self.version = stat.version;
                 Renewed::Failed("an earlier write was done after all".to_owned())
             }
-            Ok(_) => Renewed::Lost(format!("\"{}\" is another one's in ZooKeeper", self.path)),
-            Err(error) => Renewed::Failed(error.to_string()),
+            Ok(_) => Renewed::Lost(format!("\"{path}\" is another one's in ZooKeeper")),
+            Err(error) => failed(&error),
         }
     }
 }
@@ -57,19 +81,32 @@ impl Node {
 impl Holding for Node {
     fn renew(&mut self, leader: &[u8]) -> Renewed {
         let asked_ms = now_ms();
-        match self.session.write(&self.path, leader, self.version) {
+        let session = match Session::resume(&self.reactor, &self.options, &self.session) {
+            Ok(session) => session,
+            Err(Error::NoHosts) => {
+                let quorum = &self.options.quorum;
+                return Renewed::Failed(format!(
+                    "no server of ZooKeeper at {quorum} lets the session go on"
+                ));
+            }
+            Err(error) => return failed(&error),
+        };
+        let path = self.options.node();
+        match session.write(&path, leader, self.version) {
             Ok(stat) => {
                 self.version = stat.version;
                 Renewed::Until(self.end_of(asked_ms))
             }
-            Err(Error::BadVersion) => self.look(),
-            Err(Error::NoNode) => {
-                Renewed::Lost(format!("\"{}\" was deleted in ZooKeeper", self.path))
-            }
-            Err(error) if self.session.is_usable() => {
-                Renewed::Failed(format!("ZooKeeper: {error}"))
-            }
-            Err(error) => Renewed::Lost(format!("the session with ZooKeeper has ended: {error}")),
+            Err(Error::BadVersion) => self.look(&session),
+            Err(Error::NoNode) => Renewed::Lost(format!("\"{path}\" was deleted in ZooKeeper")),
+            Err(error) => failed(&error),
         }
     }
+}
+
+fn failed(error: &Error) -> Renewed {
+    if *error == Error::SessionExpired {
+        return Renewed::Lost("ZooKeeper has ended the session".to_owned());
+    }
+    Renewed::Failed(format!("ZooKeeper: {error}"))
 }

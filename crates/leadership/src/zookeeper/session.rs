@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
-use zookeeper_client::{Acls, Client, CreateMode, Error, SessionState, Stat};
+use zookeeper_client::{
+    Acls, Client, Connector, CreateMode, Error, SessionInfo, SessionState, Stat,
+};
 
-use crate::term::now_ms;
 use crate::zookeeper::ZooKeeperOptions;
 
 /// A thread on which clients work, until it is dropped.
@@ -47,15 +48,14 @@ impl Reactor {
     }
 }
 
-/// A node that this session has made.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Made {
-    pub(crate) stat: Stat,
-    /// Before that: the session lived then, in terms of [`now_ms`].
-    pub(crate) asked_ms: u64,
+/// A session that nobody is connected to; it ends when it was left for its timeout.
+#[derive(Debug)]
+pub(crate) struct Left {
+    info: SessionInfo,
+    pub(crate) timeout: Duration,
 }
 
-/// One session; it is closed when this is dropped.
+/// One session, and a connection of it.
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
@@ -65,31 +65,62 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn open(reactor: Arc<Reactor>, options: &ZooKeeperOptions) -> Result<Self, Error> {
-        let connector = Client::connector()
-            .with_session_timeout(options.session_timeout)
-            .with_connection_timeout(options.connection_timeout);
+    /// A new one, which is closed when this is dropped.
+    pub(crate) fn open(reactor: &Arc<Reactor>, options: &ZooKeeperOptions) -> Result<Self, Error> {
+        Self::connect(reactor, options, connector(options))
+    }
+
+    /// A new one, which is left when this is dropped.
+    pub(crate) fn open_to_leave(
+        reactor: &Arc<Reactor>,
+        options: &ZooKeeperOptions,
+    ) -> Result<Self, Error> {
+        Self::connect(reactor, options, connector(options).with_detached())
+    }
+
+    /// Connects to one that was left; each server is tried once.
+    pub(crate) fn resume(
+        reactor: &Arc<Reactor>,
+        options: &ZooKeeperOptions,
+        left: &Left,
+    ) -> Result<Self, Error> {
+        let connector = connector(options)
+            .with_detached()
+            .with_fail_eagerly()
+            .with_session(left.info.clone());
+        Self::connect(reactor, options, connector)
+    }
+
+    fn connect(
+        reactor: &Arc<Reactor>,
+        options: &ZooKeeperOptions,
+        connector: Connector,
+    ) -> Result<Self, Error> {
         let patience = options.connection_timeout;
         let client = reactor.wait(patience, connector.connect(&options.quorum))?;
         Ok(Session {
             patience: patience.min(client.session_timeout() / 3),
             client,
-            reactor,
+            reactor: Arc::clone(reactor),
         })
     }
 
-    /// After how long without contact ZooKeeper ends the session, as the servers have granted it.
-    pub(crate) fn timeout(&self) -> Duration {
-        self.client.session_timeout()
+    /// Leaves one that was opened for that.
+    pub(crate) fn leave(self) -> Left {
+        Left {
+            timeout: self.client.session_timeout(),
+            info: self.client.into_session(),
+        }
     }
 
-    /// Whether it has not ended, as far as is known here.
-    pub(crate) fn is_usable(&self) -> bool {
+    /// Whether a server is connected, as far as is known here.
+    pub(crate) fn is_connected(&self) -> bool {
         match self.client.state() {
+            SessionState::SyncConnected | SessionState::ConnectedReadOnly => true,
             SessionState::Disconnected
-            | SessionState::SyncConnected
-            | SessionState::ConnectedReadOnly => true,
-            SessionState::AuthFailed | SessionState::Expired | SessionState::Closed => false,
+            | SessionState::AuthFailed
+            | SessionState::Expired
+            | SessionState::Closed => false,
         }
     }
 
@@ -104,11 +135,10 @@ impl Session {
     }
 
     /// Makes a node that goes with the session; `None` if there is one.
-    pub(crate) fn make(&self, node: &str) -> Result<Option<Made>, Error> {
+    pub(crate) fn make(&self, node: &str) -> Result<Option<Stat>, Error> {
         let options = CreateMode::Ephemeral.with_acls(Acls::anyone_all());
-        let asked_ms = now_ms();
         match self.wait(self.client.create(node, &[], &options)) {
-            Ok((stat, _)) => Ok(Some(Made { stat, asked_ms })),
+            Ok((stat, _)) => Ok(Some(stat)),
             Err(Error::NodeExists) => Ok(None),
             Err(error) => Err(error),
         }
@@ -122,18 +152,17 @@ impl Session {
         }
         let changed = async { Ok(watcher.changed().await) };
         // An event can be lost with a connection: it is looked again now and then.
-        match self.reactor.wait(self.timeout(), changed) {
+        let often = self.client.session_timeout();
+        match self.reactor.wait(often, changed) {
             Ok(_) | Err(Error::Timeout) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     /// What a node holds; `None` if there is none.
-    pub(crate) fn read(&self, node: &str) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.look(node)?.map(|(data, _)| data))
-    }
-
     pub(crate) fn look(&self, node: &str) -> Result<Option<(Vec<u8>, Stat)>, Error> {
+        // The server may be behind others that were asked before.
+        self.wait(self.client.sync(node))?;
         match self.wait(self.client.get_data(node)) {
             Ok(found) => Ok(Some(found)),
             Err(Error::NoNode) => Ok(None),
@@ -145,4 +174,10 @@ impl Session {
     pub(crate) fn write(&self, node: &str, data: &[u8], version: i32) -> Result<Stat, Error> {
         self.wait(self.client.set_data(node, data, Some(version)))
     }
+}
+
+fn connector(options: &ZooKeeperOptions) -> Connector {
+    Client::connector()
+        .with_session_timeout(options.session_timeout)
+        .with_connection_timeout(options.server_timeout())
 }
