@@ -20,7 +20,7 @@
 //! | `flink_count` | the content of a `count` job, as real Flink ran it too |
 //! | `takeover` | a cluster that loses its leader, whatever service elects the next one |
 //! | `skip` | tests that cannot run where they are |
-//! | `zookeeper` | Apache ZooKeeper in a child process |
+//! | `zookeeper` | Apache ZooKeeper in child processes: one server, or an ensemble of three |
 //! | `random` | random numbers that a printed seed brings back |
 
 pub mod cluster;

@@ -128,3 +128,31 @@ pub fn by_a_machine_that_stands_still(bench: &Bench, cluster: &mut Cluster, mut 
     runs_again(cluster, &mut job);
     ends_well(bench, cluster, &job, "a machine stood still");
 }
+
+/// The service that elects is gone for longer than the leader leads, until it `comes_back`. The leader and its
+/// masters end meanwhile.
+///
+/// # Panics
+///
+/// If one of them goes on, or the job does not when another one leads.
+pub fn by_a_service_that_is_gone(
+    bench: &Bench,
+    cluster: &mut Cluster,
+    mut job: ClusterJob,
+    comes_back: impl FnOnce(),
+) {
+    let leader = cluster.job_manager();
+    let masters = cluster.children_of(leader);
+    assert_eq!(masters.len(), 1);
+    wait_for("the leader and its masters to end", || {
+        let alive = cluster.processes();
+        let mut ended = masters.iter().chain([&leader]);
+        ended.all(|pid| !alive.contains(pid)).then_some(())
+    });
+    comes_back();
+    let (code, said) = cluster.replace_leader().wait();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("this job manager leads no more: "), "{said}");
+    runs_again(cluster, &mut job);
+    ends_well(bench, cluster, &job, "there was nobody who elects");
+}

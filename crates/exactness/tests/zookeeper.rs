@@ -1,34 +1,42 @@
-//! Clusters whose leader Apache ZooKeeper elects: a real one, in a process of its own.
+//! Clusters whose leader Apache ZooKeeper elects: real servers, in processes of their own.
 //!
 //! Sessions are as short as is wise on a busy machine.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use millpond_exactness::cluster::Cluster;
 use millpond_exactness::job_process::{Bench, continue_process, stop_process};
 use millpond_exactness::takeover;
-use millpond_exactness::zookeeper::ZooKeeper;
+use millpond_exactness::zookeeper::{ENSEMBLE, ZooKeeper};
 use millpond_leadership::{Election, Leader, election};
 use millpond_types::config::Configuration;
 
 /// Long enough for a stall of a busy machine.
 const SESSION: &str = "8 s";
 
+/// Long enough for servers to elect another leader of theirs on a busy machine.
+const SESSION_OF_ENSEMBLE: &str = "20 s";
+
 /// Long enough for ZooKeeper to start again on a busy machine, and for the job to end.
 const LONG_SESSION: &str = "10 min";
 
-fn options(zookeeper: &ZooKeeper, session: &str) -> Vec<String> {
+fn options(quorum: &str, session: &str) -> Vec<String> {
     vec![
         "high-availability.type=zookeeper".to_owned(),
-        format!("high-availability.zookeeper.quorum={}", zookeeper.quorum()),
+        format!("high-availability.zookeeper.quorum={quorum}"),
         format!("high-availability.zookeeper.client.session-timeout={session}"),
         "high-availability.zookeeper.client.retry-wait=200 ms".to_owned(),
     ]
 }
 
 fn elects(zookeeper: &ZooKeeper, session: &str) -> Arc<dyn Election> {
-    let options = options(zookeeper, session);
+    elects_at(&zookeeper.quorum(), session)
+}
+
+fn elects_at(quorum: &str, session: &str) -> Arc<dyn Election> {
+    let options = options(quorum, session);
     let pairs = options.iter().filter_map(|pair| pair.split_once('='));
     let election = election(&Configuration::from_pairs(pairs)).expect("an election");
     election.expect("it is highly available")
@@ -46,7 +54,7 @@ fn bench() -> Bench {
 }
 
 fn start<'a>(bench: &'a Bench, zookeeper: &ZooKeeper, session: &str) -> Cluster<'a> {
-    takeover::start(bench, &options(zookeeper, session))
+    takeover::start(bench, &options(&zookeeper.quorum(), session))
 }
 
 #[test]
@@ -89,12 +97,12 @@ fn a_leader_that_reaches_nobody_knows_by_its_own_clock_that_it_leads_no_more() {
     let leads = election.campaign(&mut || panic!("nobody leads"));
     let leads = leads.expect("nobody leads");
     let term = leads.term();
-    stop_process(zookeeper.process());
+    stop_process(zookeeper.process(0));
     let why = leads.wait_until_lost();
     assert!(!term.holds(), "{why}");
     assert!(why.contains("ZooKeeper"), "{why}");
     leads.publish(&leader_at(1)).expect_err("it leads no more");
-    continue_process(zookeeper.process());
+    continue_process(zookeeper.process(0));
     drop(leads);
     let again = election.campaign(&mut || {}).expect("it may try again");
     again.publish(&leader_at(3)).expect("it leads");
@@ -151,7 +159,7 @@ fn a_job_goes_on_while_zookeeper_is_gone_for_less_than_a_session() {
     let mut cluster = start(&bench, &zookeeper, LONG_SESSION);
     let job = takeover::running(&mut cluster);
     let leader = cluster.job_manager();
-    zookeeper.kill();
+    zookeeper.kill(0);
     job.wait_for_checkpoints(3);
     zookeeper.restart();
     job.wait_for_checkpoints(3);
@@ -159,5 +167,135 @@ fn a_job_goes_on_while_zookeeper_is_gone_for_less_than_a_session() {
     assert_eq!(job.failed_attempts(), 0);
     assert_eq!(cluster.job_manager(), leader);
     cluster.add_standby();
+    cluster.end();
+}
+
+#[test]
+fn a_leader_leads_on_whichever_server_of_an_ensemble_is_killed() {
+    let Some(mut zookeeper) = ZooKeeper::start_ensemble("zookeeper: each server is killed") else {
+        return;
+    };
+    let election = elects(&zookeeper, SESSION_OF_ENSEMBLE);
+    let leads = election.campaign(&mut || panic!("nobody leads"));
+    let leads = leads.expect("nobody leads");
+    for server in 0..ENSEMBLE {
+        zookeeper.kill(server);
+        let leader = leader_at(1 + 2 * server as u16);
+        leads.publish(&leader).expect("it leads");
+        let others = elects(&zookeeper, SESSION_OF_ENSEMBLE);
+        assert_eq!(others.leader().expect("told"), leader);
+        zookeeper.restart();
+    }
+    assert!(leads.term().holds());
+}
+
+/// One that stands still, or behind a network that loses everything, is connected to and says nothing. Whoever
+/// happened to ask it first waited until there was no time left.
+#[test]
+fn a_server_that_says_nothing_keeps_nobody_from_the_others() {
+    let Some(zookeeper) = ZooKeeper::start("zookeeper: servers that say nothing") else {
+        return;
+    };
+    let silent = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let places = silent.iter().map(|silent| silent.local_addr());
+    let places = places.map(|place| place.expect("bound").to_string());
+    let quorum: Vec<String> = places.chain([zookeeper.quorum()]).collect();
+    // Two of three say nothing, which a renewal may find out twice.
+    let election = || elects_at(&quorum.join(","), "1 min");
+    let leads = election().campaign(&mut || panic!("nobody leads"));
+    let leads = leads.expect("nobody leads");
+    leads.publish(&leader_at(1)).expect("it leads");
+    // Each one asks in an order of its own.
+    let asked: Vec<_> = (0..6)
+        .map(|_| {
+            let election = election();
+            std::thread::spawn(move || election.leader())
+        })
+        .collect();
+    for answer in asked {
+        let found = answer.join().expect("no panic");
+        assert_eq!(found.expect("told"), leader_at(1));
+    }
+    assert!(leads.term().holds());
+}
+
+#[test]
+fn a_job_goes_on_when_the_server_that_leads_the_ensemble_is_killed() {
+    let Some(mut zookeeper) =
+        ZooKeeper::start_ensemble("zookeeper: the ensemble's leader is killed")
+    else {
+        return;
+    };
+    let bench = bench();
+    let mut cluster = start(&bench, &zookeeper, SESSION_OF_ENSEMBLE);
+    cluster.add_standby();
+    let job = takeover::running(&mut cluster);
+    let killed = zookeeper.leader();
+    zookeeper.kill(killed);
+    let elected = zookeeper.leader();
+    assert_ne!(elected, killed);
+    job.wait_for_checkpoints(3);
+    // The leader among the job managers is found by those who come now.
+    let found = elects(&zookeeper, SESSION_OF_ENSEMBLE).leader();
+    assert_eq!(found.expect("it leads").rpc, cluster.address());
+    takeover::ends_well(
+        &bench,
+        &mut cluster,
+        &job,
+        "the ensemble's leader was killed",
+    );
+    assert_eq!(job.failed_attempts(), 0);
+    cluster.end();
+}
+
+#[test]
+fn a_standby_goes_on_when_the_leader_is_killed_while_a_server_is_gone() {
+    let Some(mut zookeeper) =
+        ZooKeeper::start_ensemble("zookeeper: a leader and a server are killed")
+    else {
+        return;
+    };
+    let bench = bench();
+    let mut cluster = start(&bench, &zookeeper, SESSION);
+    cluster.add_standby();
+    let job = takeover::running(&mut cluster);
+    zookeeper.kill(zookeeper.leader());
+    takeover::by_a_kill(&bench, &mut cluster, job);
+    cluster.end();
+}
+
+#[test]
+fn a_job_goes_on_while_the_majority_is_gone_for_less_than_a_session() {
+    let Some(mut zookeeper) = ZooKeeper::start_ensemble("zookeeper: no majority for a while")
+    else {
+        return;
+    };
+    let bench = bench();
+    let mut cluster = start(&bench, &zookeeper, LONG_SESSION);
+    let job = takeover::running(&mut cluster);
+    let leader = cluster.job_manager();
+    (1..ENSEMBLE).for_each(|server| zookeeper.kill(server));
+    job.wait_for_checkpoints(3);
+    zookeeper.restart();
+    job.wait_for_checkpoints(3);
+    takeover::ends_well(&bench, &mut cluster, &job, "there was no majority");
+    assert_eq!(job.failed_attempts(), 0);
+    assert!(cluster.processes().contains(&leader));
+    cluster.add_standby();
+    cluster.end();
+}
+
+/// The one that leads cannot prove it any more, and nobody else can be elected.
+#[test]
+fn nobody_leads_without_a_majority_and_a_standby_goes_on_when_it_is_back() {
+    let Some(mut zookeeper) = ZooKeeper::start_ensemble("zookeeper: no majority for long") else {
+        return;
+    };
+    let bench = bench();
+    let mut cluster = start(&bench, &zookeeper, SESSION);
+    cluster.add_standby();
+    let job = takeover::running(&mut cluster);
+    (1..ENSEMBLE).for_each(|server| zookeeper.kill(server));
+    takeover::by_a_service_that_is_gone(&bench, &mut cluster, job, || zookeeper.restart());
     cluster.end();
 }
