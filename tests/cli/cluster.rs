@@ -7,14 +7,14 @@ use std::process::{Child, Stdio};
 use super::{command, millpond};
 
 /// A service; it ends with the test.
-struct Service {
+pub(super) struct Service {
     child: Child,
     /// What it has said so far is told by its lines.
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Service {
-    fn start(arguments: &[&str]) -> Self {
+    pub(super) fn start(arguments: &[&str]) -> Self {
         let mut command = command(arguments);
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
@@ -23,19 +23,24 @@ impl Service {
     }
 
     /// Waits for its next line, which begins so, and returns the rest without the stop.
-    fn says(&mut self, begin: &str) -> String {
+    pub(super) fn says(&mut self, begin: &str) -> String {
         let line = self.lines.next().expect("a line").expect("text");
         let rest = line.strip_prefix(begin);
         let rest = rest.unwrap_or_else(|| panic!("{begin}: {line}"));
         rest.trim_end_matches('.').to_owned()
     }
+
+    /// Kills it with SIGKILL.
+    pub(super) fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 

@@ -8,6 +8,7 @@ mod cluster_start;
 mod jobs;
 mod kept;
 mod latest;
+mod leader;
 mod new_snapshots;
 mod plan;
 mod rocksdb;

@@ -14,6 +14,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millpond_types::config::options;
+
 use crate::election::{Election, Leader, Leadership};
 use crate::term::Term;
 
@@ -80,11 +82,18 @@ impl Election for FileLock {
     }
 
     fn leader(&self) -> io::Result<Leader> {
-        let read = || {
-            let text = std::fs::read(self.directory.join("leader.json"))?;
-            Ok(serde_json::from_slice(&text)?)
-        };
-        self.told(read())
+        match std::fs::read(self.directory.join("leader.json")) {
+            Ok(text) => self.told(serde_json::from_slice(&text).map_err(io::Error::from)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let what = format!(
+                    "{self} is not there: no job manager has led a cluster of this {} and {}",
+                    options::HIGH_AVAILABILITY_STORAGE.key(),
+                    options::HIGH_AVAILABILITY_CLUSTER.key()
+                );
+                Err(io::Error::new(error.kind(), what))
+            }
+            Err(error) => self.told(Err(error)),
+        }
     }
 
     fn look_interval(&self) -> Duration {
