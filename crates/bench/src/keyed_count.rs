@@ -3,11 +3,13 @@
 //! Counted: records taken by the counter after every key has been seen. A surprise would be less
 //! than half of what the plain loop does per CPU-second.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use millpond::state::store::MemoryBackend;
 use millpond::types::config::Configuration;
 use millpond::{Environment, JobClient};
+use millpond_certificates::Authority;
 use serde_json::{Value, json};
 
 use crate::backend::Backend;
@@ -29,6 +31,9 @@ pub(crate) struct Arguments {
     /// Number of worker processes
     #[arg(long, default_value_t = 1)]
     processes: u32,
+    /// The processes speak by TLS, with certificates in this directory, which are made if there are none
+    #[arg(long, value_name = "DIRECTORY")]
+    tls: Option<PathBuf>,
     /// Records per second, of all subtasks together; as fast as it can if not given. What a job costs
     /// that has little to do is what its workers tell each other: see `cpu_s_per_s`, `loopback_bytes_per_s`
     #[arg(long)]
@@ -50,6 +55,22 @@ pub(crate) struct Arguments {
     /// Accepted for completeness: the figures are always JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Workers are started with the arguments of their job master: they find what it has made.
+fn secure(directory: &Path, configuration: &mut Configuration) {
+    if !directory.join("ca.pem").exists() {
+        Authority::new(directory).sign("bench");
+    }
+    for (key, file) in [
+        ("certificate", "bench.pem"),
+        ("private-key", "bench.key"),
+        ("trusted-certificates", "ca.pem"),
+    ] {
+        let path = directory.join(file).display().to_string();
+        configuration.set(format!("security.ssl.{key}"), path);
+    }
+    configuration.set("security.ssl.internal.enabled", "true");
 }
 
 /// Records that the counter has taken, over all processes.
@@ -76,6 +97,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
             "execution.checkpointing.interval",
             &arguments.checkpoint_interval,
         );
+    }
+    if let Some(directory) = &arguments.tls {
+        secure(directory, &mut configuration);
     }
     if let Some(rate) = arguments.rate {
         job::start();
@@ -127,6 +151,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Value, Failure> {
         .map_or(0, |checkpoint| checkpoint.state_bytes);
     Ok(json!({
         "backend": backend.backend,
+        "processes": arguments.processes,
+        "tls": arguments.tls.is_some(),
         "distribution": format!("{:?}", arguments.distribution).to_lowercase(),
         "keys": arguments.keys,
         "records": records,

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! millpond-bench keyed-count --keys 1000000 --key-type i64 --parallelism 2 --json
+//! millpond-bench keyed-count --processes 2 --tls certificates --json
 //! millpond-bench keyed-count --keys 10000000 --backend rocksdb --memory 512mb --distribution zipf --json
 //! millpond-bench incremental --backend rocksdb --keys 10000000 --change 1% --json
 //! millpond-bench bounded --process-memory 256mb --backend rocksdb --memory 96mb --json
