@@ -72,6 +72,8 @@ pub(crate) struct Arguments {
     pub(crate) ping_after_ms: i64,
     /// A function says how many records of input B there were, when the input has ended.
     pub(crate) farewell: bool,
+    /// All records are counted in union list state as well, whose sum is published in the end.
+    pub(crate) ledger: bool,
     /// Microseconds that the sink needs for a record.
     pub(crate) slow_sink_us: u64,
 }
@@ -127,6 +129,7 @@ impl Arguments {
             rebalance: take(&mut given, "--rebalance")?.unwrap_or(false),
             ping_after_ms: take(&mut given, "--ping-after-ms")?.unwrap_or(30),
             farewell: take(&mut given, "--farewell")?.unwrap_or(false),
+            ledger: take(&mut given, "--ledger")?.unwrap_or(false),
             slow_sink_us: take(&mut given, "--slow-sink-us")?.unwrap_or(0),
         };
         match given.keys().next() {

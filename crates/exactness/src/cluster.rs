@@ -25,6 +25,9 @@ pub const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeou
 pub const PATIENT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=120 s"];
 
 /// Debug builds are large.
+/// How the names of vertices begin that are of parallelism 1 by themselves.
+const OF_ONE: [&str; 2] = ["one by one", "total"];
+
 const MAX_CONTENT_LENGTH: &str = "rest.server.max-content-length=2000000000";
 
 /// A job manager, and the task managers that belong to it.
@@ -658,9 +661,8 @@ impl ClusterJob {
         let details = self.try_get("").expect("an answer");
         let vertices = details["vertices"].as_array().expect("a list").iter();
         let bounds = vertices.map(|vertex| {
-            let of_one = vertex["name"]
-                .as_str()
-                .is_some_and(|name| name.starts_with("one by one"));
+            let name = vertex["name"].as_str().expect("a name");
+            let of_one = OF_ONE.iter().any(|of_one| name.starts_with(of_one));
             let (lower, upper) = if of_one { (1, 1) } else { (lower, upper) };
             let bounds = json!({ "lowerBound": lower, "upperBound": upper });
             let bounds = json!({ "parallelism": bounds });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::job_process::{Bench, JobProcess, Orphans, kill_process, pause_process, tail};
 use crate::lines::{difference, shortfall};
-use crate::oracle::{Workload, expected};
+use crate::oracle::Workload;
 use crate::random::Random;
 
 /// State backends that a run may take.
@@ -99,9 +99,8 @@ impl Scenario {
         let log = bench.directory().join("failures").display().to_string();
         let scratch = bench.scratch().display().to_string();
         bench = bench
-            .argument("--records-a", self.workload.records_a)
-            .argument("--records-b", self.workload.records_b)
-            .argument("--keys", self.workload.keys)
+            .workload(&self.workload)
+            .ledger()
             .argument("--rebalance", self.rebalance)
             .argument("--slow-sink-us", self.slow_sink_us)
             .argument("--failure-log", log)
@@ -267,7 +266,7 @@ pub fn run(bench: Bench, seed: u64, tally: &mut Tally) -> Result<(), String> {
     run.go();
     run.tally.runs += 1;
     eprintln!("  took {:.1?}", begin.elapsed());
-    let expected = expected(&scenario.workload);
+    let expected = bench.expected(&scenario.workload);
     let found = bench.published();
     let wrong = match scenario.exactly_once {
         true => difference(&expected, &found),
@@ -391,7 +390,7 @@ impl Run<'_> {
     /// Whether everything has been published; a job that has finished deletes its checkpoints and
     /// may not begin anew.
     fn is_complete(&self) -> bool {
-        let expected = expected(&self.scenario.workload);
+        let expected = self.bench.expected(&self.scenario.workload);
         difference(&expected, &self.bench.published()).is_none()
     }
 

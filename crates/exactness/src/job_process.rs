@@ -12,7 +12,7 @@ use millpond_types::config::{Handshake, PLAN_VARIABLE, READY_FILE_VARIABLE};
 use serde_json::{Value, json};
 
 use crate::lines::{Lines, difference, published};
-use crate::oracle::{Workload, expected};
+use crate::oracle::{Workload, expected, expected_with_ledger};
 use crate::phase::StorageControl;
 use crate::processes::{children_of, holds_files, processes_of};
 
@@ -59,6 +59,7 @@ pub struct Bench {
     has_savepoint_directory: bool,
     has_checkpoint_directory: bool,
     has_storage_control: bool,
+    has_ledger: bool,
 }
 
 impl Bench {
@@ -81,6 +82,7 @@ impl Bench {
             has_savepoint_directory: true,
             has_checkpoint_directory: true,
             has_storage_control: false,
+            has_ledger: false,
         }
     }
 
@@ -141,6 +143,15 @@ impl Bench {
         self.argument("--records-a", workload.records_a)
             .argument("--records-b", workload.records_b)
             .argument("--keys", workload.keys)
+    }
+
+    /// The job counts all records in union list state as well.
+    #[must_use]
+    pub fn ledger(self) -> Self {
+        Bench {
+            has_ledger: true,
+            ..self.argument("--ledger", true)
+        }
     }
 
     /// Input A stops in front of its last record until the test waits for the end of the job
@@ -256,13 +267,21 @@ impl Bench {
         published(&self.out())
     }
 
+    /// What the oracle says that the sink publishes in the end.
+    pub fn expected(&self, workload: &Workload) -> Lines {
+        match self.has_ledger {
+            true => expected_with_ledger(workload),
+            false => expected(workload),
+        }
+    }
+
     /// The sink has published what the oracle says, and nothing else.
     ///
     /// # Panics
     ///
     /// If not; with the difference.
     pub fn assert_exact(&self, workload: &Workload) {
-        if let Some(wrong) = difference(&expected(workload), &self.published()) {
+        if let Some(wrong) = difference(&self.expected(workload), &self.published()) {
             panic!("{wrong}");
         }
     }

@@ -81,12 +81,15 @@ pub fn surplus(expected: &Lines, found: &Lines) -> Option<String> {
 /// What an at-least-once run owes and has not published, for people; `None` if nothing.
 ///
 /// Lines that do not change when a record counts twice must all be there. Totals (`final`, `window`,
-/// `session`, `rules`) must be as high as expected.
+/// `session`, `rules`, `ledger`) must be as high as expected.
 pub fn shortfall(expected: &Lines, found: &Lines) -> Option<String> {
     let mut words = Vec::new();
     for (line, count) in expected {
         let kind = line.split(',').next();
-        let is_total = matches!(kind, Some("final" | "window" | "session" | "rules"));
+        let is_total = matches!(
+            kind,
+            Some("final" | "window" | "session" | "rules" | "ledger")
+        );
         let have = found.get(line).copied().unwrap_or(0);
         if !is_total && have < *count {
             words.push(format!("expected {count} times, found {have}: {line}"));
@@ -104,7 +107,7 @@ pub fn shortfall(expected: &Lines, found: &Lines) -> Option<String> {
 }
 
 /// Records per key in `final`, `rules` and `session` lines (of which a record that comes again may
-/// make others), and per group and window in `window` lines.
+/// make others), per group and window in `window` lines, and of all in those of a ledger.
 fn totals(lines: &Lines) -> BTreeMap<String, i64> {
     let mut totals = BTreeMap::new();
     for (line, times) in lines {
@@ -113,6 +116,7 @@ fn totals(lines: &Lines) -> BTreeMap<String, i64> {
             ["final", key, count, ..] => (format!("final,{key}"), *count),
             ["window", group, start, count, _] => (format!("window,{group},{start}"), *count),
             ["session", key, _, _, count, _] => (format!("session,{key}"), *count),
+            ["ledger", count] => ("ledger".to_owned(), *count),
             ["rules", key, count, _] => (format!("rules,{key}"), *count),
             _ => continue,
         };
@@ -146,15 +150,25 @@ mod tests {
 
     #[test]
     fn at_least_once_owes_every_line_and_every_record_of_the_totals() {
-        let expected = lines(&[("count,a,1", 1), ("window,1,0,5,9", 1), ("final,a,7,x", 1)]);
-        let more = lines(&[("count,a,1", 2), ("window,1,0,3,4", 2), ("final,a,8,y", 1)]);
-        assert_eq!(shortfall(&expected, &more), None);
-        for less in [
-            lines(&[("window,1,0,5,9", 1), ("final,a,7,x", 1)]),
-            lines(&[("count,a,1", 1), ("window,1,0,4,9", 1), ("final,a,7,x", 1)]),
-            lines(&[("count,a,1", 1), ("window,1,0,5,9", 1), ("final,a,6,x", 1)]),
-        ] {
-            assert!(shortfall(&expected, &less).is_some(), "{less:?}");
+        let owed = [
+            ("count,a,1", 1),
+            ("window,1,0,5,9", 1),
+            ("final,a,7,x", 1),
+            ("ledger,7", 1),
+        ];
+        let more = [
+            ("count,a,1", 2),
+            ("window,1,0,3,4", 2),
+            ("final,a,8,y", 1),
+            ("ledger,8", 1),
+        ];
+        let owed_lines = lines(&owed);
+        assert_eq!(shortfall(&owed_lines, &lines(&more)), None);
+        let less = ["count,a,2", "window,1,0,4,9", "final,a,6,x", "ledger,6"];
+        for (index, line) in less.into_iter().enumerate() {
+            let mut found = owed;
+            found[index] = (line, 1);
+            assert!(shortfall(&owed_lines, &lines(&found)).is_some(), "{line}");
         }
     }
 }

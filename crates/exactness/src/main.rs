@@ -8,6 +8,7 @@
 
 mod arguments;
 mod fixture_job;
+mod ledger;
 mod numbers;
 mod quirks;
 mod service;

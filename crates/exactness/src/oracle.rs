@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lines::{Lines, add};
 use crate::workload::{
-    Input, KeyTotals, SESSION_GAP_MS, WINDOW_MS, count_line, event, expand, final_line, group_of,
-    is_rule, is_sample, reduce, rule_of, rules_line, sample_line, session_line, timer_line,
-    timer_of, window_line,
+    Event, Input, KeyTotals, SESSION_GAP_MS, WINDOW_MS, count_line, event, expand, final_line,
+    group_of, is_rule, is_sample, ledger_line, reduce, rule_of, rules_line, sample_line,
+    session_line, timer_line, timer_of, window_line,
 };
 
 /// How much a run processes.
@@ -20,6 +20,21 @@ pub struct Workload {
     pub keys: u64,
 }
 
+/// All records.
+fn events(workload: &Workload) -> impl Iterator<Item = Event> {
+    let keys = workload.keys;
+    let of_a = (0..workload.records_a).map(move |n| event(Input::A, n, keys));
+    let of_b = (0..workload.records_b).map(move |n| event(Input::B, n, keys));
+    of_a.chain(of_b).flat_map(expand)
+}
+
+/// The lines that the workload leads to in a job with a ledger.
+pub fn expected_with_ledger(workload: &Workload) -> Lines {
+    let mut lines = expected(workload);
+    add(&mut lines, ledger_line(events(workload).count() as i64));
+    lines
+}
+
 /// The lines that the workload leads to.
 pub fn expected(workload: &Workload) -> Lines {
     let mut lines = Lines::new();
@@ -28,9 +43,7 @@ pub fn expected(workload: &Workload) -> Lines {
     let mut windows = BTreeMap::new();
     let mut times: BTreeMap<String, Vec<(i64, i64)>> = BTreeMap::new();
     let mut rules: BTreeMap<i64, i64> = BTreeMap::new();
-    let of_a = (0..workload.records_a).map(|n| event(Input::A, n, workload.keys));
-    let of_b = (0..workload.records_b).map(|n| event(Input::B, n, workload.keys));
-    for event in of_a.chain(of_b).flat_map(expand) {
+    for event in events(workload) {
         let of_key = totals.entry(event.key.clone()).or_default();
         of_key.count += 1;
         *of_key.by_class.entry(event.value % 5).or_default() += 1;

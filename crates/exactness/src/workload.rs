@@ -262,6 +262,11 @@ pub fn farewell_line(records: i64) -> String {
     format!("farewell,{records}")
 }
 
+/// The line of the ledger, which counts all records, when all input has ended.
+pub fn ledger_line(records: i64) -> String {
+    format!("ledger,{records}")
+}
+
 /// The line of a key when all input has ended.
 pub fn final_line(key: &str, totals: &KeyTotals) -> String {
     let KeyTotals {

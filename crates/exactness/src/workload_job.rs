@@ -11,6 +11,7 @@ use millpond_exactness::workload::{
 };
 
 use crate::arguments::Arguments;
+use crate::ledger::{Ledger, Total};
 use crate::numbers::Numbers;
 use crate::quirks::{Extra, FailsAt, Farewell, Silence, pause};
 
@@ -107,6 +108,17 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
             .name("farewell")
             .set_parallelism(1);
         lines = lines.union(&farewell);
+    }
+    if arguments.ledger {
+        let ledger = events
+            .process(Ledger::open)
+            .uid("ledger")
+            .name("ledger")
+            .process(Total::open)
+            .uid("total")
+            .name("total")
+            .set_parallelism(1);
+        lines = lines.union(&ledger);
     }
     let slow_sink_us = arguments.slow_sink_us;
     let encode = move |line: &String, bytes: &mut Vec<u8>| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use millpond_exactness::cluster::{Cluster, ClusterJob, PATIENT};
 use millpond_exactness::job_process::{Bench, kill_process, wait_for};
 use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use millpond_exactness::random::Random;
 use millpond_exactness::seeds::for_each_seed;
 use serde_json::json;
@@ -46,6 +46,7 @@ fn bench(rate: u32) -> Bench {
 fn bench_without_checkpoints(rate: u32) -> Bench {
     let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .ledger()
         .held()
         .argument("--rate", rate);
     let elastic = ELASTIC.iter();
@@ -331,7 +332,7 @@ fn whatever_comes_and_goes_the_result_is_exact() {
                 (status == "FINISHED").then_some(())
             },
         );
-        let wrong = difference(&expected(&WORKLOAD), &bench.published());
+        let wrong = difference(&bench.expected(&WORKLOAD), &bench.published());
         assert_eq!(wrong, None, "seed {seed}, {done:?}");
         cluster.end();
     });

@@ -2,19 +2,20 @@
 //! touched.
 //!
 //! The job has keyed state of all kinds, timers of both kinds of time, windows that end and sessions that
-//! merge, two inputs in a union, a side output that splits a stream, broadcast state, split offsets, a
-//! two-phase sink, and, where checkpoints overtake, records in flight.
+//! merge, two inputs in a union, a side output that splits a stream, broadcast state, split offsets, union list
+//! state that every subtask looks through for what is missing, a two-phase sink, and, where checkpoints
+//! overtake, records in flight.
 //!
 //! A walk goes on from parallelism to parallelism, one snapshot behind the other. `MILLPOND_RESCALING=all`
-//! walks over all pairs of 1, 2, 3, 5 and 8, in both directions, by every way; without it random walks are
-//! taken within a time.
+//! walks over all pairs of 1, 2, 3, 5 and 8, in both directions, by every way, with keyed state on the heap
+//! and, if it is built with that, in RocksDB; without it random walks are taken within a time.
 
 use std::time::Duration;
 
 use millpond_exactness::cluster::{Cluster, PATIENT};
 use millpond_exactness::job_process::{Bench, JobProcess};
 use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use millpond_exactness::random::Random;
 use millpond_exactness::seeds::for_each_seed;
 use millpond_exactness::snapshot_kind::{SnapshotKind, at_full_speed};
@@ -88,6 +89,7 @@ impl Walk {
         };
         let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
             .workload(&workload)
+            .ledger()
             // On a busy machine all records may have been read before the last parallelism.
             .held()
             .argument("--rebalance", kind == SnapshotKind::UnalignedCheckpoint)
@@ -97,12 +99,17 @@ impl Walk {
     }
 
     fn run(&self) {
+        let mut bench = self.bench();
+        // Kept until it is known that all is well, so that a panic leaves the evidence.
+        let directory = bench.keep();
+        eprintln!("{self:?} in {}", directory.display());
         let bench = match self.way {
-            Way::By(kind) => self.run_by_snapshots(kind),
-            Way::Live | Way::LiveUnaligned => self.run_live(),
+            Way::By(kind) => self.run_by_snapshots(bench, kind),
+            Way::Live | Way::LiveUnaligned => self.run_live(bench),
         };
-        let wrong = difference(&expected(&self.workload()), &bench.published());
+        let wrong = difference(&bench.expected(&self.workload()), &bench.published());
         assert_eq!(wrong, None, "{self:?}");
+        std::fs::remove_dir_all(directory).expect("a directory can be removed");
     }
 
     /// The last parallelism, and those before it.
@@ -111,8 +118,7 @@ impl Walk {
         (*last, before)
     }
 
-    fn run_by_snapshots(&self, kind: SnapshotKind) -> Bench {
-        let bench = self.bench();
+    fn run_by_snapshots(&self, bench: Bench, kind: SnapshotKind) -> Bench {
         let mut newest: Option<String> = None;
         let (last, before) = self.last();
         for parallelism in before {
@@ -132,21 +138,19 @@ impl Walk {
         bench.start(&options)
     }
 
+    /// What is left to read is most, behind a long walk.
     fn finish(&self, bench: Bench, parallelism: u64, from: Option<&str>) -> Bench {
-        let bench = at_full_speed(bench);
+        let bench = at_full_speed(bench).option("execution.checkpointing.interval", "1 s");
         self.start(&bench, parallelism, from).finish();
         bench
     }
 
     /// In a cluster whose slots are enough for all; at last it is stopped, to read on at full speed.
-    fn run_live(&self) -> Bench {
-        let bench = self
-            .bench()
-            .option("jobmanager.scheduler", "adaptive")
-            .option(
-                "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling",
-                "0 ms",
-            );
+    fn run_live(&self, bench: Bench) -> Bench {
+        let bench = bench.option("jobmanager.scheduler", "adaptive").option(
+            "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling",
+            "0 ms",
+        );
         let (last, before) = self.last();
         let savepoint = {
             let mut cluster = Cluster::start(&bench, &PATIENT);
@@ -219,7 +223,6 @@ fn at_any_other_parallelism_a_job_goes_on_as_if_nothing_had_happened() {
                     parallelisms: all_steps(),
                     processes: 2,
                 };
-                eprintln!("{walk:?}");
                 walk.run();
             }
         }
@@ -227,20 +230,22 @@ fn at_any_other_parallelism_a_job_goes_on_as_if_nothing_had_happened() {
     }
     for_each_seed(Duration::from_secs(30), |seed| {
         let walk = Walk::random(&mut Random::new(seed));
-        eprintln!("seed {seed}: {walk:?}");
+        eprint!("seed {seed}: ");
         walk.run();
     });
 }
 
 /// One step by each way that the table of capabilities names, in every run of the tests.
 fn one_step(way: Way) {
-    let walk = Walk {
-        way,
-        backend: "hashmap",
-        parallelisms: vec![2, 3, 1],
-        processes: 1,
-    };
-    walk.run();
+    for backend in backends() {
+        let walk = Walk {
+            way,
+            backend,
+            parallelisms: vec![2, 3, 1],
+            processes: 1,
+        };
+        walk.run();
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use millpond_exactness::job_process::Bench;
 use millpond_exactness::lines::difference;
-use millpond_exactness::oracle::{Workload, expected};
+use millpond_exactness::oracle::Workload;
 use millpond_exactness::snapshot_kind::{at_full_speed, wait_for_records_in_flight};
 
 const WORKLOAD: Workload = Workload {
@@ -15,6 +15,7 @@ const WORKLOAD: Workload = Workload {
 fn bench(rebalance: bool, aligned_timeout: &str) -> Bench {
     Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
         .workload(&WORKLOAD)
+        .ledger()
         // Neither is there nothing in flight nor has the job ended before the test has looked.
         .held()
         .argument("--slow-sink-us", 200)
@@ -56,7 +57,7 @@ fn records_in_flight_are_resumed_once_at_parallelism_2_3_1_5_4() {
         }
         let bench = at_full_speed(bench);
         start(&bench, "4", "2", newest.as_deref()).finish();
-        let wrong = difference(&expected(&WORKLOAD), &bench.published());
+        let wrong = difference(&bench.expected(&WORKLOAD), &bench.published());
         assert_eq!(wrong, None, "rebalance {rebalance}");
     }
 }
@@ -83,6 +84,6 @@ fn a_checkpoint_that_is_not_aligned_in_time_overtakes_and_a_savepoint_never_does
         ("execution.state-recovery.path", &path),
     ]);
     job.finish();
-    let wrong = difference(&expected(&WORKLOAD), &bench.published());
+    let wrong = difference(&bench.expected(&WORKLOAD), &bench.published());
     assert_eq!(wrong, None);
 }
