@@ -24,10 +24,10 @@ pub const HEARTBEAT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeou
 /// Nobody is given up who lives.
 pub const PATIENT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=120 s"];
 
-/// Debug builds are large.
 /// How the names of vertices begin that are of parallelism 1 by themselves.
 const OF_ONE: [&str; 2] = ["one by one", "total"];
 
+/// Debug builds are large.
 const MAX_CONTENT_LENGTH: &str = "rest.server.max-content-length=2000000000";
 
 /// A job manager, and the task managers that belong to it.

@@ -114,6 +114,8 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
             .process(Ledger::open)
             .uid("ledger")
             .name("ledger")
+            // At parallelism 1 too, where it would be chained and have no place for records in flight.
+            .rebalance()
             .process(Total::open)
             .uid("total")
             .name("total")
