@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use millpond_standalone::{JobManagerService, Outcome};
@@ -22,66 +24,91 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
     service::run(Role::JobManager, about, given, serve)
 }
 
+/// Why a job manager ends that has started.
+enum End {
+    /// By a signal.
+    Asked,
+    /// It leads no more; why, for people.
+    Lost(String),
+    /// Its jobs have ended.
+    Done(Outcome),
+}
+
 fn serve(configuration: &Configuration) -> Result<ExitCode, Failure> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
+    let ends_with_jobs = configuration.get(&options::CLUSTER_ENDS_WITH_JOB)?;
+    let linger = configuration.get(&options::REST_LINGER)?;
+    let most = linger + configuration.get(&options::CLIENT_TIMEOUT)?;
+    let (tell, ends) = channel();
+    let has_started = Arc::new(AtomicBool::new(false));
+    hear_signals(tell.clone(), Arc::clone(&has_started))
         .map_err(|error| Failure::action(error.to_string()).during("Signals cannot be heard."))?;
-    let heard = signals.handle();
     let running = JobManagerService::start(configuration, || {
         printer::line("Another job manager leads: standing by.");
     })
     .map_err(|why| Failure::action(why).during("The job manager cannot be started."))?;
+    has_started.store(true, Ordering::SeqCst);
     printer::line(format!("Job manager listening at {}.", running.address()));
     printer::line(format!(
         "Web interface listening at {}.",
         running.rest_url()
     ));
-    let running = Arc::new(running);
-    let leads = {
-        let running = Arc::clone(&running);
-        std::thread::spawn(move || {
-            let why = running.wait_until_lost();
-            heard.close();
-            why
-        })
+    let watches = running.watch(move |why| {
+        // Without anybody who hears it this process ends for another reason.
+        let _ = tell.send(End::Lost(why));
+    });
+    watches.map_err(|error| {
+        Failure::action(error.to_string()).during("The leadership cannot be watched.")
+    })?;
+    let end = match ends_with_jobs {
+        true => wait_for_jobs(&running, &ends, linger, most),
+        // An error is the end of all who could tell.
+        false => ends.recv().unwrap_or(End::Asked),
     };
-    let ended = match configuration.get(&options::CLUSTER_ENDS_WITH_JOB)? {
-        true => {
-            let linger = configuration.get(&options::REST_LINGER)?;
-            let most = linger + configuration.get(&options::CLIENT_TIMEOUT)?;
-            let leads = || !leads.is_finished();
-            wait_for_job(&running, &mut signals, leads, linger, most)
+    let code = match end {
+        End::Lost(why) => {
+            return Err(
+                Failure::action(why).during("This job manager leads no more and has ended.")
+            );
         }
-        // Jobs end with this process, and go on from their checkpoints when somebody starts them again.
-        false => signals.forever().next().map(|_| ExitCode::SUCCESS),
+        // Those that have not ended go on from their checkpoints when another job manager leads.
+        End::Asked | End::Done(Outcome::Succeeded) => ExitCode::SUCCESS,
+        End::Done(Outcome::Failed) => ExitCode::FAILURE,
     };
-    if let Some(code) = ended {
-        return Ok(code);
-    }
-    match leads.join() {
-        Ok(why) => {
-            Err(Failure::action(why).during("This job manager leads no more and has ended."))
+    running.end();
+    Ok(code)
+}
+
+/// Tells of the first signal. Ends the process by another one, and if nothing has started yet, as when another
+/// job manager leads.
+fn hear_signals(tell: Sender<End>, has_started: Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
+    std::thread::spawn(move || {
+        let mut is_told = false;
+        for _ in signals.forever() {
+            // Who asks twice does not want to wait for what is left to be done.
+            if is_told || !has_started.load(Ordering::SeqCst) || tell.send(End::Asked).is_err() {
+                std::process::exit(0);
+            }
+            is_told = true;
         }
-        Err(_) => Ok(ExitCode::FAILURE),
-    }
+    });
+    Ok(())
 }
 
 /// Waits until all jobs have ended, and then for as long as their clients may want to hear of it: for
 /// `linger`, and until they have fetched the results of all operations, but not for longer than `most`.
-/// `None` if this job manager does not lead any more.
-fn wait_for_job(
+fn wait_for_jobs(
     running: &JobManagerService,
-    signals: &mut Signals,
-    leads: impl Fn() -> bool,
+    ends: &Receiver<End>,
     linger: Duration,
     most: Duration,
-) -> Option<ExitCode> {
+) -> End {
     let mut ended: Option<Instant> = None;
     loop {
-        if signals.pending().next().is_some() {
-            return Some(ExitCode::SUCCESS);
-        }
-        if !leads() {
-            return None;
+        match ends.recv_timeout(LOOK) {
+            Ok(end) => return end,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return End::Asked,
         }
         match running.outcome() {
             // None has come yet, or another one has come meanwhile.
@@ -91,13 +118,9 @@ fn wait_for_job(
                 let is_heard = since >= linger && running.pending_results() == 0;
                 if is_heard || since >= most {
                     printer::line("All jobs have ended.");
-                    return Some(match outcome {
-                        Outcome::Succeeded => ExitCode::SUCCESS,
-                        Outcome::Failed => ExitCode::FAILURE,
-                    });
+                    return End::Done(outcome);
                 }
             }
         }
-        std::thread::sleep(LOOK);
     }
 }

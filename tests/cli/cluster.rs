@@ -2,7 +2,9 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
+
+use millpond_exactness::job_process::{ask_to_end, wait_for};
 
 use super::{command, millpond};
 
@@ -15,7 +17,10 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn start(arguments: &[&str]) -> Self {
-        let mut command = command(arguments);
+        Self::start_as(command(arguments))
+    }
+
+    pub(super) fn start_as(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::null()).spawn().expect("it starts");
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -28,6 +33,15 @@ impl Service {
         let rest = line.strip_prefix(begin);
         let rest = rest.unwrap_or_else(|| panic!("{begin}: {line}"));
         rest.trim_end_matches('.').to_owned()
+    }
+
+    /// Asks it to end by SIGTERM, and waits until it has; returns its exit code.
+    pub(super) fn end(&mut self) -> Option<i32> {
+        ask_to_end(self.child.id());
+        let ended = wait_for("a service to end", || {
+            self.child.try_wait().expect("a child")
+        });
+        ended.code()
     }
 
     /// Kills it with SIGKILL.

@@ -1,21 +1,35 @@
 //! Actions that find the leader of a highly available cluster by themselves, and another one when it is killed.
 
+use std::process::Command;
+
+use millpond_api_server::ApiServer;
 use millpond_exactness::job_process::wait_for;
 
 use super::cluster::{Service, example};
-use super::{Ended, millpond};
+use super::{Ended, command, millpond};
 
 /// A cluster with a leader and a job manager that stands by.
 struct Cluster {
     place: tempfile::TempDir,
     /// Of its election.
     options: Vec<String>,
+    /// What its processes are told by their environment.
+    variables: Vec<(&'static str, String)>,
     leader: Service,
     standby: Service,
 }
 
 impl Cluster {
     fn start(election: &[&str]) -> Self {
+        Self::start_in(election, [None; 2], Vec::new())
+    }
+
+    /// One whose leader and standby have an option each of their own.
+    fn start_in(
+        election: &[&str],
+        own: [Option<&str>; 2],
+        variables: Vec<(&'static str, String)>,
+    ) -> Self {
         let place = tempfile::tempdir().expect("room");
         let storage = place.path().join("ha");
         let mut options = vec![format!(
@@ -23,24 +37,64 @@ impl Cluster {
             storage.display()
         )];
         options.extend(election.iter().map(|&option| option.to_owned()));
-        let mut leader = job_manager(&options);
+        let mut leader = job_manager(&options, own[0], &variables);
         leader.says("Job manager listening at ");
         leader.says("Web interface listening at ");
-        let mut standby = job_manager(&options);
+        let mut standby = job_manager(&options, own[1], &variables);
         standby.says("Another job manager leads: standing by");
         Cluster {
             place,
             options,
+            variables,
             leader,
             standby,
         }
     }
 
-    /// Runs an action that is told how the leader is elected, and not where it is.
-    fn millpond(&self, action: &str, arguments: &[&str]) -> Ended {
+    /// Brings slots to it.
+    fn task_manager(&self) -> Service {
+        let mut worker = Service::start_as(self.command("taskmanager", &[]));
+        worker.says("Task manager ");
+        worker
+    }
+
+    /// A command that is told how the leader is elected, and not where it is.
+    fn command(&self, action: &str, arguments: &[&str]) -> Command {
         let options = self.options.iter().map(String::as_str);
         let all = [action].into_iter().chain(options);
-        millpond(&all.chain(arguments.iter().copied()).collect::<Vec<_>>())
+        let all: Vec<&str> = all.chain(arguments.iter().copied()).collect();
+        let mut command = command(&all);
+        command.envs(self.variables.iter().map(|(key, value)| (key, value)));
+        command
+    }
+
+    /// Runs an action by such a command.
+    fn millpond(&self, action: &str, arguments: &[&str]) -> Ended {
+        let mut command = self.command(action, arguments);
+        command.output().expect("starts").into()
+    }
+
+    /// Runs a job that takes checkpoints.
+    fn run(&self) -> String {
+        let program = example("keyed_count").display().to_string();
+        let directory = self.path("checkpoints");
+        let checkpoints = format!("-Dexecution.checkpointing.dir={directory}");
+        let run = [
+            "-d",
+            "-t",
+            "remote",
+            &checkpoints,
+            "-Dexecution.checkpointing.interval=100 ms",
+            &program,
+            "--keys",
+            "100",
+            "--rate",
+            "1000",
+        ];
+        let ran = self.millpond("run", &run);
+        let job = last_line(&ran, "Job has been submitted with JobID ");
+        self.wait_until_it_runs(&job);
+        job
     }
 
     fn path(&self, name: &str) -> String {
@@ -61,8 +115,12 @@ impl Cluster {
     }
 }
 
-fn job_manager(options: &[String]) -> Service {
-    let own = [
+fn job_manager(
+    options: &[String],
+    own: Option<&str>,
+    variables: &[(&'static str, String)],
+) -> Service {
+    let usual = [
         "jobmanager",
         "-Drest.port=0",
         "-Djobmanager.rpc.port=0",
@@ -70,7 +128,15 @@ fn job_manager(options: &[String]) -> Service {
         "-Drest.server.max-content-length=2000000000",
     ];
     let options = options.iter().map(String::as_str);
-    Service::start(&own.into_iter().chain(options).collect::<Vec<_>>())
+    let mut command = command(
+        &usual
+            .into_iter()
+            .chain(options)
+            .chain(own)
+            .collect::<Vec<_>>(),
+    );
+    command.envs(variables.iter().map(|(key, value)| (key, value)));
+    Service::start_as(command)
 }
 
 /// The rest of the last line, which begins so.
@@ -84,30 +150,8 @@ fn last_line(ended: &Ended, begin: &str) -> String {
 /// A job is submitted, listed and saved by the leader, then by the next one; nobody is told where they are.
 fn actions_find_the_leader(election: &[&str]) {
     let mut cluster = Cluster::start(election);
-    let options = cluster.options.iter().map(String::as_str);
-    let of_worker = ["taskmanager", "-Dtaskmanager.resource-id=here"];
-    let mut worker = Service::start(&of_worker.into_iter().chain(options).collect::<Vec<_>>());
-    worker.says("Task manager here registered at ");
-    let program = example("keyed_count").display().to_string();
-    let checkpoints = format!(
-        "-Dexecution.checkpointing.dir={}",
-        cluster.path("checkpoints")
-    );
-    let run = [
-        "-d",
-        "-t",
-        "remote",
-        &checkpoints,
-        "-Dexecution.checkpointing.interval=100 ms",
-        &program,
-        "--keys",
-        "100",
-        "--rate",
-        "1000",
-    ];
-    let ran = cluster.millpond("run", &run);
-    let job = last_line(&ran, "Job has been submitted with JobID ");
-    cluster.wait_until_it_runs(&job);
+    let _worker = cluster.task_manager();
+    let job = cluster.run();
     let savepoints = cluster.path("savepoints");
     let saved = cluster.millpond("savepoint", &[&job, &savepoints]);
     assert_eq!(saved.code, 0, "{}{}", saved.stdout, saved.stderr);
@@ -117,6 +161,50 @@ fn actions_find_the_leader(election: &[&str]) {
     cluster.wait_until_it_runs(&job);
     let stopped = cluster.millpond("stop", &["-p", &savepoints, &job]);
     last_line(&stopped, "Savepoint completed. Path: ");
+}
+
+/// The leader is asked to end. The next one leads at once, where it would wait for much longer than this test if
+/// the former had been killed, and goes on with the job.
+fn a_leader_that_ends_in_good_order_is_not_missed(mut cluster: Cluster) {
+    let _worker = cluster.task_manager();
+    let job = cluster.run();
+    assert_eq!(cluster.leader.end(), Some(0));
+    wait_for("the next leader", || {
+        (cluster.millpond("list", &[]).code == 0).then_some(())
+    });
+    cluster.standby.says("Job manager listening at ");
+    cluster.wait_until_it_runs(&job);
+    let saved = cluster.millpond("savepoint", &[&job, &cluster.path("savepoints")]);
+    assert_eq!(saved.code, 0, "{}{}", saved.stdout, saved.stderr);
+    assert_eq!(cluster.standby.end(), Some(0));
+}
+
+#[test]
+fn a_leader_by_a_lock_that_ends_in_good_order_is_not_missed() {
+    let lock = ["-Dhigh-availability.type=filesystem"];
+    a_leader_that_ends_in_good_order_is_not_missed(Cluster::start(&lock));
+}
+
+#[test]
+fn a_leader_in_a_lease_of_kubernetes_that_ends_in_good_order_is_not_missed() {
+    let server = ApiServer::start();
+    let election = [
+        "-Dhigh-availability.type=kubernetes",
+        "-Dkubernetes.cluster-id=blue",
+        "-Dhigh-availability.kubernetes.leader-election.retry-period=200 ms",
+    ];
+    // The first one waits for as long as that, where there is no Lease yet.
+    let short = "-Dhigh-availability.kubernetes.leader-election.lease-duration=15 s";
+    let long = "-Dhigh-availability.kubernetes.leader-election.lease-duration=1 h";
+    let cluster = Cluster::start_in(&election, [Some(short), Some(long)], server.variables());
+    a_leader_that_ends_in_good_order_is_not_missed(cluster);
+}
+
+#[test]
+fn a_job_manager_that_stands_by_ends_when_it_is_asked_to() {
+    let mut cluster = Cluster::start(&["-Dhigh-availability.type=filesystem"]);
+    assert_eq!(cluster.standby.end(), Some(0));
+    assert_eq!(cluster.millpond("list", &[]).code, 0, "the other one leads");
 }
 
 #[test]
@@ -141,7 +229,9 @@ fn a_leader_that_is_not_there_is_told_with_where_it_was_looked_for() {
 mod zookeeper {
     use millpond_exactness::zookeeper::ZooKeeper;
 
-    use super::{actions_find_the_leader, millpond};
+    use super::{
+        Cluster, a_leader_that_ends_in_good_order_is_not_missed, actions_find_the_leader, millpond,
+    };
 
     const TYPE: &str = "-Dhigh-availability.type=zookeeper";
 
@@ -161,6 +251,16 @@ mod zookeeper {
             "-Dhigh-availability.zookeeper.client.session-timeout=8 s",
             "-Dhigh-availability.zookeeper.client.retry-wait=200 ms",
         ]);
+    }
+
+    #[test]
+    fn a_leader_by_zookeeper_that_ends_in_good_order_is_not_missed() {
+        let Some(zookeeper) = ZooKeeper::start_ensemble("cli: a leader in ZooKeeper ends") else {
+            return;
+        };
+        let session = "-Dhigh-availability.zookeeper.client.session-timeout=10 min";
+        let cluster = Cluster::start(&[TYPE, &at(&zookeeper.quorum()), session]);
+        a_leader_that_ends_in_good_order_is_not_missed(cluster);
     }
 
     /// There is a leader, of another cluster.

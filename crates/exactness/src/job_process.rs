@@ -861,6 +861,15 @@ pub fn kill_process(pid: u32) {
     signal(pid, "-KILL");
 }
 
+/// Asks a process of ours to end, with SIGTERM.
+///
+/// # Panics
+///
+/// If there is no command `kill`.
+pub fn ask_to_end(pid: u32) {
+    signal(pid, "-TERM");
+}
+
 /// Lets a process of ours stand still for `time`.
 ///
 /// # Panics

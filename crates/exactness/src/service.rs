@@ -1,5 +1,7 @@
 //! The services of a cluster, until somebody kills them: as the command `millpond` runs them.
 
+use std::sync::mpsc::channel;
+
 use millpond_standalone::{JobManagerService, TaskManagerService};
 use millpond_types::config::Configuration;
 
@@ -29,8 +31,16 @@ pub(crate) fn job_manager() -> Result<(), String> {
         "Web interface listening at http://{}.",
         running.rest()
     ));
-    let why = running.wait_until_lost();
-    Err(format!("this job manager leads no more: {why}"))
+    let (tell, lost) = channel();
+    let watched = running.watch(move |why| tell.send(why).expect("it is heard"));
+    watched.map_err(|error| error.to_string())?;
+    match lost.recv() {
+        Ok(why) => Err(format!("this job manager leads no more: {why}")),
+        // Nobody else can lead.
+        Err(_) => loop {
+            std::thread::park();
+        },
+    }
 }
 
 pub(crate) fn task_manager() -> Result<(), String> {

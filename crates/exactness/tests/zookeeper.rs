@@ -170,6 +170,24 @@ fn a_job_goes_on_while_zookeeper_is_gone_for_less_than_a_session() {
     cluster.end();
 }
 
+/// A session outlives this test.
+#[test]
+fn the_next_one_leads_at_once_when_a_leader_gives_up() {
+    let Some(zookeeper) = ZooKeeper::start_ensemble("zookeeper: a leader gives up") else {
+        return;
+    };
+    let election = elects(&zookeeper, LONG_SESSION);
+    for round in 0..2 {
+        let leads = election.campaign(&mut || panic!("nobody leads"));
+        let leads = leads.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        leads.publish(&leader_at(1)).expect("it leads");
+        leads.give_up();
+        assert!(!leads.term().holds());
+        election.leader().expect_err("nobody leads");
+        leads.publish(&leader_at(1)).expect_err("it leads no more");
+    }
+}
+
 #[test]
 fn a_leader_leads_on_whichever_server_of_an_ensemble_is_killed() {
     let Some(mut zookeeper) = ZooKeeper::start_ensemble("zookeeper: each server is killed") else {

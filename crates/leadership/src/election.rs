@@ -55,6 +55,10 @@ pub trait Leadership: Send + Sync {
 
     /// Waits until this process leads no more; returns why, for people. Then it has to end at once.
     fn wait_until_lost(&self) -> String;
+
+    /// Leads no more, of its own will: the next one need not wait until this one is missed, unless the service
+    /// is not reached in time. Nothing that this process has started may work on.
+    fn give_up(&self);
 }
 
 /// How the cluster of these options elects; `None` if it is not highly available.

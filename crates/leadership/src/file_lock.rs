@@ -76,7 +76,7 @@ impl Election for FileLock {
     fn campaign(&self, standing_by: &mut dyn FnMut()) -> io::Result<Box<dyn Leadership>> {
         let lock = self.told(self.lock(standing_by))?;
         Ok(Box::new(Locked {
-            _lock: lock,
+            lock,
             directory: self.directory.clone(),
         }))
     }
@@ -103,7 +103,7 @@ impl Election for FileLock {
 
 /// Held for as long as this process leads.
 struct Locked {
-    _lock: File,
+    lock: File,
     directory: PathBuf,
 }
 
@@ -124,6 +124,11 @@ impl Leadership for Locked {
         loop {
             std::thread::park();
         }
+    }
+
+    fn give_up(&self) {
+        // Otherwise it is lost with the process.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -156,7 +161,7 @@ mod tests {
         });
         assert_eq!(heard.recv(), Ok("waits"));
         assert!(heard.recv_timeout(Duration::from_millis(150)).is_err());
-        drop(first);
+        first.give_up();
         assert_eq!(heard.recv(), Ok("leads"));
         assert!(second.join().expect("no panic"));
     }

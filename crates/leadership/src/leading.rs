@@ -11,10 +11,20 @@ use crate::term::Term;
 /// The pause after a renewal that has failed, at most.
 const RETRY: Duration = Duration::from_millis(200);
 
+/// For how long an end of this leader's own will waits until the service knows of it. Whoever ends it may lose patience.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// What a service holds for the leader.
 pub(crate) trait Holding: Send + 'static {
     /// Has the service hold this, which is where the leader is, for longer.
     fn renew(&mut self, leader: &[u8]) -> Renewed;
+
+    /// Has the service let the next one lead at once.
+    ///
+    /// # Errors
+    ///
+    /// It is missed first; why, for people.
+    fn give_up(&mut self) -> Result<(), String>;
 }
 
 /// What came of a renewal.
@@ -28,8 +38,13 @@ pub(crate) enum Renewed {
     Lost(String),
 }
 
-/// Where the leader is, and who is told when the service holds it.
-type Order = (Vec<u8>, Sender<()>);
+/// What the leader wants, and who is told when it is done.
+enum Order {
+    /// The service holds this, which is where the leader is.
+    Publish(Vec<u8>, Sender<()>),
+    /// It leads no more.
+    GiveUp(Sender<()>),
+}
 
 /// Held by the leader.
 pub(crate) struct Leading {
@@ -68,7 +83,8 @@ impl Leadership for Leading {
         let is_over = || io::Error::other("this job manager leads no more");
         {
             let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-            orders.send((data, done)).map_err(|_| is_over())?;
+            let order = Order::Publish(data, done);
+            orders.send(order).map_err(|_| is_over())?;
         }
         wait.recv().map_err(|_| is_over())
     }
@@ -81,6 +97,20 @@ impl Leadership for Leading {
         let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         let why = lost.recv();
         why.unwrap_or_else(|_| "nothing renews the leadership any more".to_owned())
+    }
+
+    fn give_up(&self) {
+        let (done, wait) = channel();
+        let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        // Otherwise it leads no more already.
+        if orders.send(Order::GiveUp(done)).is_ok()
+            && wait.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout)
+        {
+            tracing::warn!(
+                "nobody is told in time that this job manager leads no more: it is missed first"
+            );
+        }
+        self.term.end();
     }
 }
 
@@ -97,9 +127,19 @@ fn keep(
     let mut failure = None;
     loop {
         match orders.recv_timeout(pause) {
-            Ok((data, done)) => {
+            Ok(Order::Publish(data, done)) => {
                 leader = data;
                 waiting.push(done);
+            }
+            Ok(Order::GiveUp(done)) => {
+                // First: whoever is told may lead at once.
+                term.end();
+                if let Err(why) = holding.give_up() {
+                    tracing::warn!("this job manager leads no more, and is missed first: {why}");
+                }
+                // Whoever asked has gone away.
+                let _ = done.send(());
+                return "it was given up".to_owned();
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return "it was given up".to_owned(),
@@ -145,6 +185,13 @@ mod tests {
             let next = self.0.recv();
             next.unwrap_or_else(|_| Renewed::Failed("nobody answers".to_owned()))
         }
+
+        fn give_up(&mut self) -> Result<(), String> {
+            match self.0.recv() {
+                Ok(_) => Ok(()),
+                Err(_) => Err("nobody answers".to_owned()),
+            }
+        }
     }
 
     fn leading(left_ms: u64) -> (Sender<Renewed>, Leading) {
@@ -158,6 +205,26 @@ mod tests {
         Leader {
             rpc: "a:1".to_owned(),
             rest: "a:2".to_owned(),
+        }
+    }
+
+    #[test]
+    fn whoever_gives_up_leads_no_more_whether_or_not_the_service_hears_of_it() {
+        for hears in [true, false] {
+            let (answer, leading) = leading(600_000);
+            std::thread::scope(|scope| {
+                let given_up = scope.spawn(|| leading.give_up());
+                while hears && !given_up.is_finished() {
+                    // One may be for a renewal before.
+                    let _ = answer.send(Renewed::Failed("busy".to_owned()));
+                }
+                drop(answer);
+                given_up.join().expect("no panic");
+            });
+            assert!(!leading.term().holds());
+            let told = leading.publish(&somewhere());
+            told.expect_err("it leads no more");
+            assert_eq!(leading.wait_until_lost(), "it was given up");
         }
     }
 

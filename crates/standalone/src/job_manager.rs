@@ -8,7 +8,7 @@ mod slots;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millpond_cluster::{
@@ -139,11 +139,16 @@ pub(crate) enum Event {
     Disposed {
         directory: String,
     },
+    /// Nothing more is to be done; `done` hears when the masters of all jobs have ended.
+    End {
+        done: Sender<()>,
+    },
 }
 
 /// A running job manager; it works until the process ends.
 pub(crate) struct JobManager {
     dispatcher: Arc<SessionDispatcher>,
+    events: Mutex<Sender<Event>>,
     address: String,
 }
 
@@ -196,6 +201,7 @@ impl JobManager {
         let kept = store.as_ref().map(JobStore::all).transpose();
         let kept = kept.map_err(in_directory)?.unwrap_or_default();
         let security = options.security.clone();
+        let of_owner = sender.clone();
         let mut manager = Manager {
             store,
             recovering: BTreeMap::new(),
@@ -222,8 +228,20 @@ impl JobManager {
         started.map_err(|error| format!("no thread can be had: {error}"))?;
         Ok(JobManager {
             dispatcher,
+            events: Mutex::new(of_owner),
             address,
         })
+    }
+
+    /// Does nothing more, and ends the masters of all jobs: another job manager may go on with these. The
+    /// process is to end then.
+    pub(crate) fn end(&self) {
+        let (done, wait) = channel();
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if events.send(Event::End { done }).is_ok() {
+            // An error is the end of whoever was to tell.
+            let _ = wait.recv();
+        }
     }
 
     /// For the REST API.
@@ -314,6 +332,7 @@ impl Manager {
                 return;
             }
             match event {
+                Ok(Event::End { done }) => return self.end(&done),
                 Ok(event) => self.on_event(event),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => unreachable!("it keeps a sender"),
@@ -324,8 +343,17 @@ impl Manager {
         }
     }
 
+    fn end(&self, done: &Sender<()>) {
+        for job in self.jobs.values() {
+            job.process.end();
+        }
+        // Whoever asked has gone away.
+        let _ = done.send(());
+    }
+
     fn on_event(&mut self, event: Event) {
         match event {
+            Event::End { done } => self.end(&done),
             Event::TaskManagerCame {
                 info,
                 connection,

@@ -120,6 +120,14 @@ impl JobProcess {
         let _ = self.lock().kill();
     }
 
+    /// Kills it, if it lives, and waits until it does nothing more.
+    pub(crate) fn end(&self) {
+        let mut child = self.lock();
+        // It may have ended already.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
     /// Where its output is.
     pub(crate) fn log(&self) -> &Path {
         &self.log

@@ -1,7 +1,8 @@
 //! From the configuration to a running job manager or task manager.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_fs::ScratchDirectory;
@@ -19,7 +20,7 @@ pub struct JobManagerService {
     manager: JobManager,
     server: RestServer,
     _directory: Option<ScratchDirectory>,
-    leadership: Option<Box<dyn Leadership>>,
+    leadership: Option<Arc<dyn Leadership>>,
 }
 
 impl JobManagerService {
@@ -45,14 +46,34 @@ impl JobManagerService {
                     standing_by();
                 }
             });
-            leads.map_err(|error| error.to_string())
+            leads.map(Arc::from).map_err(|error| error.to_string())
         });
-        let leadership = leadership.transpose()?;
+        let leadership: Option<Arc<dyn Leadership>> = leadership.transpose()?;
+        let leads = leadership.as_deref();
+        let started = Self::start_leading(configuration, shared.as_deref(), leads);
+        if let (Err(_), Some(leadership)) = (&started, &leadership) {
+            leadership.give_up();
+        }
+        let (manager, server, directory) = started?;
+        Ok(JobManagerService {
+            manager,
+            server,
+            _directory: directory,
+            leadership,
+        })
+    }
+
+    /// If this fails no job runs.
+    fn start_leading(
+        configuration: &Configuration,
+        shared: Option<&Path>,
+        leadership: Option<&dyn Leadership>,
+    ) -> Result<(JobManager, RestServer, Option<ScratchDirectory>), String> {
         let listener = millpond_rest::bind(configuration).map_err(|error| told(&error))?;
         let rest = listener.local_addr().map_err(|error| error.to_string())?;
         let configured = get(configuration.get(&options::UPLOAD_DIRECTORY))?;
-        let (directory, temporary) = match &shared {
-            Some(shared) => (shared.clone(), None),
+        let (directory, temporary) = match shared {
+            Some(shared) => (shared.to_path_buf(), None),
             None => directory(configuration, configured)?,
         };
         let bind_host = get(configuration.get(&options::JOB_MANAGER_BIND_HOST))?;
@@ -71,17 +92,45 @@ impl JobManagerService {
             slot_timeout: get(configuration.get(&options::SLOT_REQUEST_TIMEOUT))?,
             directory,
             keeps_jobs: shared.is_some(),
-            term: match &leadership {
-                Some(leadership) => leadership.term(),
-                None => Term::unlimited(),
-            },
+            term: leadership.map_or_else(Term::unlimited, Leadership::term),
             max_program_bytes: get(configuration.get(&options::MAX_CONTENT_LENGTH))?.into(),
             security,
             configuration: configuration.clone(),
         })?;
+        let has_token = of_rest.token.is_some();
+        let server = Self::serve(configuration, listener, &manager, has_token);
+        let shown = server.and_then(|server| {
+            if let Some(leadership) = leadership {
+                let rest = rest_for_users(configuration, rest)?;
+                let rpc = manager.address().to_owned();
+                let published = leadership.publish(&Leader { rpc, rest });
+                published.map_err(|error| {
+                    format!("where this job manager is cannot be told: {error}")
+                })?;
+            }
+            Ok(server)
+        });
+        match shown {
+            Ok(server) => Ok((manager, server, temporary)),
+            Err(why) => {
+                // It may have gone on with jobs.
+                manager.end();
+                Err(why)
+            }
+        }
+    }
+
+    /// Serves REST.
+    fn serve(
+        configuration: &Configuration,
+        listener: TcpListener,
+        manager: &JobManager,
+        has_token: bool,
+    ) -> Result<RestServer, String> {
         let rest_options = get(RestOptions::from_configuration(configuration))?;
+        let rest_address = get(configuration.get(&options::REST_BIND_ADDRESS))?;
         let dispatcher = manager.dispatcher();
-        let server = match may_submit(configuration, &rest_address, of_rest.token.is_some())? {
+        let server = match may_submit(configuration, &rest_address, has_token)? {
             true => {
                 let programs = manager.programs();
                 millpond_rest::serve_cluster(listener, dispatcher, programs, rest_options)
@@ -95,21 +144,7 @@ impl JobManagerService {
                 millpond_rest::serve(listener, dispatcher, rest_options)
             }
         };
-        if let Some(leadership) = &leadership {
-            let leader = Leader {
-                rpc: manager.address().to_owned(),
-                rest: rest_for_users(configuration, rest)?,
-            };
-            let published = leadership.publish(&leader);
-            published
-                .map_err(|error| format!("where this job manager is cannot be told: {error}"))?;
-        }
-        Ok(JobManagerService {
-            manager,
-            server: server.map_err(|error| told(&error))?,
-            _directory: temporary,
-            leadership,
-        })
+        server.map_err(|error| told(&error))
     }
 
     /// Where task managers find it.
@@ -139,14 +174,26 @@ impl JobManagerService {
         self.server.local_addr()
     }
 
-    /// Waits until this job manager leads no more, for ever if nobody else could; returns why, for people.
-    /// Then the process has to end at once, and the masters of its jobs end with it.
-    pub fn wait_until_lost(&self) -> String {
-        match &self.leadership {
-            Some(leadership) => leadership.wait_until_lost(),
-            None => loop {
-                std::thread::park();
-            },
+    /// `lost` hears why this job manager leads no more, for people, if another one may. Then the process has to
+    /// end at once, and the masters of its jobs end with it.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be had.
+    pub fn watch(&self, lost: impl FnOnce(String) + Send + 'static) -> std::io::Result<()> {
+        if let Some(leadership) = self.leadership.clone() {
+            std::thread::Builder::new()
+                .name("leadership".to_owned())
+                .spawn(move || lost(leadership.wait_until_lost()))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the masters of all jobs; then another job manager may lead at once. The process has to end.
+    pub fn end(self) {
+        self.manager.end();
+        if let Some(leadership) = &self.leadership {
+            leadership.give_up();
         }
     }
 

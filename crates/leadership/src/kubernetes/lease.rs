@@ -13,6 +13,9 @@ use crate::kubernetes::api::{Api, ApiError, Written};
 /// The annotation that says where the leader is.
 const LEADER: &str = "millpond/leader";
 
+/// The annotation in which a leader that has given the Lease back stands, until another one takes it.
+const GIVEN_BACK: &str = "millpond/given-back-by";
+
 /// A clock of this machine: milliseconds since some moment.
 pub(crate) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -81,11 +84,30 @@ impl Lease {
         spec["leaseDurationSeconds"] = json!(seconds);
         spec["acquireTime"] = json!(now());
         spec["renewTime"] = json!(now());
-        // Where the one before was.
-        if let Some(annotations) = self.0["metadata"]["annotations"].as_object_mut() {
-            annotations.remove(LEADER);
-        }
+        // Of the one before.
+        self.forget(LEADER);
+        self.forget(GIVEN_BACK);
         self
+    }
+
+    /// Nobody stands in it, which the one who did has written.
+    fn given_back(mut self) -> Self {
+        let former = self.0["spec"]["holderIdentity"].take();
+        self.0["spec"]["holderIdentity"] = json!("");
+        self.0["spec"]["renewTime"] = json!(now());
+        self.forget(LEADER);
+        self.0["metadata"]["annotations"][GIVEN_BACK] = former;
+        self
+    }
+
+    fn was_given_back(&self) -> bool {
+        self.holder().is_none() && self.0["metadata"]["annotations"][GIVEN_BACK].is_string()
+    }
+
+    fn forget(&mut self, annotation: &str) {
+        if let Some(annotations) = self.0["metadata"]["annotations"].as_object_mut() {
+            annotations.remove(annotation);
+        }
     }
 
     fn renewed(mut self, leader: &[u8]) -> Self {
@@ -153,7 +175,7 @@ impl Candidate {
         })
     }
 
-    /// Takes the Lease if it has not changed for as long as anybody may lead by it. A new one is made first
+    /// Takes the Lease if its leader has given it back, or it has not changed for as long as anybody may lead by it. A new one is made first
     /// if there is none, and waited for in the same way: the one before may have been deleted behind a leader
     /// that has not noticed yet.
     pub(crate) fn try_to_lead(&mut self) -> Result<Tried, ApiError> {
@@ -172,7 +194,8 @@ impl Candidate {
         let holder = lease.holder();
         // It was taken by this one, which has not heard the answer.
         let is_own = holder == Some(&self.identity);
-        if !is_own && now_ms < until_ms {
+        let is_free = is_own || lease.was_given_back();
+        if !is_free && now_ms < until_ms {
             return Ok(match holder {
                 Some(_) => Tried::StandsBy,
                 None => Tried::Waits,
@@ -212,6 +235,23 @@ impl Candidate {
                 }
             }
             Written::Done(_) | Written::Gone => Ok(self.has_written(written)),
+        }
+    }
+
+    /// Gives the Lease back, if it is this one's.
+    ///
+    /// # Errors
+    ///
+    /// It is not known to be given back.
+    pub(crate) fn give_back(&mut self) -> Result<(), ApiError> {
+        let lease = self.api.get()?;
+        let own = lease.filter(|lease| lease.holder() == Some(&self.identity));
+        let Some(own) = own else {
+            return Ok(());
+        };
+        match self.api.update(&own.given_back())? {
+            Written::Done(_) | Written::Gone => Ok(()),
+            Written::Conflict => Err(ApiError::changed()),
         }
     }
 

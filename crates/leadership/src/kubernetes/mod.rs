@@ -17,7 +17,8 @@
 //! ```
 //!
 //! Unlike there, a Lease in which nobody stands is waited for as well, and so is one that is not there: whoever
-//! has deleted or emptied it has not asked the leader, which finds that out with its next renewal.
+//! has deleted or emptied it has not asked the leader, which finds that out with its next renewal. A leader
+//! that gives it back says so in an annotation.
 
 mod api;
 mod lease;
@@ -271,6 +272,11 @@ impl Holding for Held {
             )),
             Err(error) => Renewed::Failed(error.to_string()),
         }
+    }
+
+    fn give_up(&mut self) -> Result<(), String> {
+        let given_back = self.candidate.give_back();
+        given_back.map_err(|error| error.to_string())
     }
 }
 

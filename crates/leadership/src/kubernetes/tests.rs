@@ -209,6 +209,43 @@ fn a_lease_that_was_deleted_emptied_or_shortened_is_waited_for_all_the_same() {
     }
 }
 
+#[test]
+fn a_lease_that_its_leader_gives_back_is_taken_at_once() {
+    let server = ApiServer::start();
+    let election = election(&server, &often(), hasty());
+    let leads = election.campaign(&mut || {}).expect("nobody leads");
+    leads.publish(&leader_at(1)).expect("it leads");
+    let mut next = candidate(&server, Watch::default().clock());
+    assert_eq!(next.try_to_lead().expect("answers"), Tried::StandsBy);
+    leads.give_up();
+    assert!(!leads.term().holds());
+    let why = election.leader().expect_err("nobody leads").to_string();
+    assert!(why.contains("not told"), "{why}");
+    assert_eq!(next.try_to_lead().expect("answers"), Tried::Leads);
+    // Once only: another one empties it behind the next leader.
+    edit(&server, "holderIdentity", json!(""));
+    let mut other = candidate(&server, Watch::default().clock());
+    assert_eq!(other.try_to_lead().expect("answers"), Tried::Waits);
+}
+
+#[test]
+fn whoever_leads_no_more_gives_nothing_back() {
+    let server = ApiServer::start();
+    let mut former = leader(&server);
+    let watch = Watch::default();
+    let mut next = candidate(&server, watch.clock());
+    assert_eq!(next.try_to_lead().expect("answers"), Tried::StandsBy);
+    watch.advance(3600);
+    assert_eq!(next.try_to_lead().expect("answers"), Tried::Leads);
+    let before = lease(&server);
+    former.give_back().expect("answers");
+    assert_eq!(lease(&server), before);
+    server.mood(Mood::IsRaced);
+    next.give_back().expect_err("another one has written");
+    server.mood(Mood::Refuses(503));
+    next.give_back().expect_err("refused");
+}
+
 /// Its own clock has not moved on while it stood still: it does not know, and is told.
 #[test]
 fn a_former_leader_that_comes_back_completes_nothing() {

@@ -102,6 +102,18 @@ impl Holding for Node {
             Err(error) => failed(&error),
         }
     }
+
+    fn give_up(&mut self) -> Result<(), String> {
+        let path = self.options.node();
+        let session = Session::resume(&self.reactor, &self.options, &self.session);
+        // Its version is asked for: an earlier write may have been done whose answer was not heard.
+        let deleted = session.and_then(|session| match session.look(&path)? {
+            Some((_, stat)) if stat.czxid == self.born => session.delete(&path, stat.version),
+            // It is another one's.
+            _ => Ok(()),
+        });
+        deleted.map_err(|error| format!("\"{path}\" is not deleted in ZooKeeper: {error}"))
+    }
 }
 
 fn failed(error: &Error) -> Renewed {

@@ -170,6 +170,11 @@ impl Session {
         }
     }
 
+    /// Deletes a node that is of this version.
+    pub(crate) fn delete(&self, node: &str, version: i32) -> Result<(), Error> {
+        self.wait(self.client.delete(node, Some(version)))
+    }
+
     /// Writes a node that is of this version.
     pub(crate) fn write(&self, node: &str, data: &[u8], version: i32) -> Result<Stat, Error> {
         self.wait(self.client.set_data(node, data, Some(version)))
