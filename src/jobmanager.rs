@@ -39,14 +39,15 @@ fn serve(configuration: &Configuration) -> Result<ExitCode, Failure> {
     let linger = configuration.get(&options::REST_LINGER)?;
     let most = linger + configuration.get(&options::CLIENT_TIMEOUT)?;
     let (tell, ends) = channel();
-    let has_started = Arc::new(AtomicBool::new(false));
-    hear_signals(tell.clone(), Arc::clone(&has_started))
+    let leads = Arc::new(AtomicBool::new(false));
+    hear_signals(tell.clone(), Arc::clone(&leads))
         .map_err(|error| Failure::action(error.to_string()).during("Signals cannot be heard."))?;
-    let running = JobManagerService::start(configuration, || {
-        printer::line("Another job manager leads: standing by.");
-    })
+    let running = JobManagerService::start(
+        configuration,
+        || printer::line("Another job manager leads: standing by."),
+        || leads.store(true, Ordering::SeqCst),
+    )
     .map_err(|why| Failure::action(why).during("The job manager cannot be started."))?;
-    has_started.store(true, Ordering::SeqCst);
     printer::line(format!("Job manager listening at {}.", running.address()));
     printer::line(format!(
         "Web interface listening at {}.",
@@ -78,15 +79,15 @@ fn serve(configuration: &Configuration) -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// Tells of the first signal. Ends the process by another one, and if nothing has started yet, as when another
-/// job manager leads.
-fn hear_signals(tell: Sender<End>, has_started: Arc<AtomicBool>) -> std::io::Result<()> {
+/// Tells of the first signal. Ends the process by a second Ctrl-C, and at once while it does not lead: there is
+/// nothing to be ended then.
+fn hear_signals(tell: Sender<End>, leads: Arc<AtomicBool>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::spawn(move || {
         let mut is_told = false;
-        for _ in signals.forever() {
-            // Who asks twice does not want to wait for what is left to be done.
-            if is_told || !has_started.load(Ordering::SeqCst) || tell.send(End::Asked).is_err() {
+        for signal in signals.forever() {
+            let is_impatient = is_told && signal == SIGINT;
+            if is_impatient || !leads.load(Ordering::SeqCst) || tell.send(End::Asked).is_err() {
                 std::process::exit(0);
             }
             is_told = true;

@@ -35,6 +35,10 @@ impl Service {
         rest.trim_end_matches('.').to_owned()
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end by SIGTERM, and waits until it has; returns its exit code.
     pub(super) fn end(&mut self) -> Option<i32> {
         ask_to_end(self.child.id());

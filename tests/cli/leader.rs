@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use millpond_api_server::ApiServer;
-use millpond_exactness::job_process::wait_for;
+use millpond_exactness::job_process::{stop_process, wait_for};
+use millpond_exactness::processes::{children_of, lives};
 
 use super::cluster::{Service, example};
 use super::{Ended, command, millpond};
@@ -163,12 +164,17 @@ fn actions_find_the_leader(election: &[&str]) {
     last_line(&stopped, "Savepoint completed. Path: ");
 }
 
-/// The leader is asked to end. The next one leads at once, where it would wait for much longer than this test if
-/// the former had been killed, and goes on with the job.
+/// The leader is asked to end. It ends the master of the job, which does not do so by itself as it stands still,
+/// and the next one leads at once, where with a service it would wait for much longer than this test if the former
+/// had been killed, and goes on with the job.
 fn a_leader_that_ends_in_good_order_is_not_missed(mut cluster: Cluster) {
     let _worker = cluster.task_manager();
     let job = cluster.run();
+    let masters = children_of(cluster.leader.pid());
+    assert_eq!(masters.len(), 1);
+    stop_process(masters[0]);
     assert_eq!(cluster.leader.end(), Some(0));
+    assert!(!lives(masters[0]));
     wait_for("the next leader", || {
         (cluster.millpond("list", &[]).code == 0).then_some(())
     });

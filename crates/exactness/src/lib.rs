@@ -32,7 +32,7 @@ pub mod lines;
 pub mod network;
 pub mod oracle;
 pub mod phase;
-mod processes;
+pub mod processes;
 pub mod random;
 pub mod remains;
 pub mod seeds;

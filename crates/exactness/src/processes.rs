@@ -45,9 +45,15 @@ pub(crate) fn parent(pid: u32) -> Option<u32> {
     state_and_parent(pid).map(|(_, parent)| parent)
 }
 
-pub(crate) fn children_of(parent_pid: u32) -> Vec<u32> {
+/// Those that a process has started itself.
+pub fn children_of(parent_pid: u32) -> Vec<u32> {
     let all = all_processes().into_iter();
     all.filter(|pid| parent(*pid) == Some(parent_pid)).collect()
+}
+
+/// Whether a process has not ended: it may stand still.
+pub fn lives(pid: u32) -> bool {
+    !command_line(pid).is_empty()
 }
 
 /// Whether a process that named `directory` may have files open and locked still: it has a command line,

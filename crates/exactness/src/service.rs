@@ -23,9 +23,8 @@ fn say(line: impl AsRef<str>) {
 }
 
 pub(crate) fn job_manager() -> Result<(), String> {
-    let running = JobManagerService::start(&configuration()?, || {
-        say("Another job manager leads: standing by.")
-    })?;
+    let standing_by = || say("Another job manager leads: standing by.");
+    let running = JobManagerService::start(&configuration()?, standing_by, || {})?;
     say(format!("Job manager listening at {}.", running.address()));
     say(format!(
         "Web interface listening at http://{}.",

@@ -77,6 +77,7 @@ impl Election for FileLock {
         let lock = self.told(self.lock(standing_by))?;
         Ok(Box::new(Locked {
             lock,
+            term: Term::unlimited(),
             directory: self.directory.clone(),
         }))
     }
@@ -105,10 +106,12 @@ impl Election for FileLock {
 struct Locked {
     lock: File,
     directory: PathBuf,
+    term: Term,
 }
 
 impl Leadership for Locked {
     fn publish(&self, leader: &Leader) -> io::Result<()> {
+        self.term.check().map_err(io::Error::other)?;
         let path = self.directory.join("leader.json");
         let temporary = path.with_extension("tmp");
         std::fs::write(&temporary, serde_json::to_vec(leader)?)?;
@@ -116,7 +119,7 @@ impl Leadership for Locked {
     }
 
     fn term(&self) -> Term {
-        Term::unlimited()
+        self.term.clone()
     }
 
     fn wait_until_lost(&self) -> String {
@@ -127,6 +130,7 @@ impl Leadership for Locked {
     }
 
     fn give_up(&self) {
+        self.term.end();
         // Otherwise it is lost with the process.
         let _ = self.lock.unlock();
     }
@@ -161,7 +165,9 @@ mod tests {
         });
         assert_eq!(heard.recv(), Ok("waits"));
         assert!(heard.recv_timeout(Duration::from_millis(150)).is_err());
+        let term = first.term();
         first.give_up();
+        assert!(!term.holds());
         assert_eq!(heard.recv(), Ok("leads"));
         assert!(second.join().expect("no panic"));
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::election::{Leader, Leadership};
 use crate::term::Term;
@@ -104,7 +104,7 @@ impl Leadership for Leading {
         let orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         // Otherwise it leads no more already.
         if orders.send(Order::GiveUp(done)).is_ok()
-            && wait.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout)
+            && wait.recv_timeout(FAREWELL + RETRY) == Err(RecvTimeoutError::Timeout)
         {
             tracing::warn!(
                 "nobody is told in time that this job manager leads no more: it is missed first"
@@ -134,9 +134,7 @@ fn keep(
             Ok(Order::GiveUp(done)) => {
                 // First: whoever is told may lead at once.
                 term.end();
-                if let Err(why) = holding.give_up() {
-                    tracing::warn!("this job manager leads no more, and is missed first: {why}");
-                }
+                give_up(holding);
                 // Whoever asked has gone away.
                 let _ = done.send(());
                 return "it was given up".to_owned();
@@ -172,8 +170,22 @@ fn keep(
     }
 }
 
+/// Tells the service that nobody leads, for as long as this is waited for.
+fn give_up(holding: &mut impl Holding) {
+    let begin = Instant::now();
+    while let Err(why) = holding.give_up() {
+        if begin.elapsed() > FAREWELL {
+            tracing::warn!("this job manager leads no more, and is missed first: {why}");
+            return;
+        }
+        std::thread::sleep(RETRY);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::term::now_ms;
 
@@ -187,10 +199,7 @@ mod tests {
         }
 
         fn give_up(&mut self) -> Result<(), String> {
-            match self.0.recv() {
-                Ok(_) => Ok(()),
-                Err(_) => Err("nobody answers".to_owned()),
-            }
+            Err("nobody answers".to_owned())
         }
     }
 
@@ -208,24 +217,42 @@ mod tests {
         }
     }
 
-    #[test]
-    fn whoever_gives_up_leads_no_more_whether_or_not_the_service_hears_of_it() {
-        for hears in [true, false] {
-            let (answer, leading) = leading(600_000);
-            std::thread::scope(|scope| {
-                let given_up = scope.spawn(|| leading.give_up());
-                while hears && !given_up.is_finished() {
-                    // One may be for a renewal before.
-                    let _ = answer.send(Renewed::Failed("busy".to_owned()));
-                }
-                drop(answer);
-                given_up.join().expect("no panic");
-            });
-            assert!(!leading.term().holds());
-            let told = leading.publish(&somewhere());
-            told.expect_err("it leads no more");
-            assert_eq!(leading.wait_until_lost(), "it was given up");
+    /// Refuses twice to let it go, and notes whether it still led when it asked.
+    struct Reluctant {
+        term: Term,
+        led: Arc<Mutex<Vec<bool>>>,
+    }
+
+    impl Holding for Reluctant {
+        fn renew(&mut self, _leader: &[u8]) -> Renewed {
+            Renewed::Until(self.term.until_ms())
         }
+
+        fn give_up(&mut self) -> Result<(), String> {
+            let mut led = self.led.lock().expect("no panic");
+            led.push(self.term.holds());
+            match led.len() {
+                1 | 2 => Err("not now".to_owned()),
+                _ => Ok(()),
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_gives_up_leads_no_more_and_tells_the_service_until_it_hears() {
+        let term = Term::until(now_ms() + 600_000, Duration::from_secs(600));
+        let led = Arc::new(Mutex::new(Vec::new()));
+        let holding = Reluctant {
+            term: term.clone(),
+            led: Arc::clone(&led),
+        };
+        let leading = Leading::start(holding, term, Duration::from_millis(1));
+        let leading = leading.expect("a thread");
+        leading.publish(&somewhere()).expect("it leads");
+        leading.give_up();
+        assert_eq!(*led.lock().expect("no panic"), [false; 3]);
+        leading.publish(&somewhere()).expect_err("it leads no more");
+        assert_eq!(leading.wait_until_lost(), "it was given up");
     }
 
     #[test]

@@ -182,7 +182,11 @@ fn start(
     };
     let thread = std::thread::Builder::new()
         .name("rest".to_owned())
-        .spawn(move || runtime.block_on(serving))
+        .spawn(move || {
+            runtime.block_on(serving);
+            // Not for as long as a call takes that blocks, as of a program that is asked for its plan.
+            runtime.shutdown_timeout(SHUTDOWN_LIMIT);
+        })
         .map_err(system("no thread for REST"))?;
     Ok(RestServer {
         local_addr,
@@ -215,7 +219,7 @@ impl RestServer {
         self.results.wait(limit)
     }
 
-    /// Takes no more requests, finishes those under way (within a second) and ends the thread.
+    /// Takes no more requests, finishes those under way (within two seconds) and ends the thread.
     pub fn shutdown(mut self) {
         self.end();
     }

@@ -233,15 +233,12 @@ impl JobManager {
         })
     }
 
-    /// Does nothing more, and ends the masters of all jobs: another job manager may go on with these. The
-    /// process is to end then.
-    pub(crate) fn end(&self) {
+    /// Does nothing more, and ends the masters of all jobs; whether it is known that they have ended, and
+    /// another job manager may go on with these. The process is to end then.
+    pub(crate) fn end(&self) -> bool {
         let (done, wait) = channel();
         let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.send(Event::End { done }).is_ok() {
-            // An error is the end of whoever was to tell.
-            let _ = wait.recv();
-        }
+        events.send(Event::End { done }).is_ok() && wait.recv().is_ok()
     }
 
     /// For the REST API.
@@ -344,9 +341,8 @@ impl Manager {
     }
 
     fn end(&self, done: &Sender<()>) {
-        for job in self.jobs.values() {
-            job.process.end();
-        }
+        self.jobs.values().for_each(|job| job.process.kill());
+        self.jobs.values().for_each(|job| job.process.wait());
         // Whoever asked has gone away.
         let _ = done.send(());
     }

@@ -120,12 +120,10 @@ impl JobProcess {
         let _ = self.lock().kill();
     }
 
-    /// Kills it, if it lives, and waits until it does nothing more.
-    pub(crate) fn end(&self) {
-        let mut child = self.lock();
-        // It may have ended already.
-        let _ = child.kill();
-        let _ = child.wait();
+    /// Waits until it has ended.
+    pub(crate) fn wait(&self) {
+        // It may be known to have ended already.
+        let _ = self.lock().wait();
     }
 
     /// Where its output is.

@@ -25,7 +25,8 @@ pub struct JobManagerService {
 
 impl JobManagerService {
     /// Starts both; if the cluster is highly available and another job manager leads, waits until that
-    /// one is gone, and says so by `standing_by`.
+    /// one is gone, and says so by `standing_by`. `leads` is called when this one does, before it does anything by
+    /// that.
     ///
     /// # Errors
     ///
@@ -33,6 +34,7 @@ impl JobManagerService {
     pub fn start(
         configuration: &Configuration,
         standing_by: impl FnOnce(),
+        leads: impl FnOnce(),
     ) -> Result<Self, String> {
         let election = election(configuration)?;
         let shared = match &election {
@@ -49,8 +51,9 @@ impl JobManagerService {
             leads.map(Arc::from).map_err(|error| error.to_string())
         });
         let leadership: Option<Arc<dyn Leadership>> = leadership.transpose()?;
-        let leads = leadership.as_deref();
-        let started = Self::start_leading(configuration, shared.as_deref(), leads);
+        leads();
+        let by = leadership.as_deref();
+        let started = Self::start_leading(configuration, shared.as_deref(), by);
         if let (Err(_), Some(leadership)) = (&started, &leadership) {
             leadership.give_up();
         }
@@ -113,8 +116,8 @@ impl JobManagerService {
         match shown {
             Ok(server) => Ok((manager, server, temporary)),
             Err(why) => {
-                // It may have gone on with jobs.
-                manager.end();
+                // It may have gone on with jobs. Nothing is known of them if that fails, and nothing to be done.
+                let _ = manager.end();
                 Err(why)
             }
         }
@@ -189,10 +192,11 @@ impl JobManagerService {
         Ok(())
     }
 
-    /// Ends the masters of all jobs; then another job manager may lead at once. The process has to end.
+    /// Takes no more requests, and ends the masters of all jobs; then another job manager may lead at once. The
+    /// process has to end.
     pub fn end(self) {
-        self.manager.end();
-        if let Some(leadership) = &self.leadership {
+        self.server.shutdown();
+        if let (true, Some(leadership)) = (self.manager.end(), self.leadership) {
             leadership.give_up();
         }
     }

@@ -48,20 +48,14 @@ impl Node {
             options: options.clone(),
             reactor: Arc::clone(reactor),
         };
-        let term = Term::until(node.end_of(asked_ms), node.timeout());
+        let timeout = node.timeout();
+        let term = Term::until(end_of(asked_ms, timeout), timeout);
         Ok(Some((node, term)))
     }
 
     /// For how long its session lives behind a renewal.
     pub(crate) fn timeout(&self) -> Duration {
         self.session.timeout
-    }
-
-    /// When a session may end at the earliest that was begun or resumed after `asked_ms`. A part of it is given
-    /// away, as the clocks of two machines do not run equally fast.
-    fn end_of(&self, asked_ms: u64) -> u64 {
-        let length_ms = self.timeout().as_millis() as u64;
-        asked_ms + length_ms - length_ms / 20
     }
 
     /// An earlier write whose answer was not heard has been done, or the node is another's.
@@ -93,10 +87,14 @@ impl Holding for Node {
         };
         let path = self.options.node();
         match session.write(&path, leader, self.version) {
-            Ok(stat) => {
+            Ok(stat) if stat.czxid == self.born => {
                 self.version = stat.version;
-                Renewed::Until(self.end_of(asked_ms))
+                // The server may have given it less than the one that began it.
+                let timeout = session.timeout().min(self.timeout());
+                Renewed::Until(end_of(asked_ms, timeout))
             }
+            // Of the same version by chance: that one is told where this leader is, until it renews its own.
+            Ok(_) => Renewed::Lost(format!("\"{path}\" is another one's in ZooKeeper")),
             Err(Error::BadVersion) => self.look(&session),
             Err(Error::NoNode) => Renewed::Lost(format!("\"{path}\" was deleted in ZooKeeper")),
             Err(error) => failed(&error),
@@ -114,6 +112,13 @@ impl Holding for Node {
         });
         deleted.map_err(|error| format!("\"{path}\" is not deleted in ZooKeeper: {error}"))
     }
+}
+
+/// When a session may end at the earliest that was begun or resumed after `asked_ms`. A part of it is given
+/// away, as the clocks of two machines do not run equally fast.
+fn end_of(asked_ms: u64, timeout: Duration) -> u64 {
+    let length_ms = timeout.as_millis() as u64;
+    asked_ms + length_ms - length_ms / 20
 }
 
 fn failed(error: &Error) -> Renewed {

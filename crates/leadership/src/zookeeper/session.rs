@@ -108,9 +108,14 @@ impl Session {
     /// Leaves one that was opened for that.
     pub(crate) fn leave(self) -> Left {
         Left {
-            timeout: self.client.session_timeout(),
+            timeout: self.timeout(),
             info: self.client.into_session(),
         }
+    }
+
+    /// For how long it lives without contact.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.client.session_timeout()
     }
 
     /// Whether a server is connected, as far as is known here.
@@ -152,7 +157,7 @@ impl Session {
         }
         let changed = async { Ok(watcher.changed().await) };
         // An event can be lost with a connection: it is looked again now and then.
-        let often = self.client.session_timeout();
+        let often = self.timeout();
         match self.reactor.wait(often, changed) {
             Ok(_) | Err(Error::Timeout) => Ok(()),
             Err(error) => Err(error),

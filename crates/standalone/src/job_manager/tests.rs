@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use millpond_cluster::{receive, send};
+use millpond_job::dispatcher::DispatchError;
 use millpond_job::programs::RunRequest;
 use millpond_job::resources::{Hello, PROTOCOL, Peer};
 use millpond_leadership::Term;
@@ -60,29 +62,51 @@ fn manager(place: &Path) -> JobManager {
     .expect("a socket")
 }
 
+/// Runs the program as a job, as soon as its master has told something; returns what the program has told.
+fn run(
+    manager: &JobManager,
+    place: &Path,
+    job: JobId,
+) -> (JoinHandle<Result<JobId, DispatchError>>, String) {
+    let programs = manager.programs();
+    let mut upload = programs.upload("by-hand").expect("room");
+    let written = upload.write_all(program(place).as_bytes());
+    written.expect("room");
+    let id = upload.finish().expect("kept");
+    let id = id.rsplit('/').next().expect("a name").to_owned();
+    let request = RunRequest {
+        arguments: Vec::new(),
+        job: Some(job),
+        configuration: BTreeMap::new(),
+    };
+    let run = std::thread::spawn(move || programs.run(&id, request));
+    let told = wait_for("program", || {
+        std::fs::read_to_string(place.join("told")).ok()
+    });
+    (run, told)
+}
+
+/// Another job manager may lead then.
+#[test]
+fn masters_have_ended_when_a_job_manager_has() {
+    let place = tempfile::tempdir().expect("room");
+    let manager = manager(place.path());
+    let (run, told) = run(&manager, place.path(), report(1, None).0);
+    let process = Path::new("/proc").join(told.split('|').next().expect("a process"));
+    assert!(process.exists());
+    assert!(manager.end());
+    assert!(!process.exists());
+    run.join().expect("no panic").expect_err("it has ended");
+    assert!(!manager.end(), "there is nobody who could");
+}
+
 #[test]
 fn a_master_is_judged_when_its_process_has_ended_and_its_last_message_is_heard() {
     for (tells_the_end, expected) in [(true, JobStatus::Finished), (false, JobStatus::Failed)] {
         let place = tempfile::tempdir().expect("room");
         let manager = manager(place.path());
-        let programs = manager.programs();
-        let mut upload = programs.upload("by-hand").expect("room");
-        upload
-            .write_all(program(place.path()).as_bytes())
-            .expect("room");
-        let id = upload.finish().expect("kept");
-        let id = id.rsplit('/').next().expect("a name").to_owned();
         let (job, running) = report(1, None);
-        let request = RunRequest {
-            arguments: Vec::new(),
-            job: Some(job),
-            configuration: BTreeMap::new(),
-        };
-        let run = std::thread::spawn(move || programs.run(&id, request));
-
-        let told = wait_for("program", || {
-            std::fs::read_to_string(place.path().join("told")).ok()
-        });
+        let (run, told) = run(&manager, place.path(), job);
         let told: Vec<&str> = told.split('|').collect();
         let process = Path::new("/proc").join(told[0]);
         let mut stream = TcpStream::connect(told[1]).expect("it listens");
