@@ -48,7 +48,9 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         .map(|line| line)
         .uid("one-by-one")
         .name("one by one")
-        .set_parallelism(1);
+        .set_parallelism(1)
+        // Not handed over, as bounds of the parallelism differ.
+        .rebalance();
     let by_key = events.key_by_ref(|event: &Event| &event.key);
     let sessions = by_key
         .window(EventTimeSessionWindows::with_gap(Duration::from_millis(
@@ -119,7 +121,8 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
             .process(Total::open)
             .uid("total")
             .name("total")
-            .set_parallelism(1);
+            .set_parallelism(1)
+            .rebalance();
         lines = lines.union(&ledger);
     }
     let slow_sink_us = arguments.slow_sink_us;
