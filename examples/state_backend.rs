@@ -1,4 +1,4 @@
-//! A state backend of one's own: bytes in a `BTreeMap`, behind the one trait that a backend implements.
+//! A state backend of one's own: bytes in a `BTreeMap`, behind the traits that a backend implements.
 //!
 //! ```sh
 //! cargo run --example state_backend -- -D state.backend.type=btree

@@ -12,6 +12,8 @@ mkdir -p "$LOG" "$FLINK_WORK/conf" "$FLINK_WORK/jobs"
 export FLINK_CONF_DIR=$FLINK_WORK/conf
 case $version in 1.*) : > "$FLINK_CONF_DIR/flink-conf.yaml" ;; *) : > "$FLINK_CONF_DIR/config.yaml" ;; esac
 CLASSPATH_OF_CLIENT=$(flink_classpath "$version")
+SCHEME=http
+CURL=()
 NOBODY=00000000000000000000000000000000
 HEX='[0-9a-f]{32}'
 started=()
@@ -38,7 +40,7 @@ start() {
 }
 
 state() {
-  curl -s "http://$address/jobs/$job/status" | sed -nE 's/.*"status":"([A-Z]+)".*/\1/p'
+  curl -s "${CURL[@]}" "$SCHEME://$address/jobs/$job/status" | sed -nE 's/.*"status":"([A-Z]+)".*/\1/p'
 }
 
 # await STATE: of the job as REST tells it.
@@ -171,4 +173,34 @@ start -D execution.checkpointing.savepoint-dir="$sp/default-of-cancel"
 m=(-m "$address")
 client cancel-with-savepoint-to-default 0 'to default savepoint directory' "Cancelled job $job\. Savepoint stored in file:/" -- cancel "${m[@]}" -s "$job"
 check "... lies in the default directory" savepoint_in "$sp/default-of-cancel"
+
+# REST by TLS, with a token, which the client has by Flink's variable for headers of its own. The key is one of RSA, and the
+# scheme said: Flink's client takes no other key by default, and "host:port" for http.
+tls=$FLINK_WORK/tls
+mkdir -p "$tls"
+keys() {
+  (cd "$tls" && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj "/CN=millpond" -addext subjectAltName=IP:127.0.0.1 \
+    -keyout key.pem -out certificate.pem &&
+    openssl rand -hex 32 > token && chmod 600 token key.pem &&
+    keytool -importcert -noprompt -alias millpond -file certificate.pem -keystore trusted.p12 -storetype PKCS12 -storepass trusted) \
+    > "$tls/log" 2>&1
+}
+check "certificates" keys
+SCHEME=https
+CURL=(--cacert "$tls/certificate.pem" -H "Authorization: Bearer $(cat "$tls/token")")
+start -D security.ssl.rest.enabled=true -D security.ssl.rest.certificate="$tls/certificate.pem" \
+  -D security.ssl.rest.private-key="$tls/key.pem" -D security.rest.token-file="$tls/token"
+m=(-m "https://$address")
+client tls-untrusted 1 'The program finished with the following exception' -- list "${m[@]}"
+cat > "$(ls "$FLINK_CONF_DIR"/*.yaml)" <<END
+security.ssl.rest.truststore: $tls/trusted.p12
+security.ssl.rest.truststore-password: trusted
+security.ssl.rest.truststore-type: PKCS12
+END
+client tls-no-token 1 'This cluster asks for a token, and the request has none' -- list "${m[@]}"
+export FLINK_REST_CLIENT_HEADERS="Authorization:Bearer $(cat "$tls/token")"
+client tls-list 0 "$job : keyed count \(RUNNING\)" -- list "${m[@]}"
+client tls-stop 0 'Savepoint completed\. Path: file:/' -- stop "${m[@]}" -p "$sp/tls" "$job"
+check "... its directory is a savepoint" complete
+check "... the process ends with 0" ended 0
 finish

@@ -1,4 +1,4 @@
-//! What a state backend has to do that keeps its state as bytes: the one trait to implement.
+//! What a state backend has to do that keeps its state as bytes: the traits to implement.
 //!
 //! State handles, serializers, time-to-live, timers, snapshots and restores are the same for every
 //! backend. Below them is either the heap, or a [`KeyValueStore`]: bytes under byte keys, in

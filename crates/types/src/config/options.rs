@@ -27,7 +27,7 @@ macro_rules! options {
             );
         )*
 
-        /// Every option, in the order of the documentation.
+        /// Every option.
         pub const ALL: &[OptionInfo] = &[$(*$name.info()),*];
     };
     (@default) => { None };
@@ -53,8 +53,7 @@ options! {
     /// newest ones, a cancelled or finished one deletes them.
     EXTERNALIZED_CHECKPOINT_RETENTION: Option<ExternalizedCheckpointRetention> =
         "execution.checkpointing.externalized-checkpoint-retention", [];
-    /// Where completed checkpoints go: jobmanager or filesystem. Not set: the file system if a
-    /// directory is set, else the memory of the job master.
+    /// Where completed checkpoints go: jobmanager or filesystem. Not set: the file system.
     CHECKPOINT_STORAGE: Option<CheckpointStorage> =
         "execution.checkpointing.storage", ["state.checkpoint-storage"];
     /// The directory below which checkpoints go.
@@ -79,7 +78,7 @@ options! {
     /// Time after which a savepoint that was taken by the clock is deleted, if it is not the newest
     /// one. Millpond's own.
     SAVEPOINT_HISTORY_MAX_AGE: Duration = "execution.savepoint.history.max-age", [], "24 h";
-    /// Whether a checkpoint may leave out what earlier ones hold; for RocksDB only.
+    /// Whether a checkpoint may leave out what earlier ones hold.
     INCREMENTAL: bool = "execution.checkpointing.incremental", ["state.backend.incremental"], "false";
     /// State of at most this size goes into `_metadata` itself; at most 1 mb.
     DATA_INLINE_THRESHOLD: MemorySize = "execution.checkpointing.data-inline-threshold",
