@@ -267,6 +267,17 @@ impl RestClient {
         self.trigger(&format!("/v1/jobs/{job}/checkpoints"), &body)
     }
 
+    /// Changes the interval of periodic checkpoints.
+    pub(crate) fn change_checkpoint_interval(
+        &self,
+        job: JobId,
+        interval_ms: u64,
+    ) -> Result<(), Failure> {
+        let path = format!("/v1/jobs/{job}/checkpoints/config");
+        let body = json!({ "interval": interval_ms });
+        self.ask::<Value>("PUT", &path, Some(&body)).map(|_| ())
+    }
+
     /// Waits for a checkpoint; returns its number.
     pub(crate) fn wait_for_checkpoint(&self, job: JobId, trigger: &str) -> Result<i64, Failure> {
         let path = format!("/v1/jobs/{job}/checkpoints/{trigger}");

@@ -188,3 +188,39 @@ fn a_checkpoint_is_taken_by_hand() {
         [CheckpointKind::Configured, CheckpointKind::Full]
     );
 }
+
+#[test]
+fn the_interval_of_checkpoints_is_changed_and_what_is_none_refused() {
+    use millpond_job::dispatcher::Dispatcher;
+    let cluster = Cluster::running();
+    let job = JOB.to_string();
+    cluster
+        .millpond("checkpoint", &["--interval", "90 s", &job])
+        .told(&[&format!(
+            "Checkpoints of job {JOB} are taken every 90 s from now on."
+        )]);
+    let config = cluster.dispatcher.checkpoint_config(JOB).expect("known");
+    assert_eq!(config.interval_ms, Some(90_000));
+    assert!(cluster.dispatcher.checkpoint_requests().is_empty());
+    let often = cluster.millpond("checkpoint", &["--interval", "often", &job]);
+    assert_eq!(often.code, 1, "{}", often.stderr);
+    let line = often.stdout.lines().next().unwrap_or_default();
+    assert!(
+        line.starts_with("The interval \"often\" is none: "),
+        "{line}"
+    );
+    cluster
+        .millpond("checkpoint", &["--interval", "0 s", &job])
+        .refused("The interval \"0 s\" is less than 1 ms.");
+    let both = cluster.millpond("checkpoint", &["--interval", "1 s", "--full", &job]);
+    assert_eq!(both.code, 1, "{}", both.stdout);
+    let nobody = "00000000000000000000000000000000";
+    cluster
+        .millpond("checkpoint", &["--interval", "1 s", nobody])
+        .failed(&[
+            &format!("Failed to change the interval of the checkpoints of job {nobody}."),
+            "not found",
+        ]);
+    let config = cluster.dispatcher.checkpoint_config(JOB).expect("known");
+    assert_eq!(config.interval_ms, Some(90_000));
+}

@@ -51,7 +51,7 @@ pub(crate) fn run_service(arguments: &ServiceArguments) -> Result<Value, Failure
         service.run(|line: String| crate::print_line(&line))?;
         return Ok(json!({}));
     }
-    let service = JobManagerService::start(&configuration, || ())?;
+    let service = JobManagerService::start(&configuration, || (), || ())?;
     crate::print_line(service.address());
     crate::print_line(&service.rest().to_string());
     loop {

@@ -238,6 +238,9 @@ impl Coordinator {
                 });
             }
             Event::TriggerCheckpoint { trigger, kind } => self.checkpoint_wanted(trigger, kind),
+            Event::CheckpointInterval { interval_ms } => {
+                self.schedule.change_interval(interval_ms, self.now_ms);
+            }
             Event::MetadataWritten { checkpoint, result } => {
                 self.metadata_written(checkpoint, result)
             }

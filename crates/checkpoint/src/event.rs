@@ -45,6 +45,11 @@ pub enum Event {
         /// Whether it must not refer to files of earlier ones.
         kind: CheckpointKind,
     },
+    /// The user wants periodic checkpoints at another interval, if there are any.
+    CheckpointInterval {
+        /// In milliseconds; the next one is due so long from now.
+        interval_ms: u64,
+    },
     /// The answer to [`Action::Complete`](crate::Action::Complete): `_metadata` is durable, or why
     /// it is not. This is the moment of truth.
     MetadataWritten {

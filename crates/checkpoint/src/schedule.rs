@@ -37,6 +37,18 @@ impl Schedule {
             .map(|interval| now_ms.saturating_add(interval));
     }
 
+    /// From now on there is another interval, if there was one; the next checkpoint is due so long from now, if
+    /// all tasks run.
+    pub(crate) fn change_interval(&mut self, interval_ms: u64, now_ms: u64) {
+        if self.interval_ms.is_none() {
+            return;
+        }
+        self.interval_ms = Some(interval_ms.max(1));
+        if self.due_ms.is_some() {
+            self.start(now_ms);
+        }
+    }
+
     /// Not all tasks run any more.
     pub(crate) fn stop(&mut self) {
         self.due_ms = None;
@@ -100,9 +112,28 @@ mod tests {
     }
 
     #[test]
+    fn another_interval_counts_from_its_change_and_for_later_attempts() {
+        let mut schedule = Schedule::new(Some(3_600_000), 500);
+        schedule.start(0);
+        schedule.ended(900);
+        schedule.change_interval(100, 1000);
+        assert_eq!(schedule.next_ms(), Some(1400), "the pause is over");
+        schedule.triggered(1400);
+        assert_eq!(schedule.next_ms(), Some(1500));
+        schedule.stop();
+        schedule.change_interval(5000, 2000);
+        assert_eq!(schedule.next_ms(), None, "not all tasks run");
+        schedule.start(3000);
+        assert_eq!(schedule.next_ms(), Some(8000));
+        schedule.change_interval(0, 4000);
+        assert_eq!(schedule.next_ms(), Some(4001), "time must pass");
+    }
+
+    #[test]
     fn without_an_interval_nothing_is_ever_due() {
         let mut schedule = Schedule::new(None, 0);
         schedule.start(0);
+        schedule.change_interval(100, 0);
         assert_eq!(schedule.next_ms(), None);
     }
 }

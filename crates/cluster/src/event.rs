@@ -53,6 +53,11 @@ pub(crate) enum MasterEvent {
         /// Whether it must not refer to files of earlier ones.
         kind: CheckpointKind,
     },
+    /// From now on periodic checkpoints are taken at this interval.
+    CheckpointInterval {
+        /// In milliseconds.
+        interval_ms: u64,
+    },
     /// A savepoint was removed.
     Disposed {
         /// Its directory.

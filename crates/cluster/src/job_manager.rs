@@ -346,6 +346,13 @@ impl Listener {
                 let _ = self.dispatcher.trigger_checkpoint(self.job, trigger, kind);
                 return;
             }
+            ToJobMaster::CheckpointInterval { interval_ms } => {
+                // The job manager has asked whether it can be.
+                let _ = self
+                    .dispatcher
+                    .set_checkpoint_interval(self.job, interval_ms);
+                return;
+            }
             ToJobMaster::Disposed { directory } => MasterEvent::Disposed { directory },
         };
         // The job has ended: nothing is left to be done.

@@ -103,7 +103,7 @@ pub fn start_job(program: Program, options: JobOptions) -> std::io::Result<JobHa
         job,
         view,
         events: Mutex::new(events.clone()),
-        config,
+        config: Mutex::new(config),
         configuration,
         checkpoint_directory,
         savepoint_directory,
@@ -125,7 +125,7 @@ pub(crate) struct LocalDispatcher {
     job: JobId,
     view: Arc<View>,
     events: Mutex<Sender<MasterEvent>>,
-    config: CheckpointConfig,
+    config: Mutex<CheckpointConfig>,
     configuration: Vec<(String, String)>,
     checkpoint_directory: String,
     savepoint_directory: Option<String>,
@@ -148,7 +148,7 @@ impl LocalDispatcher {
             checkpoint_directory: self.checkpoint_directory.clone(),
             savepoint_directory: self.savepoint_directory.clone(),
             requirements: view.requirements.clone(),
-            checkpoint_config: self.config.clone(),
+            checkpoint_config: lock(&self.config).clone(),
         }
     }
 
@@ -302,7 +302,17 @@ impl Dispatcher for LocalDispatcher {
     }
 
     fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig> {
-        self.is_here(job).then(|| self.config.clone())
+        self.is_here(job).then(|| lock(&self.config).clone())
+    }
+
+    fn set_checkpoint_interval(&self, job: JobId, interval_ms: u64) -> Result<(), DispatchError> {
+        if !self.is_here(job) {
+            return Err(DispatchError::UnknownJob(job));
+        }
+        self.report().may_change_checkpoint_interval()?;
+        lock(&self.config).interval_ms = Some(interval_ms);
+        self.send(MasterEvent::CheckpointInterval { interval_ms });
+        Ok(())
     }
 
     fn requirements(&self, job: JobId) -> Result<JobRequirements, DispatchError> {

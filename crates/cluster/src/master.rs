@@ -215,6 +215,10 @@ impl Master {
             MasterEvent::Checkpoint { trigger, kind } => {
                 self.tell(Event::TriggerCheckpoint { trigger, kind });
             }
+            MasterEvent::CheckpointInterval { interval_ms } => {
+                tracing::info!("checkpoints are taken every {interval_ms} ms from now on");
+                self.tell(Event::CheckpointInterval { interval_ms });
+            }
             MasterEvent::Disposed { directory } => {
                 self.note_disposed(&directory);
                 self.tell(Event::SavepointDisposed { directory });

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use millpond_types::config::Handshake;
 use serde_json::{Value, json};
 
-use crate::job_process::{Bench, agent, kill_process, let_go, tail, wait_for};
+use crate::job_process::{Bench, agent, kill_process, let_go, put, tail, wait_for};
 use crate::network::Network;
 use crate::processes::{parent, processes_of};
 
@@ -677,12 +677,16 @@ impl ClusterJob {
     ///
     /// If there is none.
     pub fn put_requirements(&self, body: &Value) -> (u16, Value) {
-        let url = format!("{}/jobs/{}/resource-requirements", self.rest, self.id);
-        let answer = agent().put(&url).send(body.to_string());
-        let mut answer = answer.expect("an answer");
-        let code = answer.status().as_u16();
-        let body = serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON");
-        (code, body)
+        self.put("/resource-requirements", body)
+    }
+
+    /// Puts something below the job; returns code and answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        put(&format!("{}/jobs/{}{path}", self.rest, self.id), body)
     }
 
     /// As [`try_require`](Self::try_require).

@@ -674,6 +674,17 @@ impl JobProcess {
         serde_json::from_reader(answer.body_mut().as_reader()).ok()
     }
 
+    /// Puts something below the job; returns code and answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let handshake = self.handshake().expect("the job runs");
+        let url = format!("http://{}/jobs/{}{path}", handshake.rest, handshake.job_id);
+        put(&url, body)
+    }
+
     /// Cancels the job.
     pub fn cancel(&self) {
         let Some(handshake) = self.handshake() else {
@@ -850,6 +861,19 @@ pub(crate) fn agent() -> ureq::Agent {
         .timeout_global(Some(Duration::from_secs(30)))
         .build();
     config.into()
+}
+
+/// Puts something; returns code and answer.
+///
+/// # Panics
+///
+/// If there is none.
+pub(crate) fn put(url: &str, body: &Value) -> (u16, Value) {
+    let answer = agent().put(url).send(body.to_string());
+    let mut answer = answer.expect("an answer");
+    let code = answer.status().as_u16();
+    let body = serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON");
+    (code, body)
 }
 
 /// Kills a process of ours with SIGKILL.

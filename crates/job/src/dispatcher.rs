@@ -84,6 +84,14 @@ pub trait Dispatcher: Send + Sync {
     /// How a job's checkpoints are configured; `None` if the job is unknown.
     fn checkpoint_config(&self, job: JobId) -> Option<CheckpointConfig>;
 
+    /// Changes the interval of a job's periodic checkpoints, in milliseconds; at least 1. The next one is due an
+    /// interval from now.
+    ///
+    /// # Errors
+    ///
+    /// The job is not known, has ended, or has no periodic checkpoints.
+    fn set_checkpoint_interval(&self, job: JobId, interval_ms: u64) -> Result<(), DispatchError>;
+
     /// Between which bounds the parallelism of a job may be.
     ///
     /// # Errors

@@ -66,4 +66,24 @@ impl JobReport {
             .check(&self.details.vertices)
             .map_err(|error| DispatchError::Refused(error.to_string()))
     }
+
+    /// Whether its periodic checkpoints can have another interval from now on.
+    ///
+    /// # Errors
+    ///
+    /// It has ended, or has no periodic checkpoints.
+    pub fn may_change_checkpoint_interval(&self) -> Result<(), DispatchError> {
+        let JobOverview { id, status, .. } = self.details.overview;
+        if status.is_globally_terminal() {
+            return Err(DispatchError::UnknownJob(id));
+        }
+        match self.checkpoint_config.interval_ms {
+            Some(_) => Ok(()),
+            None => Err(DispatchError::Refused(
+                "The job takes no periodic checkpoints (execution.checkpointing.interval is not set): \
+                 whether it does cannot be changed while it runs."
+                    .to_owned(),
+            )),
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::report::JobReport;
 use crate::requirements::JobRequirements;
 
 /// The version of these messages; both ends of a connection must have the same.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The first message to a job manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -194,6 +194,11 @@ pub enum ToJobMaster {
     },
     /// Between which bounds the parallelism of the job may be from now on.
     Require(JobRequirements),
+    /// From now on periodic checkpoints are taken at this interval.
+    CheckpointInterval {
+        /// In milliseconds; at least 1.
+        interval_ms: u64,
+    },
     /// Cancel the job.
     Cancel,
     /// Take a savepoint.

@@ -8,7 +8,7 @@ use millpond_job::dispatcher::{CheckpointKind, Operation};
 use millpond_types::CheckpointId;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::{Answer, Refusal, accepted, ok};
+use crate::answer::{Answer, Empty, Refusal, accepted, ok};
 use crate::api::Api;
 use crate::request::{JsonBody, PathIds, trigger_id};
 use crate::results::Triggered;
@@ -87,6 +87,32 @@ pub(crate) async fn status(State(api): State<Arc<Api>>, ids: PathIds) -> Answer 
         api.results.fetched(Triggered::Checkpoint(job, trigger));
     }
     ok(&OperationStatus::of(result))
+}
+
+/// What can be changed while a job runs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConfigChange {
+    /// Milliseconds between the triggers of periodic checkpoints.
+    interval: u64,
+}
+
+/// PUT `/jobs/J/checkpoints/config`, which Flink does not have.
+pub(crate) async fn change_config(
+    State(api): State<Arc<Api>>,
+    ids: PathIds,
+    JsonBody(change): JsonBody<ConfigChange>,
+) -> Answer {
+    let job = ids.job()?;
+    if change.interval == 0 {
+        return Err(Refusal::bad_request(
+            "Request did not match expected format: interval is 0, expected at least 1 (milliseconds)"
+                .to_owned(),
+        ));
+    }
+    api.dispatcher
+        .set_checkpoint_interval(job, change.interval)?;
+    ok(&Empty {})
 }
 
 /// The fields of Flink's answer, in its order. What Millpond does not have is told as switched

@@ -482,6 +482,14 @@ impl Dispatcher for FakeDispatcher {
         self.lock().jobs.get(&job).map(|job| job.config.clone())
     }
 
+    fn set_checkpoint_interval(&self, job: JobId, interval_ms: u64) -> Result<(), DispatchError> {
+        let mut state = self.lock();
+        let known = state.jobs.get_mut(&job);
+        let known = known.ok_or(DispatchError::UnknownJob(job))?;
+        known.config.interval_ms = Some(interval_ms);
+        Ok(())
+    }
+
     fn requirements(&self, job: JobId) -> Result<JobRequirements, DispatchError> {
         let state = self.lock();
         let known = state.jobs.get(&job).ok_or(DispatchError::UnknownJob(job))?;

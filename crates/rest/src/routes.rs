@@ -78,7 +78,10 @@ fn endpoints() -> Router<Arc<Api>> {
             "/jobs/{jobid}/checkpoints/{triggerid}",
             get(checkpoints::status),
         )
-        .route("/jobs/{jobid}/checkpoints/config", get(checkpoints::config))
+        .route(
+            "/jobs/{jobid}/checkpoints/config",
+            get(checkpoints::config).put(checkpoints::change_config),
+        )
         .route(
             "/jobs/{jobid}/checkpoints/details/{checkpointid}",
             get(checkpoint_statistics::details),

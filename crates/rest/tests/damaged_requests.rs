@@ -55,6 +55,11 @@ fn damaged_requests_are_answered_and_the_server_goes_on() {
         request("POST", &format!("/jobs/{JOB}/savepoints"), savepoint),
         request("POST", &format!("/jobs/{JOB}/stop"), stop),
         request("PUT", &format!("/jobs/{JOB}/resource-requirements"), bounds),
+        request(
+            "PUT",
+            &format!("/jobs/{JOB}/checkpoints/config"),
+            r#"{"interval":5000}"#,
+        ),
         request("POST", "/savepoint-disposal", r#"{"savepoint-path":"/sp"}"#),
         request("PATCH", &format!("/jobs/{JOB}?mode=cancel"), ""),
     ];

@@ -1226,3 +1226,33 @@ fn requirements_are_told_and_changed_in_elastic_mode_alone() {
     assert_eq!(cluster.ask("GET", unknown, "").code, 404);
     assert_eq!(cluster.ask("PUT", unknown, &good).code, 404);
 }
+
+/// Flink does not have it.
+#[test]
+fn the_interval_of_checkpoints_is_changed_while_a_job_runs() {
+    let cluster = Cluster::running();
+    let path = format!("/jobs/{JOB}/checkpoints/config");
+    let answer = cluster.ask("PUT", &path, r#"{"interval": 30000}"#);
+    assert_eq!((answer.code, answer.body), (200, json!({})));
+    assert_eq!(cluster.ask("GET", &path, "").body["interval"], 30_000);
+    for (wrong, part) in [
+        (r#"{"interval": 0}"#, "expected at least 1"),
+        (r#"{"interval": -1}"#, "interval"),
+        (r#"{"interval": "30 s"}"#, "interval"),
+        (r#"{"interval": 1000, "timeout": 5}"#, "timeout"),
+        ("{}", "interval"),
+        ("", ""),
+    ] {
+        let answer = cluster.ask("PUT", &path, wrong);
+        assert_eq!(answer.code, 400, "{wrong}");
+        assert!(
+            answer.body.to_string().contains(part),
+            "{wrong}: {}",
+            answer.body
+        );
+    }
+    assert_eq!(cluster.ask("GET", &path, "").body["interval"], 30_000);
+    let unknown = "/jobs/00000000000000000000000000000000/checkpoints/config";
+    let answer = cluster.ask("PUT", unknown, r#"{"interval": 30000}"#);
+    assert_eq!(answer.code, 404, "{}", answer.body);
+}

@@ -2,7 +2,7 @@
 //!
 //! One thread hears everything as [`Event`]s, in order.
 
-mod requirements;
+mod changes;
 mod slots;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,6 +128,12 @@ pub(crate) enum Event {
     Require {
         job: JobId,
         requirements: JobRequirements,
+        reply: Sender<Result<(), String>>,
+    },
+    /// A user wants another interval of periodic checkpoints.
+    SetCheckpointInterval {
+        job: JobId,
+        interval_ms: u64,
         reply: Sender<Result<(), String>>,
     },
     /// A user wants something of a job.
@@ -381,6 +387,10 @@ impl Manager {
             }
             Event::JobMasterCame { job, outbox } => {
                 if let Some(known) = self.jobs.get_mut(&job) {
+                    if let Some(interval_ms) = known.stored.checkpoint_interval_ms {
+                        // A user has changed it since the program was submitted.
+                        outbox.send(ToJobMaster::CheckpointInterval { interval_ms });
+                    }
                     known.connection = Connection::Open(outbox);
                 }
             }
@@ -405,6 +415,13 @@ impl Manager {
             } => {
                 // Whoever asked has gone away.
                 let _ = reply.send(self.require(job, requirements));
+            }
+            Event::SetCheckpointInterval {
+                job,
+                interval_ms,
+                reply,
+            } => {
+                let _ = reply.send(self.set_checkpoint_interval(job, interval_ms));
             }
             Event::ForJobMaster { job, message } => {
                 match message == ToJobMaster::Cancel && self.recovering.contains_key(&job) {

@@ -112,6 +112,7 @@ mod tests {
             checkpoints,
             has_checkpoint: false,
             requirements: None,
+            checkpoint_interval_ms: None,
         }
     }
 

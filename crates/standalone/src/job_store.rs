@@ -35,6 +35,9 @@ pub(crate) struct StoredJob {
     /// Between which bounds its parallelism may be, if that was asked for.
     #[serde(default)]
     pub(crate) requirements: Option<RequirementsBody>,
+    /// The interval of its periodic checkpoints, if that was changed.
+    #[serde(default)]
+    pub(crate) checkpoint_interval_ms: Option<u64>,
 }
 
 impl StoredJob {
@@ -50,6 +53,7 @@ impl StoredJob {
             checkpoints: None,
             has_checkpoint: false,
             requirements: None,
+            checkpoint_interval_ms: None,
         }
     }
 }
@@ -140,6 +144,7 @@ mod tests {
             checkpoints: None,
             has_checkpoint: false,
             requirements: None,
+            checkpoint_interval_ms: None,
         }
     }
 

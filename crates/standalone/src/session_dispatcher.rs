@@ -91,6 +91,20 @@ impl SessionDispatcher {
         };
         Ok((program, request.job))
     }
+
+    /// Has a job changed; the event carries where the answer goes.
+    fn change(
+        &self,
+        event: impl FnOnce(Sender<Result<(), String>>) -> Event,
+    ) -> Result<(), DispatchError> {
+        let (reply, done) = channel();
+        let ended = || DispatchError::Refused("The job manager ends.".to_owned());
+        if !self.tell(event(reply)) {
+            return Err(ended());
+        }
+        let result = done.recv().map_err(|_| ended())?;
+        result.map_err(DispatchError::Refused)
+    }
 }
 
 impl Dispatcher for SessionDispatcher {
@@ -212,17 +226,21 @@ impl Dispatcher for SessionDispatcher {
     fn require(&self, job: JobId, requirements: JobRequirements) -> Result<(), DispatchError> {
         self.of(job, |report| report.may_require(&requirements))
             .ok_or(DispatchError::UnknownJob(job))??;
-        let (reply, done) = channel();
-        let ended = || DispatchError::Refused("The job manager ends.".to_owned());
-        if !self.tell(Event::Require {
+        self.change(|reply| Event::Require {
             job,
             requirements,
             reply,
-        }) {
-            return Err(ended());
-        }
-        let result = done.recv().map_err(|_| ended())?;
-        result.map_err(DispatchError::Refused)
+        })
+    }
+
+    fn set_checkpoint_interval(&self, job: JobId, interval_ms: u64) -> Result<(), DispatchError> {
+        self.of(job, JobReport::may_change_checkpoint_interval)
+            .ok_or(DispatchError::UnknownJob(job))??;
+        self.change(|reply| Event::SetCheckpointInterval {
+            job,
+            interval_ms,
+            reply,
+        })
     }
 
     fn exceptions(&self, job: JobId) -> Option<Vec<ExceptionEntry>> {
