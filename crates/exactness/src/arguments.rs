@@ -76,6 +76,8 @@ pub(crate) struct Arguments {
     pub(crate) ledger: bool,
     /// Microseconds that the sink needs for a record.
     pub(crate) slow_sink_us: u64,
+    /// Microseconds that the chain of the counter needs for a record more than it would.
+    pub(crate) slow_counter_us: u64,
 }
 
 impl Arguments {
@@ -131,6 +133,7 @@ impl Arguments {
             farewell: take(&mut given, "--farewell")?.unwrap_or(false),
             ledger: take(&mut given, "--ledger")?.unwrap_or(false),
             slow_sink_us: take(&mut given, "--slow-sink-us")?.unwrap_or(0),
+            slow_counter_us: take(&mut given, "--slow-counter-us")?.unwrap_or(0),
         };
         match given.keys().next() {
             None => Ok(parsed),

@@ -136,9 +136,9 @@ impl SourceFunction for Silence {
 }
 
 /// Takes its time for each line.
-pub(crate) fn pause(slow_sink_us: u64) {
-    if slow_sink_us > 0 {
-        std::thread::sleep(Duration::from_micros(slow_sink_us));
+pub(crate) fn pause(slow_us: u64) {
+    if slow_us > 0 {
+        std::thread::sleep(Duration::from_micros(slow_us));
     }
 }
 

@@ -76,8 +76,12 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
         // Inside of a chain: elsewhere it would stand where records may be in flight.
         Some(uid) => counted.map(|counted| counted).uid(uid).name("plain"),
     };
+    let slow_counter_us = arguments.slow_counter_us;
     let mut lines = of_counter
-        .map(|counted| counted.line)
+        .map(move |counted| {
+            pause(slow_counter_us);
+            counted.line
+        })
         .uid("lines")
         .name("lines")
         .union(&windows)

@@ -1237,8 +1237,8 @@ fn the_interval_of_checkpoints_is_changed_while_a_job_runs() {
     assert_eq!(cluster.ask("GET", &path, "").body["interval"], 30_000);
     for (wrong, part) in [
         (r#"{"interval": 0}"#, "expected at least 1"),
-        (r#"{"interval": -1}"#, "interval"),
-        (r#"{"interval": "30 s"}"#, "interval"),
+        (r#"{"interval": -1}"#, "-1"),
+        (r#"{"interval": "30 s"}"#, "30 s"),
         (r#"{"interval": 1000, "timeout": 5}"#, "timeout"),
         ("{}", "interval"),
         ("", ""),
