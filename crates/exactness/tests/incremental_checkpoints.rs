@@ -3,6 +3,7 @@
 #![cfg(feature = "rocksdb")]
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use millpond_exactness::job_process::{Bench, JobProcess, Snapshot, kill_process,
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
 use millpond_exactness::random::{Random, fresh_seed};
+use millpond_exactness::remains::files_below;
 use millpond_fs::{Location, file_system_for};
-use millpond_snapshot::{LoadedSnapshot, StreamHandle, load};
+use millpond_snapshot::{KeyedHandle, LoadedSnapshot, StreamHandle, load};
 use serde_json::{Value, json};
 
 const PATH: &str = "execution.state-recovery.path";
@@ -368,4 +370,107 @@ fn the_first_checkpoint_after_a_start_without_a_claim_is_full() {
     assert!(loaded(&savepoint).verify().is_empty());
     let last = stop_native(&mut job).display().to_string();
     assert_exact(bench, &[(PATH, &last)]);
+}
+
+/// Who starts from a retained checkpoint without a claim may delete it as soon as the job has one of its own:
+/// its tables in the directory for shared files too, which the job has restored and goes on with.
+#[test]
+fn without_a_claim_the_original_and_its_shared_files_may_go_behind_the_first_own_checkpoint() {
+    let bench = counting();
+    let mut job = bench.start(&[("parallelism.default", "2")]);
+    job.wait_for_checkpoints(3);
+    job.kill_master();
+    let original = bench.newest_snapshot().expect("a checkpoint");
+    let shared = shared_files_of(&original.directory);
+    assert!(!shared.is_empty(), "an increment refers to shared files");
+    let path = original.path();
+    let mut job = bench.start(&[
+        (PATH, path.as_str()),
+        (MODE, "NO_CLAIM"),
+        (INTERVAL, "1 h"),
+        ("parallelism.default", "2"),
+        ("cluster.processes", "2"),
+    ]);
+    job.running();
+    let first = checkpoint(&job, "CONFIGURED");
+    assert_eq!(
+        bytes(&first, "checkpointed_size"),
+        bytes(&first, "state_size"),
+        "the first is full"
+    );
+    let all_of_original = original.directory.parent().expect("a directory");
+    assert!(shared.iter().all(|file| file.starts_with(all_of_original)));
+    std::fs::remove_dir_all(all_of_original).expect("its owner may delete it");
+
+    // From memory of what was restored, and with nothing but what is on the disk.
+    kill_process(*job.workers().first().expect("a worker"));
+    let restored = wait_for("a recovery", || {
+        let restored = &job.job("/checkpoints")["latest"]["restored"];
+        let from = restored["external_path"].as_str()?.to_owned();
+        (local(&from) != original.directory).then_some(from)
+    });
+    assert_eq!(local(&restored), directory_of(&first));
+    job.running();
+    let second = checkpoint(&job, "CONFIGURED");
+    job.kill_master();
+    let snapshots = bench_snapshots(&bench);
+    let newest = snapshots.last().expect("a checkpoint");
+    assert_eq!(newest.directory, directory_of(&second));
+    assert_whole(&snapshots);
+    let path = newest.path();
+    assert_exact(bench, &[(PATH, &path)]);
+}
+
+/// The tables of a snapshot, which are those files that a checkpoint would share.
+fn tables_of(snapshot: &LoadedSnapshot) -> Vec<PathBuf> {
+    let operators = snapshot.metadata.operators.iter();
+    let subtasks = operators.flat_map(|operator| &operator.subtasks);
+    let mut tables = Vec::new();
+    for (_, subtask) in subtasks {
+        let Some(KeyedHandle::Incremental(handle)) = &subtask.managed_keyed else {
+            continue;
+        };
+        let files = handle
+            .shared
+            .iter()
+            .map(|file| snapshot.file_of(&file.stream).expect("a path"));
+        tables.extend(files.flatten().filter_map(|file| file.to_local_path()));
+    }
+    tables
+}
+
+/// A native savepoint costs no copy of the state where that lies on the same disk.
+#[test]
+fn the_tables_of_a_native_savepoint_are_those_of_the_job_under_a_second_name() {
+    let bench = counting().held().argument("--rate", 20_000);
+    let scratch = bench.scratch().display().to_string();
+    let mut job = bench.start(&[("io.tmp.dirs", &scratch), (INTERVAL, "1 h")]);
+    job.running();
+    let inode = |path: &PathBuf| {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    // RocksDB may just have merged one away: it is looked at until it stands still.
+    wait_for("a savepoint that is links", || {
+        let body = json!({ "cancel-job": false, "formatType": "NATIVE" });
+        let answer = job.try_post("/savepoints", &body)?;
+        let trigger = answer["request-id"].as_str().expect("an id").to_owned();
+        let path = job.savepoint_result(&trigger)?.expect("a savepoint");
+        let tables = tables_of(&loaded(&local(&path)));
+        assert!(!tables.is_empty(), "{path}");
+        let own: BTreeSet<(u64, u64)> = files_below(&bench.scratch())
+            .iter()
+            .filter_map(inode)
+            .collect();
+        let is_own = |table| inode(table).is_some_and(|inode| own.contains(&inode));
+        tables.iter().all(is_own).then_some(())
+    });
+    let savepoint = local(&job.stop_as(&json!({ "drain": false, "formatType": "NATIVE" })));
+    // The job has deleted its own names of them.
+    wait_for("the job's directories to be gone", || {
+        files_below(&bench.scratch()).is_empty().then_some(())
+    });
+    assert!(loaded(&savepoint).verify().is_empty());
+    bench.let_go();
+    assert_exact(bench, &[(PATH, &savepoint.display().to_string())]);
 }
