@@ -87,3 +87,42 @@ fn a_checkpoint_that_is_not_aligned_in_time_overtakes_and_a_savepoint_never_does
     let wrong = difference(&bench.expected(&WORKLOAD), &bench.published());
     assert_eq!(wrong, None);
 }
+
+#[test]
+fn checkpoints_that_overtake_need_exactly_once_without_which_they_wait_and_the_log_says_so() {
+    let bench = bench(false, "0 ms")
+        .argument("--slow-sink-us", 0)
+        .argument("--records-a", 2_000)
+        .argument("--records-b", 2_000);
+    let mut job = bench.start(&[("execution.checkpointing.mode", "AT_LEAST_ONCE")]);
+    job.wait_for_checkpoints(2);
+    let config = job.job("/checkpoints/config");
+    assert_eq!(config["mode"], "at_least_once", "{config}");
+    assert_eq!(config["unaligned_checkpoints"], false, "{config}");
+    job.finish();
+    let log = job.log();
+    assert!(
+        log.contains(
+            "execution.checkpointing.unaligned.enabled has no effect: Unaligned checkpoints can \
+             only be used with checkpointing mode EXACTLY_ONCE"
+        ),
+        "{log}"
+    );
+}
+
+#[test]
+fn several_checkpoints_at_a_time_that_overtake_are_refused_before_the_job_starts() {
+    let bench = bench(false, "0 ms");
+    let two = [("execution.checkpointing.max-concurrent-checkpoints", "2")];
+    let mut job = bench.start(&two);
+    assert!(!job.wait().success(), "{}", job.log());
+    let log = job.log();
+    for part in [
+        "execution.checkpointing.max-concurrent-checkpoints",
+        "expected 1 with execution.checkpointing.unaligned.enabled",
+    ] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
+    assert!(job.handshake().is_none(), "{log}");
+    assert!(bench.published().is_empty());
+}
