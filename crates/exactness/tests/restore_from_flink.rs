@@ -3,10 +3,13 @@
 //! If this fails, users of Flink cannot move to Millpond: keys or source positions are lost,
 //! doubled or changed.
 
+use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use millpond_exactness::flink_count::{of_sidecar, read};
 use millpond_exactness::job_process::Bench;
+use millpond_fs::{LocalFileSystem, Location};
 
 fn restores_at_every_parallelism(version: &str) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -64,4 +67,61 @@ fn savepoints_of_flink_1_20_are_restored_whole() {
 #[test]
 fn savepoints_of_flink_2_3_are_restored_whole() {
     restores_at_every_parallelism("2.3.0");
+}
+
+/// The metadata of such a checkpoint beside files of the sizes that it names: nothing of what is in them is
+/// looked at.
+fn with_files(metadata_only: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("room");
+    std::fs::copy(metadata_only.join("_metadata"), to.join("_metadata")).expect("room");
+    let location = Location::of_path(to).expect("a location");
+    let snapshot = millpond_snapshot::load(Arc::new(LocalFileSystem), &location);
+    let snapshot = snapshot.expect("Flink wrote it");
+    let mut streams = Vec::new();
+    snapshot
+        .metadata
+        .streams(&mut |stream| streams.push(stream.clone()));
+    // Several handles are of parts of one file.
+    for stream in streams {
+        let Some(file) = snapshot.file_of(&stream).expect("a path") else {
+            continue;
+        };
+        let file = file.to_local_path().expect("a local path");
+        assert!(file.starts_with(to), "{}", file.display());
+        let file = File::create(file).expect("room");
+        file.set_len(stream.size()).expect("room");
+    }
+}
+
+/// To leave out the records in flight would lose them; what they are in is Flink's network and serializers.
+#[test]
+fn unaligned_checkpoints_of_flink_are_refused_with_their_operator_and_the_way_out() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/golden");
+    for version in ["1.15.4", "1.20.5", "2.3.0"] {
+        let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+            .argument("--job", "fixture")
+            .argument("--key-type", "string")
+            .option("parallelism.default", 2);
+        let checkpoint = bench.directory().join("of-flink");
+        let name = format!("{version}/metadata-only/checkpoint-unaligned-hashmap");
+        with_files(&golden.join(name), &checkpoint);
+        let path = checkpoint.display().to_string();
+        for allowed in ["false", "true"] {
+            let mut job = bench.start(&[
+                ("execution.state-recovery.path", &path),
+                ("execution.state-recovery.ignore-unclaimed-state", allowed),
+            ]);
+            assert!(!job.wait().success(), "{version}: {}", job.log());
+            let ended = job.handshake().expect("the job was accepted");
+            assert_eq!(ended.status.as_deref(), Some("FAILED"), "{version}");
+            let why = ended.failure.expect("a reason");
+            for part in [
+                path.as_str(),
+                "in-flight data of operator \"Source: numbers\" (e5a72f353fc1e6bbf3bd96a41384998c)",
+                "use an aligned checkpoint or a savepoint",
+            ] {
+                assert!(why.contains(part), "{version}: {part}: {why}");
+            }
+        }
+    }
 }

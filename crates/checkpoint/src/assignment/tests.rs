@@ -1,6 +1,10 @@
 //! Refusals with their texts, and adopted numbers; how state is dealt out is in
 //! `tests/prop_assignment.rs` and `redistribution.rs`.
 
+use std::path::Path;
+use std::sync::Arc;
+
+use millpond_fs::{LocalFileSystem, Location};
 use millpond_job::graph::{
     ChainingStrategy, NodeId, NodeKind, Partitioner, StreamEdge, StreamGraph, StreamNode,
 };
@@ -257,6 +261,32 @@ fn every_subtask_gets_all_records_that_were_in_flight_and_those_of_flink_are_ref
     metadata.operators[0].subtasks[0].1.result_subpartitions = vec![in_flight(0)];
     let (_, message) = refusal(&metadata, &graph(None));
     assert!(message.contains("in Flink's form"), "{message}");
+}
+
+/// To leave them out would lose records without a word.
+#[test]
+fn unaligned_checkpoints_that_flink_wrote_are_refused_with_the_operator_and_the_way_out() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/golden");
+    for version in ["1.15.4", "1.20.5", "2.3.0"] {
+        for backend in ["hashmap", "rocksdb"] {
+            let name = format!("{version}/metadata-only/checkpoint-unaligned-{backend}");
+            let location = Location::of_path(&golden.join(&name)).expect("a location");
+            let loaded = millpond_snapshot::load(Arc::new(LocalFileSystem), &location);
+            let metadata = loaded.expect("Flink wrote it").metadata;
+            for allow_non_restored_state in [false, true] {
+                let refused = plan(&metadata, &graph(None), allow_non_restored_state);
+                let error = refused.expect_err("records of Flink are not read");
+                assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}");
+                let id = OperatorId::of_uid("source");
+                let expected = format!(
+                    "snapshot \"file:/s\" holds in-flight data of operator \"source\" ({id}) in \
+                     Flink's form, which cannot be restored; use an aligned checkpoint or a \
+                     savepoint"
+                );
+                assert_eq!(error.to_string(), expected, "{name}");
+            }
+        }
+    }
 }
 
 #[test]
