@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 
+use axum::extract::multipart::Field;
 use axum::extract::{FromRequest, Multipart, Query, RawPathParams, Request, State};
 use axum::http::StatusCode;
 use millpond_job::dispatcher::DispatchError;
-use millpond_job::programs::{Programs, RunRequest};
+use millpond_job::programs::{Programs, RunRequest, Upload};
 use millpond_types::JobId;
 use millpond_types::config::options;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Empty, Refusal, ok};
 use crate::api::Api;
-use crate::request::{JsonBody, discard};
+use crate::request::{DISCARDED, JsonBody, discard};
 
 /// The field of Flink's form.
 const FIELD: &str = "jarfile";
@@ -84,8 +85,6 @@ pub(crate) async fn upload(State(api): State<Arc<Api>>, request: Request) -> Ans
             return Err(refusal);
         }
     };
-    let bad =
-        |error: String| Refusal::bad_request(format!("Bad request, the form is none: {error}"));
     let mut form = Multipart::from_request(request, &api)
         .await
         .map_err(|rejection| bad(rejection.body_text()))?;
@@ -97,31 +96,13 @@ pub(crate) async fn upload(State(api): State<Arc<Api>>, request: Request) -> Ans
         if field.name() != Some(FIELD) {
             continue;
         }
-        let name = field.file_name().unwrap_or_default().to_owned();
-        let mut upload = programs.upload(&name)?;
-        let limit = programs.max_bytes();
-        let mut length = 0u64;
-        while let Some(chunk) = field
-            .chunk()
-            .await
-            .map_err(|error| bad(error.body_text()))?
-        {
-            length += chunk.len() as u64;
-            if length > limit {
-                return Err(Refusal::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!(
-                        "HTTP 413 Request Entity Too Large: a program has at most {limit} bytes \
-                         ({}).",
-                        options::MAX_CONTENT_LENGTH.key()
-                    ),
-                ));
+        let upload = match take(&*programs, &mut field).await {
+            Ok(upload) => upload,
+            Err(refusal) => {
+                discard_rest(field).await;
+                return Err(refusal);
             }
-            upload.write_all(&chunk).map_err(|error| {
-                let text = format!("Could not keep the program \"{name}\": {error}");
-                Refusal::by_handler(StatusCode::INTERNAL_SERVER_ERROR, text)
-            })?;
-        }
+        };
         let filename = blocking(move || upload.finish()).await?;
         return ok(&Uploaded {
             filename,
@@ -131,6 +112,50 @@ pub(crate) async fn upload(State(api): State<Arc<Api>>, request: Request) -> Ans
     Err(Refusal::bad_request(format!(
         "Exactly 1 file must be sent, in the field \"{FIELD}\"."
     )))
+}
+
+/// Keeps the program in a field, until it turns out that it must not be.
+async fn take(programs: &dyn Programs, field: &mut Field<'_>) -> Result<Box<dyn Upload>, Refusal> {
+    let name = field.file_name().unwrap_or_default().to_owned();
+    let mut upload = programs.upload(&name)?;
+    let limit = programs.max_bytes();
+    let mut length = 0u64;
+    while let Some(chunk) = field
+        .chunk()
+        .await
+        .map_err(|error| bad(error.body_text()))?
+    {
+        length += chunk.len() as u64;
+        if length > limit {
+            return Err(Refusal::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!(
+                    "HTTP 413 Request Entity Too Large: a program has at most {limit} bytes ({}).",
+                    options::MAX_CONTENT_LENGTH.key()
+                ),
+            ));
+        }
+        upload.write_all(&chunk).map_err(|error| {
+            let text = format!("Could not keep the program \"{name}\": {error}");
+            Refusal::by_handler(StatusCode::INTERNAL_SERVER_ERROR, text)
+        })?;
+    }
+    Ok(upload)
+}
+
+fn bad(error: String) -> Refusal {
+    Refusal::bad_request(format!("Bad request, the form is none: {error}"))
+}
+
+/// As [`discard`] does with a body.
+async fn discard_rest(mut field: Field<'_>) {
+    let mut read = 0;
+    while read < DISCARDED {
+        match field.chunk().await {
+            Ok(Some(chunk)) => read += chunk.len(),
+            Ok(None) | Err(_) => return,
+        }
+    }
 }
 
 /// DELETE `/jars/:jarid`.

@@ -15,7 +15,7 @@ use crate::answer::Refusal;
 use crate::api::Api;
 
 /// How much of a refused body is read and thrown away, in bytes.
-const DISCARDED: usize = 256 << 20;
+pub(crate) const DISCARDED: usize = 256 << 20;
 
 /// The variable parts of a path.
 pub(crate) struct PathIds(RawPathParams);
