@@ -27,6 +27,9 @@ pub const PATIENT: [&str; 2] = ["heartbeat.interval=200 ms", "heartbeat.timeout=
 /// How the names of vertices begin that are of parallelism 1 by themselves.
 const OF_ONE: [&str; 2] = ["one by one", "total"];
 
+/// Where programs go that are uploaded.
+const UPLOADS: &str = "uploads";
+
 /// Debug builds are large.
 const MAX_CONTENT_LENGTH: &str = "rest.server.max-content-length=2000000000";
 
@@ -142,20 +145,35 @@ impl<'a> Cluster<'a> {
         Self::start_in(bench, Some(network), options)
     }
 
+    /// Starts a job manager that knows no program; `options` win over what tests have otherwise.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_without_program(bench: &'a Bench, options: &[&str]) -> Self {
+        Self::start_empty(bench, None, options)
+    }
+
     fn start_in(bench: &'a Bench, network: Option<&'a Network>, options: &[&str]) -> Self {
-        let mut options: Vec<String> = options.iter().map(|&option| option.to_owned()).collect();
-        let upload = bench.directory().join("uploads");
-        options.extend([
+        let mut cluster = Self::start_empty(bench, network, options);
+        cluster.program = cluster.upload(bench.program());
+        cluster
+    }
+
+    fn start_empty(bench: &'a Bench, network: Option<&'a Network>, more: &[&str]) -> Self {
+        let upload = bench.directory().join(UPLOADS);
+        let mut options = vec![
             format!("web.upload.dir={}", upload.display()),
             MAX_CONTENT_LENGTH.to_owned(),
             "rest.port=0".to_owned(),
-        ]);
+        ];
         if network.is_some() {
             // Programs from other hosts are refused otherwise.
             options.push("web.submit.enable=true".to_owned());
         }
+        options.extend(more.iter().map(|&option| option.to_owned()));
         let place = network.map(|network| (network, FIRST_HOST));
-        let mut cluster = Cluster {
+        Cluster {
             bench,
             network,
             job_manager: start_job_manager(bench, place, &options, 0),
@@ -163,9 +181,12 @@ impl<'a> Cluster<'a> {
             standby: None,
             task_managers: Vec::new(),
             program: String::new(),
-        };
-        cluster.program = cluster.upload(bench.program());
-        cluster
+        }
+    }
+
+    /// Where programs are kept that were uploaded, if the cluster is not highly available.
+    pub fn uploads(&self) -> PathBuf {
+        self.bench.directory().join(UPLOADS)
     }
 
     /// Kills the job manager with SIGKILL and starts another one at the same place.
@@ -302,6 +323,17 @@ impl<'a> Cluster<'a> {
         let pid = service.child.id();
         self.task_managers.push(service);
         pid
+    }
+
+    /// What a task manager has logged.
+    ///
+    /// # Panics
+    ///
+    /// If it is none of this cluster.
+    pub fn log_of_task_manager(&self, pid: u32) -> String {
+        let mut all = self.task_managers.iter();
+        let service = all.find(|service| service.child.id() == pid);
+        service.expect("a task manager of this cluster").log()
     }
 
     /// Runs a task manager with other options until it gives up; returns what it has said and logged.

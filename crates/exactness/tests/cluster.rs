@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use millpond_certificates::Authority;
 use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT, PATIENT};
 use millpond_exactness::job_process::{
     Bench, continue_process, kill_process, stop_process, wait_for,
@@ -12,7 +13,7 @@ use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
 use millpond_exactness::phase::Phase;
 use millpond_exactness::random::{Random, fresh_seed};
-use millpond_exactness::remains::collect_garbage;
+use millpond_exactness::remains::{collect_garbage, files_below};
 use millpond_exactness::seeds::for_each_seed;
 
 const WORKLOAD: Workload = Workload {
@@ -301,6 +302,178 @@ fn what_cannot_run_is_refused_with_a_reason() {
         cluster.plan()
     };
     assert!(plan["plan"]["nodes"].is_array(), "{plan}");
+    cluster.end();
+}
+
+/// The most memory that a process has had, in bytes.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = peak.expect("Linux tells").trim().trim_end_matches(" kB");
+    kilobytes.parse::<u64>().expect("a number") << 10
+}
+
+/// A form with a program of so many bytes, of unknown length to who takes it.
+fn form(bytes: u64) -> impl Read {
+    let head = "--edge\r\nContent-Disposition: form-data; name=\"jarfile\"; \
+                filename=\"job\"\r\n\r\n";
+    let program = std::io::repeat(b'#').take(bytes);
+    head.as_bytes()
+        .chain(program)
+        .chain("\r\n--edge--\r\n".as_bytes())
+}
+
+/// Whoever may upload could fill memory or disk of the job manager otherwise.
+#[test]
+fn a_program_that_is_too_large_is_refused_with_the_limit_and_nothing_of_it_is_kept() {
+    const LIMIT: u64 = 1 << 20;
+    let bench = bench(1);
+    let limit = format!("rest.server.max-content-length={LIMIT}");
+    let mut cluster = Cluster::start_without_program(&bench, &[&limit]);
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let url = format!("{}/jars/upload", cluster.rest());
+    let upload = |bytes: u64| {
+        let mut answer = agent
+            .post(&url)
+            .header("content-type", "multipart/form-data; boundary=edge")
+            .send(ureq::SendBody::from_owned_reader(form(bytes)))
+            .expect("an answer");
+        let status = answer.status().as_u16();
+        let body: serde_json::Value =
+            serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON");
+        (status, body)
+    };
+    let kept = |cluster: &Cluster<'_>| files_below(&cluster.uploads()).len();
+    assert!(cluster.uploads().is_dir());
+    let before = peak_memory(cluster.job_manager());
+    for bytes in [LIMIT + 1, 128 * LIMIT] {
+        let (status, body) = upload(bytes);
+        assert_eq!(status, 413, "{body}");
+        let errors = body["errors"].as_array().expect("errors, as in Flink");
+        let error = errors[0].as_str().expect("a text");
+        assert!(
+            error.contains("Request Entity Too Large")
+                && error.contains("at most 1048576 bytes (rest.server.max-content-length)"),
+            "{error}"
+        );
+        wait_for("nothing of it to be kept", || {
+            (kept(&cluster) == 0).then_some(())
+        });
+    }
+    let grown = peak_memory(cluster.job_manager()) - before;
+    assert!(grown < 32 << 20, "{grown} bytes");
+    let (status, body) = upload(LIMIT);
+    assert_eq!(status, 200, "as large as it may be: {body}");
+    assert_eq!(kept(&cluster), 1);
+    cluster.end();
+}
+
+/// Nobody learns otherwise that a port which runs programs is open to the network.
+#[test]
+fn services_that_listen_on_other_than_loopback_without_security_warn() {
+    const MANAGER: &str = "the job manager listens on 0.0.0.0 (jobmanager.bind-host)";
+    const WORKERS: &str = "the task manager listens on 0.0.0.0 (taskmanager.bind-host)";
+    const REST: &str = "REST listens on 0.0.0.0 (rest.bind-address)";
+    let bench = bench(1);
+    let warnings = |options: &[&str]| {
+        let mut cluster = Cluster::start_without_program(&bench, options);
+        let worker = cluster.add_task_manager(1);
+        let log = cluster.log() + &cluster.log_of_task_manager(worker);
+        cluster.end();
+        let lines = log.lines().filter(|line| line.contains("listens on"));
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        assert!(lines.iter().all(|line| line.contains("WARN")), "{lines:?}");
+        lines
+    };
+    assert_eq!(warnings(&[]), Vec::<String>::new());
+    let open = [
+        "jobmanager.bind-host=0.0.0.0",
+        "taskmanager.bind-host=0.0.0.0",
+        "rest.bind-address=0.0.0.0",
+    ];
+    let warned = warnings(&open);
+    let expected = [
+        (
+            REST,
+            "cancel jobs, as nothing asks who that is; security.rest.token-file does",
+        ),
+        (
+            MANAGER,
+            "run programs here, as nothing asks who that is; security.ssl.internal.enabled = true does",
+        ),
+        (
+            WORKERS,
+            "run programs here, as nothing asks who that is; security.ssl.internal.enabled = true does",
+        ),
+    ];
+    assert_eq!(warned.len(), expected.len(), "{warned:?}");
+    for (line, (what, why)) in warned.iter().zip(expected) {
+        assert!(line.contains(what) && line.contains(why), "{line}");
+    }
+
+    // With a token it is heard by others, and with certificates between processes those are safe.
+    let token = bench.directory().join("token");
+    std::fs::write(&token, "s3cret").expect("room");
+    let token = format!("security.rest.token-file={}", token.display());
+    let authority = Authority::new(&bench.directory().join("certificates"));
+    authority.sign("all");
+    let secured = authority.options("security.ssl", "all");
+    let secured = secured.iter().map(|(key, value)| format!("{key}={value}"));
+    let secured: Vec<String> = secured
+        .chain([token, "security.ssl.internal.enabled=true".to_owned()])
+        .collect();
+    let secured = secured.iter().map(String::as_str);
+    let secured: Vec<&str> = open.into_iter().chain(secured).collect();
+    let warned = warnings(&secured);
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert!(
+        warned[0].contains(REST)
+            && warned[0].contains("has its token; security.ssl.rest.enabled = true hides it"),
+        "{warned:?}"
+    );
+}
+
+/// What the cluster says is the default of its jobs, each of which may say otherwise.
+#[test]
+fn a_job_has_the_state_backend_of_its_cluster_unless_it_says_another() {
+    let (bench_of_default, bench_of_own) = (bench(6_000), bench(6_000));
+    let (key, own) = ("state.backend.type", "hashmap");
+    let default = if cfg!(feature = "rocksdb") {
+        "rocksdb"
+    } else {
+        "memory"
+    };
+    let of_cluster = format!("{key}={default}");
+    let options: Vec<&str> = PATIENT.into_iter().chain([of_cluster.as_str()]).collect();
+    let mut cluster = Cluster::start(&bench_of_default, &options);
+    cluster.add_task_manager(2);
+    let parallelism = ("parallelism.default", "1");
+    let of_default = cluster.run(&[parallelism]);
+    let out = bench_of_own.out().display().to_string();
+    let of_own = cluster.run_with_output(&out, &[parallelism, (key, own)]);
+    let backend = |job: &ClusterJob| {
+        wait_for("the configuration of a job", || {
+            let config = job.try_get("/checkpoints/config")?;
+            config["state_backend"].as_str().map(str::to_owned)
+        })
+    };
+    let expected = match default {
+        "rocksdb" => "EmbeddedRocksDBStateBackend",
+        other => other,
+    };
+    assert_eq!(backend(&of_default), expected);
+    assert_eq!(backend(&of_own), "HashMapStateBackend");
+    for job in [&of_default, &of_own] {
+        job.wait_for_checkpoints(2);
+    }
+    for job in [&of_default, &of_own] {
+        job.wait_for("FINISHED");
+    }
+    bench_of_default.assert_exact(&WORKLOAD);
+    bench_of_own.assert_exact(&WORKLOAD);
     cluster.end();
 }
 
