@@ -11,6 +11,33 @@ use millpond_exactness::flink_count::{of_sidecar, read};
 use millpond_exactness::job_process::Bench;
 use millpond_fs::{LocalFileSystem, Location};
 
+/// Restores it at several parallelisms; returns at how many.
+fn restores(fixture: &Path, key: &str, options: &[(&str, &str)]) -> usize {
+    let sidecar = format!("{}.json", fixture.display());
+    let sidecar = std::fs::read(sidecar).expect("a sidecar");
+    let sidecar = serde_json::from_slice(&sidecar).expect("JSON");
+    let (expected, source, counter) = of_sidecar(&sidecar);
+    assert!(expected.counts.len() > 10 && !expected.offsets.is_empty());
+    let path = fixture.display().to_string();
+    let parallelisms = ["1", "2", "3", "4"];
+    for parallelism in parallelisms {
+        let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
+            .argument("--job", "fixture")
+            .argument("--key-type", key);
+        let own = [
+            ("parallelism.default", parallelism),
+            ("execution.state-recovery.path", path.as_str()),
+        ];
+        let mut job = bench.start(&[&own, options].concat());
+        job.running();
+        let savepoint = job.stop(false);
+        let savepoint = savepoint.strip_prefix("file:").expect("a local path");
+        let found = read(Path::new(savepoint), source, counter);
+        assert_eq!(found, expected, "{path} at parallelism {parallelism}");
+    }
+    parallelisms.len()
+}
+
 fn restores_at_every_parallelism(version: &str) {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let roots = [
@@ -24,31 +51,7 @@ fn restores_at_every_parallelism(version: &str) {
             let directories = roots.iter().map(|root| root.join(version).join(&name));
             let fixture = directories.into_iter().find(|directory| directory.is_dir());
             let fixture = fixture.unwrap_or_else(|| panic!("no fixture {version}/{name}"));
-            let sidecar = std::fs::read(fixture.with_file_name(format!("{name}.json")));
-            let sidecar = serde_json::from_slice(&sidecar.expect("a sidecar")).expect("JSON");
-            let (expected, source, counter) = of_sidecar(&sidecar);
-            assert!(expected.counts.len() > 10 && !expected.offsets.is_empty());
-            for parallelism in ["1", "2", "3", "4"] {
-                let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job"))
-                    .argument("--job", "fixture")
-                    .argument("--key-type", key);
-                let mut job = bench.start(&[
-                    ("parallelism.default", parallelism),
-                    (
-                        "execution.state-recovery.path",
-                        &fixture.display().to_string(),
-                    ),
-                ]);
-                job.running();
-                let savepoint = job.stop(false);
-                let savepoint = savepoint.strip_prefix("file:").expect("a local path");
-                let found = read(Path::new(savepoint), source, counter);
-                assert_eq!(
-                    found, expected,
-                    "{version}/{name} at parallelism {parallelism}"
-                );
-                restored += 1;
-            }
+            restored += restores(&fixture, key, &[]);
         }
     }
     assert_eq!(restored, 48);
@@ -67,6 +70,16 @@ fn savepoints_of_flink_1_20_are_restored_whole() {
 #[test]
 fn savepoints_of_flink_2_3_are_restored_whole() {
     restores_at_every_parallelism("2.3.0");
+}
+
+/// At parallelism 2 as it was taken the tables of each subtask go on as they are, at others they are clipped.
+#[cfg(feature = "rocksdb")]
+#[test]
+fn a_native_savepoint_of_flinks_rocksdb_is_restored_whole() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../state-rocksdb/tests/golden");
+    let fixture = golden.join("2.3.0/maxpar32768-count-rocksdb-native");
+    let backend = [("state.backend.type", "rocksdb")];
+    assert_eq!(restores(&fixture, "string", &backend), 4);
 }
 
 /// The metadata of such a checkpoint beside files of the sizes that it names: nothing of what is in them is
