@@ -286,6 +286,69 @@ fn a_restored_store_has_its_own_key_groups_alone() {
     }
 }
 
+/// Rescaling costs no copy and no rewrite of a table whose keys all stay: it is linked, whatever is cut off
+/// around it.
+#[test]
+fn tables_whose_key_groups_all_stay_are_those_of_the_snapshot_behind_a_clip() {
+    use std::os::unix::fs::MetadataExt;
+    let home = tempfile::tempdir().expect("a directory");
+    let backend = RocksDbBackend::new();
+    let whole = context(home.path(), all_groups(), &[]);
+    let store = backend.open(&whole, None, &[]).expect("it opens");
+    let column = store.open_column(&meta("s"), None).expect("it opens");
+    // A table for the key groups of each of three subtasks.
+    let parts: Vec<KeyGroupRange> = (0..3)
+        .map(|index| KeyGroupRange::of_subtask(index, 3, MAX_PARALLELISM))
+        .collect();
+    let mut image = None;
+    for range in &parts {
+        let mut batch = WriteBatch::new();
+        for group in range.iter() {
+            let group = group.0 as u8;
+            batch.put(|out| out.extend([group, 1]), |out| out.push(group));
+        }
+        store.write(column, &batch).expect("it writes");
+        image = Some(store.checkpoint().expect("an image"));
+    }
+    let image = image.expect("three");
+    let inodes = |directory: &Path| -> BTreeMap<String, u64> {
+        let entries = std::fs::read_dir(directory).expect("a directory");
+        let entries = entries.map(|entry| entry.expect("an entry"));
+        let named = entries.map(|entry| {
+            let name = entry.file_name().into_string().expect("text");
+            (name, entry.metadata().expect("there").ino())
+        });
+        named.filter(|(name, _)| name.ends_with(".sst")).collect()
+    };
+    for (index, parallelism, kept) in [(0, 1, 0..3), (0, 3, 0..1), (1, 3, 1..2), (2, 3, 2..3)] {
+        let range = KeyGroupRange::of_subtask(index, parallelism, MAX_PARALLELISM);
+        let files = home.path().join(format!("files-{index}-{parallelism}"));
+        files_of(&*image, &files);
+        let of_snapshot: Vec<u64> = inodes(&files).into_values().collect();
+        assert_eq!(of_snapshot.len(), 3, "a table for each part");
+        let place = home.path().join(format!("work-{index}-{parallelism}"));
+        std::fs::create_dir(&place).expect("room");
+        let context = context(&place, range, &[]);
+        let part = backend
+            .open(&context, Some(&files), &[meta("s")])
+            .expect("it opens");
+        assert_eq!(of_store(&*part, ColumnId(0)).len(), range.len());
+        // A checkpoint of it shares them, too.
+        let own = part.checkpoint().expect("an image");
+        let own = own.files().expect("RocksDB has files");
+        let own: Vec<u64> = own
+            .iter()
+            .map(|file| std::fs::metadata(&file.path).expect("there").ino())
+            .collect();
+        for table in &of_snapshot[kept] {
+            assert!(
+                own.contains(table),
+                "{index} of {parallelism}: {table} {own:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn what_has_expired_goes_at_a_compaction() {
     let home = tempfile::tempdir().expect("a directory");
