@@ -3,6 +3,8 @@
 use crate::cluster::{Cluster, ClusterJob};
 use crate::job_process::{Bench, continue_process, stop_process, wait_for};
 use crate::oracle::Workload;
+use crate::phase::Phase;
+use crate::random::{Random, fresh_seed};
 use crate::remains::collect_garbage;
 
 const WORKLOAD: Workload = Workload {
@@ -74,6 +76,40 @@ pub fn by_a_kill(bench: &Bench, cluster: &mut Cluster, mut job: ClusterJob) {
     cluster.kill_leader();
     runs_again(cluster, &mut job);
     ends_well(bench, cluster, &job, "the leader was killed");
+}
+
+/// One leader after another is killed while the storage stands still in a phase of a checkpoint, until all
+/// phases were met. The storage of the bench must be under control.
+///
+/// # Panics
+///
+/// If the job does not go on behind one to an exact end.
+pub fn by_kills_in_phases(bench: &Bench, cluster: &mut Cluster, mut job: ClusterJob) {
+    let phases = [
+        Phase::Begin,
+        Phase::Upload,
+        Phase::Completing,
+        Phase::Completed,
+        Phase::Subsumption,
+        Phase::CleanUp,
+    ];
+    let control = bench.storage_control();
+    let mut random = Random::new(fresh_seed());
+    for phase in phases {
+        cluster.add_standby();
+        control.set(&phase.rules(&mut random));
+        wait_for(&format!("the storage to stand still in {phase:?}"), || {
+            control.met(&format!("{phase:?}"))
+        });
+        cluster.kill_leader();
+        control.clear();
+        cluster.follow(&mut job);
+        wait_for(&format!("a checkpoint behind {phase:?}"), || {
+            let counts = job.try_get("/checkpoints")?["counts"]["completed"].as_u64()?;
+            (job.status() == "RUNNING" && counts > 1).then_some(())
+        });
+    }
+    ends_well(bench, cluster, &job, "leaders were killed in phases");
 }
 
 /// The leader stands still for longer than it leads. Its masters and its workers are not stopped: they must

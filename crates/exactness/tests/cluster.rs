@@ -11,10 +11,10 @@ use millpond_exactness::job_process::{
 };
 use millpond_exactness::lines::difference;
 use millpond_exactness::oracle::{Workload, expected};
-use millpond_exactness::phase::Phase;
-use millpond_exactness::random::{Random, fresh_seed};
+use millpond_exactness::random::Random;
 use millpond_exactness::remains::{collect_garbage, files_below};
 use millpond_exactness::seeds::for_each_seed;
+use millpond_exactness::takeover;
 
 const WORKLOAD: Workload = Workload {
     records_a: 12_000,
@@ -558,38 +558,11 @@ fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
 
 #[test]
 fn a_leader_that_is_killed_in_a_phase_of_a_checkpoint_loses_nothing() {
-    let phases = [
-        Phase::Begin,
-        Phase::Upload,
-        Phase::Completing,
-        Phase::Completed,
-        Phase::Subsumption,
-        Phase::CleanUp,
-    ];
     let bench = bench(500).with_storage_control();
-    let control = bench.storage_control();
-    let mut random = Random::new(fresh_seed());
     let mut cluster = start_highly_available(&bench);
-    let (_, mut job) = running(&mut cluster);
-    for phase in phases {
-        cluster.add_standby();
-        control.set(&phase.rules(&mut random));
-        wait_for(&format!("the storage to stand still in {phase:?}"), || {
-            control.met(&format!("{phase:?}"))
-        });
-        cluster.kill_leader();
-        control.clear();
-        cluster.follow(&mut job);
-        wait_for(&format!("a checkpoint behind {phase:?}"), || {
-            let counts = job.try_get("/checkpoints")?["counts"]["completed"].as_u64()?;
-            (job.status() == "RUNNING" && counts > 1).then_some(())
-        });
-    }
-    cluster.wait_for_end(&job, "leaders were killed");
-    bench.assert_exact(&WORKLOAD);
+    let (_, job) = running(&mut cluster);
+    takeover::by_kills_in_phases(&bench, &mut cluster, job);
     cluster.end();
-    let (wrong, _) = collect_garbage(&bench.checkpoints());
-    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[test]
@@ -695,6 +668,14 @@ fn whatever_is_killed_the_result_is_exact() {
         cluster.wait_for_end(&job, &format!("seed {seed}, {killed:?}"));
         let wrong = difference(&expected(&WORKLOAD), &bench.published());
         assert_eq!(wrong, None, "seed {seed}, {killed:?}");
+        // The job manager and the task managers.
+        wait_for(
+            &format!("all others to be gone, seed {seed}, {killed:?}"),
+            || (cluster.processes().len() == 3).then_some(()),
+        );
+        slots(&mut cluster, (2, 2));
         cluster.end();
+        let (wrong, _) = collect_garbage(&bench.checkpoints());
+        assert!(wrong.is_empty(), "seed {seed}, {killed:?}: {wrong:?}");
     });
 }

@@ -14,6 +14,13 @@ fn bench(server: &ApiServer) -> Bench {
 }
 
 fn start(bench: &Bench) -> Cluster<'_> {
+    let mut cluster = start_alone(bench);
+    cluster.add_standby();
+    cluster
+}
+
+/// Without a job manager that stands by.
+fn start_alone(bench: &Bench) -> Cluster<'_> {
     let election = "high-availability.kubernetes.leader-election";
     let options = [
         "high-availability.type=kubernetes".to_owned(),
@@ -24,9 +31,7 @@ fn start(bench: &Bench) -> Cluster<'_> {
         format!("{election}.renew-deadline={LEASE}"),
         format!("{election}.retry-period=1 s"),
     ];
-    let mut cluster = takeover::start(bench, &options);
-    cluster.add_standby();
-    cluster
+    takeover::start(bench, &options)
 }
 
 /// Where a task manager and a client look.
@@ -47,6 +52,16 @@ fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
     assert!(told(&server).contains(&cluster.address()));
     let lease = server.lease("prod", "blue-leader").expect("a Lease");
     assert_eq!(lease["spec"]["leaseTransitions"], 1);
+    cluster.end();
+}
+
+#[test]
+fn leaders_that_are_killed_in_the_phases_of_checkpoints_lose_nothing() {
+    let server = ApiServer::start();
+    let bench = bench(&server).with_storage_control();
+    let mut cluster = start_alone(&bench);
+    let job = takeover::running(&mut cluster);
+    takeover::by_kills_in_phases(&bench, &mut cluster, job);
     cluster.end();
 }
 

@@ -124,6 +124,18 @@ fn a_standby_goes_on_with_the_jobs_of_a_leader_that_is_killed() {
 }
 
 #[test]
+fn leaders_that_are_killed_in_the_phases_of_checkpoints_lose_nothing() {
+    let Some(zookeeper) = ZooKeeper::start("zookeeper: leaders that are killed in phases") else {
+        return;
+    };
+    let bench = bench().with_storage_control();
+    let mut cluster = start(&bench, &zookeeper, SESSION);
+    let job = takeover::running(&mut cluster);
+    takeover::by_kills_in_phases(&bench, &mut cluster, job);
+    cluster.end();
+}
+
+#[test]
 fn a_leader_that_stands_still_for_longer_than_its_session_leads_no_more() {
     let Some(zookeeper) = ZooKeeper::start("zookeeper: a leader that stands still") else {
         return;
