@@ -1,7 +1,7 @@
 //! Every kind of state with every type, for the checks against a real Flink.
 //!
 //! ```text
-//! kinds [--records N] [--keys K] [--savepoint-at-end DIR [--format canonical|native]] [-D key=value]
+//! kinds [--records N] [--keys K] [--savepoint-at-end DIR [--format canonical|native|checkpoint]] [-D key=value]
 //! ```
 //!
 //! The source makes the numbers 0, 1, 2, ... up to N in one subtask, so that every key sees its
@@ -14,9 +14,9 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use millpond::SavepointFormat;
 use millpond::operator::Data;
 use millpond::prelude::*;
+use millpond::{JobClient, SavepointFormat};
 
 /// A type with a value for every number, and a way to make one value of two.
 trait Sample: FlinkType {
@@ -461,7 +461,7 @@ fn run() -> Result<(), String> {
     let debug = |error: millpond::Error| format!("{error:?}");
     let env = Environment::from_args().map_err(debug)?;
     let (mut records, mut keys, mut savepoint_at_end) = (1000, 40, None);
-    let mut is_native = false;
+    let mut format = "canonical".to_owned();
     let mut arguments = env.args().iter();
     while let (Some(name), Some(value)) = (arguments.next(), arguments.next()) {
         let number = || {
@@ -473,7 +473,7 @@ fn run() -> Result<(), String> {
             "--records" => records = number()?,
             "--keys" => keys = number()?,
             "--savepoint-at-end" => savepoint_at_end = Some(value.clone()),
-            "--format" => is_native = value == "native",
+            "--format" => format.clone_from(value),
             _ => return Err(format!("unknown option {name}")),
         }
     }
@@ -545,9 +545,15 @@ fn run() -> Result<(), String> {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        let format = match is_native {
-            true => SavepointFormat::Native,
-            false => SavepointFormat::Canonical,
+        let format = match format.as_str() {
+            "canonical" => SavepointFormat::Canonical,
+            "native" => SavepointFormat::Native,
+            "checkpoint" => {
+                eprintln!("Checkpoint completed. Path: {}", newest_checkpoint(&job)?);
+                // As a job does that is killed: its checkpoints stay.
+                std::process::abort();
+            }
+            _ => return Err(format!("unknown format {format}")),
         };
         let path = job.stop_with_savepoint_as(format, false, Some(&directory));
         let path = path.map_err(debug)?;
@@ -555,6 +561,23 @@ fn run() -> Result<(), String> {
     }
     job.wait().map_err(debug)?;
     Ok(())
+}
+
+/// The path of a checkpoint that has begun after now, and is not the first one, which is full.
+fn newest_checkpoint(job: &JobClient) -> Result<String, String> {
+    let newest = || job.checkpoints().latest_completed;
+    let after = newest().map_or(1, |checkpoint| checkpoint.id) + 2;
+    loop {
+        match newest() {
+            Some(checkpoint) if checkpoint.id >= after => {
+                return checkpoint.external_path.ok_or_else(|| "no path".to_owned());
+            }
+            _ if job.details().overview.status.is_globally_terminal() => {
+                return Err("the job has ended".to_owned());
+            }
+            _ => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
 }
 
 fn main() -> ExitCode {

@@ -82,6 +82,17 @@ millpond() {
   mv "$into.part"/savepoint-* "$into" && rmdir "$into.part"
 }
 
+# incremental INTO ARGUMENTS...: an incremental checkpoint of the job of kinds.rs becomes INTO.
+incremental() {
+  local into=$1 path
+  shift
+  timeout 300 "$KINDS" --keys $KEYS "$@" --savepoint-at-end - --format checkpoint -D state.backend.type=rocksdb \
+    -D execution.checkpointing.incremental=true -D execution.checkpointing.interval=200ms -D execution.checkpointing.dir="$into.job" > "$into.log" 2>&1
+  path=$(sed -n 's/.*Checkpoint completed. Path: file://p' "$into.log")
+  # It stays where it is: the metadata has absolute paths.
+  [ -f "$path/_metadata" ] && ls "$path/../shared" | grep -q . && ln -s "$path" "$into"
+}
+
 # continued VERSION: a job of Flink, continued by Millpond, and checked by Flink.
 continued() {
   local version=$1 from=$NEW/job-$1 p into
@@ -92,6 +103,10 @@ continued() {
   check "Millpond stops a job on RocksDB with a native savepoint" \
     millpond "$into" --format native --records 1600 -D parallelism.default=2 -D state.backend.type=rocksdb \
     -D execution.checkpointing.incremental=true -D execution.checkpointing.interval=100ms -D execution.checkpointing.dir="$into.checkpoints"
+  echo "check-kinds $into 1600 $KEYS 2 rocksdb" >> "$from-again.tasks"
+  echo "check-kinds $into 1600 $KEYS 3 rocksdb" >> "$from-again.tasks"
+  into=$from-incremental
+  check "Millpond takes incremental checkpoints of a job on RocksDB" incremental "$into" --records 1600 -D parallelism.default=2
   echo "check-kinds $into 1600 $KEYS 2 rocksdb" >> "$from-again.tasks"
   echo "check-kinds $into 1600 $KEYS 3 rocksdb" >> "$from-again.tasks"
   # And one that goes on from the files of Flink's store, on RocksDB, and whose files are Flink's again.
