@@ -87,7 +87,8 @@ incremental() {
   local into=$1 path
   shift
   timeout 300 "$KINDS" --keys $KEYS "$@" --savepoint-at-end - --format checkpoint -D state.backend.type=rocksdb \
-    -D execution.checkpointing.incremental=true -D execution.checkpointing.interval=200ms -D execution.checkpointing.dir="$into.job" > "$into.log" 2>&1
+    -D execution.checkpointing.incremental=true -D execution.checkpointing.interval=200ms -D execution.checkpointing.dir="$into.job" \
+    -D execution.checkpointing.data-inline-threshold=0b > "$into.log" 2>&1
   path=$(sed -n 's/.*Checkpoint completed. Path: file://p' "$into.log")
   # It stays where it is: the metadata has absolute paths.
   [ -f "$path/_metadata" ] && ls "$path/../shared" | grep -q . && ln -s "$path" "$into"

@@ -12,7 +12,7 @@ use millpond_exactness::remains::collect_garbage;
 use millpond_fs::{LocalFileSystem, Location};
 use millpond_snapshot::{HeapIncrements, KeyedHandle, StreamHandle};
 use millpond_state_processor::{
-    ConvertOptions, OpenSnapshot, PathMap, Progress, Threads, convert, diff, verify,
+    ConvertOptions, Counting, OpenSnapshot, PathMap, Progress, Threads, convert, diff, list, verify,
 };
 
 const MERGING: &str = "execution.checkpointing.file-merging.enabled";
@@ -141,6 +141,20 @@ fn tools_read_a_retained_checkpoint_and_what_is_converted_is_the_same() {
     }
 }
 
+/// How many entries each keyed state of each operator has, as far as that is known.
+fn counts(snapshot: &OpenSnapshot, counting: Counting) -> Vec<(String, String, Option<u64>)> {
+    let listing = list(snapshot, counting, Threads::default(), &Progress::default());
+    let operators = listing.expect("readable").operators;
+    let states = operators.iter().flat_map(|operator| {
+        let states = operator.keyed_states.iter();
+        states.map(|state| {
+            let many = state.entries.or(state.keys);
+            (operator.operator_id.to_string(), state.name.clone(), many)
+        })
+    });
+    states.collect()
+}
+
 fn read_and_convert(bench: &Bench) {
     let snapshot = retained(bench);
     let incremental = open(&snapshot.directory);
@@ -176,6 +190,12 @@ fn read_and_convert(bench: &Bench) {
     );
     let found = found.expect("readable");
     assert!(found.equal, "{found:#?}");
+    let counted = counts(&incremental, Counting::Full);
+    assert_eq!(counted, counts(&canonical, Counting::Full));
+    assert!(counted.iter().any(|(_, _, entries)| *entries > Some(0)));
+    // What is in changes is not in the trailer, and is not told as nothing.
+    let known = counts(&incremental, Counting::Known);
+    assert!(known.iter().all(|(_, _, entries)| entries.is_none()));
 
     // A job goes on from it, and a savepoint that it takes is canonical.
     let path = Some(converted.display().to_string());

@@ -63,16 +63,30 @@ impl<'a> Operator<'a> {
     }
 
     /// Whether the trailer says how much all of the keyed state is: where state was copied byte by
-    /// byte, it does not.
+    /// byte, or is in files of a store or in changes, it does not.
     pub fn has_counts(&self) -> bool {
-        self.record().is_some_and(|record| {
-            self.keyed_parts().all(|part| {
-                record
-                    .subtasks
+        let Some(record) = self.record() else {
+            return false;
+        };
+        self.keyed_parts().all(|part| {
+            let mut subtasks = record.subtasks.iter();
+            let subtask = subtasks.find(|one| one.index == part.subtask());
+            subtask.is_some_and(|subtask| match part.handle {
+                KeyedHandle::KeyGroups { .. } => true,
+                // Of state that is nowhere else there may be nothing to tell.
+                _ => subtask
+                    .states
                     .iter()
-                    .any(|one| one.index == part.subtask())
+                    .any(|state| self.is_keyed(&state.name)),
             })
         })
+    }
+
+    /// Whether a state of this name is none of the operator itself.
+    fn is_keyed(&self, name: &str) -> bool {
+        let handles = self.state.subtasks.iter();
+        let mut handles = handles.filter_map(|(_, subtask)| subtask.managed_operator.as_ref());
+        !handles.any(|handle| handle.states.iter().any(|state| state.name == name))
     }
 
     /// The uid, if the snapshot holds it: Flink's do since 2.0.
