@@ -110,11 +110,11 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Returns the life of a job whose first attempt is to begin.
-    pub fn new(restart: RestartStrategy, now_ms: u64) -> Self {
+    /// Returns the life of a job whose first attempt is to begin, behind so many of earlier masters.
+    pub fn new(restart: RestartStrategy, now_ms: u64, earlier_attempts: Attempt) -> Self {
         Lifecycle {
             phase: Phase::Waiting(now_ms),
-            attempt: 0,
+            attempt: earlier_attempts,
             processes: 0,
             restart,
             running: BTreeSet::new(),
@@ -125,7 +125,7 @@ impl Lifecycle {
         }
     }
 
-    /// The number of the newest attempt; 0 before the first.
+    /// The number of the newest attempt; before the first, how many earlier ones there were.
     pub fn attempt(&self) -> Attempt {
         self.attempt
     }
@@ -372,7 +372,7 @@ mod tests {
             attempts: 3,
             delay_ms: 100,
         };
-        let mut life = Lifecycle::new(RestartStrategy::new(config, 1), 1000);
+        let mut life = Lifecycle::new(RestartStrategy::new(config, 1), 1000, 0);
         assert_eq!(life.due(1000, &[], false), Due::Allocate);
         assert_eq!(life.begin(2), 1);
         life.recovered(None);

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use millpond_job::JobStatus;
 use millpond_job::dispatcher::Dispatcher;
+use millpond_job::gateway::Attempt;
 use millpond_job::report::JobReport;
 use millpond_job::resources::{
     FromJobMaster, Hello, PROTOCOL, Peer, SlotRequest, ToJobMaster, Welcome, WorkerId,
@@ -49,6 +50,9 @@ pub struct JobManagerAddress {
     /// Until when it is known to lead, in milliseconds of [`millpond_leadership::now_ms`], and for how many
     /// it does each time; `None` if for as long as it lives.
     pub term: Option<(u64, u64)>,
+    /// How many attempts of the job are taken to have begun under earlier masters: those of this one have
+    /// higher numbers.
+    pub earlier_attempts: Attempt,
 }
 
 impl JobManagerAddress {
@@ -63,7 +67,7 @@ impl JobManagerAddress {
         };
         Self::parse(&text).map(Some).ok_or_else(|| {
             format!(
-                "{JOB_MANAGER_VARIABLE} is \"{text}\", expected address|token|rest address|lock|term"
+                "{JOB_MANAGER_VARIABLE} is \"{text}\", expected address|token|rest address|lock|term|attempts"
             )
         })
     }
@@ -73,11 +77,13 @@ impl JobManagerAddress {
         let lock = self.lock.as_deref().unwrap_or_default();
         let term = self.term.map(|(until, length)| format!("{until}+{length}"));
         let term = term.unwrap_or_default();
-        format!("{}|{}|{}|{lock}|{term}", self.rpc, self.token, self.rest)
+        let (rpc, token, rest) = (&self.rpc, &self.token, &self.rest);
+        let attempts = self.earlier_attempts;
+        format!("{rpc}|{token}|{rest}|{lock}|{term}|{attempts}")
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.splitn(5, '|').map(str::to_owned);
+        let mut parts = text.splitn(6, '|').map(str::to_owned);
         let (rpc, token, rest) = (parts.next()?, parts.next()?, parts.next()?);
         let lock = parts.next().filter(|path| !path.is_empty());
         let term = match parts.next().filter(|term| !term.is_empty()) {
@@ -87,12 +93,17 @@ impl JobManagerAddress {
             }
             None => None,
         };
+        let earlier_attempts = match parts.next() {
+            Some(attempts) => attempts.parse().ok()?,
+            None => 0,
+        };
         Some(JobManagerAddress {
             rpc,
             token,
             rest,
             lock,
             term,
+            earlier_attempts,
         })
     }
 
@@ -424,6 +435,7 @@ mod tests {
             rest: "host:8081".to_owned(),
             lock: None,
             term: None,
+            earlier_attempts: 0,
         };
         let kept = JobManagerAddress {
             lock: Some("/ha/jobs/1.lock".to_owned()),
@@ -433,10 +445,15 @@ mod tests {
             term: Some((1_000, 60_000)),
             ..kept.clone()
         };
-        for address in [address, kept, led] {
+        let later = JobManagerAddress {
+            earlier_attempts: 300_000,
+            ..address.clone()
+        };
+        for address in [address, kept, led, later] {
             let text = address.to_environment();
             assert_eq!(JobManagerAddress::parse(&text), Some(address), "{text}");
         }
         assert_eq!(JobManagerAddress::parse("a|b|c|d|e"), None);
+        assert_eq!(JobManagerAddress::parse("a|b|c|d||e"), None);
     }
 }

@@ -27,6 +27,13 @@ pub fn latest(directories: &[PathBuf]) -> Result<Option<PathBuf>, String> {
     Ok(path.map(|path| PathBuf::from(path.strip_prefix("file:").unwrap_or(&path))))
 }
 
+/// The names of hidden files of a sink: nobody will publish them any more.
+pub fn hidden(out: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(out).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with('.')).collect()
+}
+
 /// Everything that is wrong with the complete snapshots below these directories, for people.
 pub fn unsound(directories: &[PathBuf]) -> Vec<String> {
     let mut wrong = Vec::new();

@@ -5,7 +5,7 @@ use crate::job_process::{Bench, continue_process, stop_process, wait_for};
 use crate::oracle::Workload;
 use crate::phase::Phase;
 use crate::random::{Random, fresh_seed};
-use crate::remains::collect_garbage;
+use crate::remains::{collect_garbage, hidden};
 
 const WORKLOAD: Workload = Workload {
     records_a: 12_000,
@@ -57,6 +57,8 @@ pub fn ends_well(bench: &Bench, cluster: &mut Cluster, job: &ClusterJob, context
     bench.assert_exact(&WORKLOAD);
     let (wrong, _) = collect_garbage(&bench.checkpoints());
     assert!(wrong.is_empty(), "{wrong:?}");
+    // Of attempts under the former leader too.
+    assert_eq!(hidden(&bench.out()), Vec::<String>::new(), "{context}");
 }
 
 fn runs_again(cluster: &mut Cluster, job: &mut ClusterJob) {

@@ -148,7 +148,7 @@ impl World {
             directory,
             graph,
             coordinator,
-            lifecycle: Lifecycle::new(restart, self.now_ms),
+            lifecycle: Lifecycle::new(restart, self.now_ms, 0),
             status: None,
             laws: MasterLaws::new(taken),
             fencing: Fencing::default(),

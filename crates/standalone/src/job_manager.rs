@@ -15,6 +15,7 @@ use millpond_cluster::{
     Disposals, Heartbeat, JobManagerAddress, Outbox, await_master_end, job_end, random,
 };
 use millpond_job::dispatcher::{Dispatcher, ExceptionEntry, TaskManagerOverview};
+use millpond_job::gateway::Attempt;
 use millpond_job::programs::Programs;
 use millpond_job::resources::{
     FromJobMaster, FromTaskManager, StartWorker, TaskManagerInfo, ToJobMaster, ToTaskManager,
@@ -41,6 +42,9 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pause before a job is started again, the second time; each is twice the one before, up to a minute.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How many attempts a master may make until numbers are taken that the next one has.
+const ATTEMPTS: Attempt = 100_000;
 
 /// How often deadlines are looked at when nothing happens.
 const LOOK: Duration = Duration::from_millis(200);
@@ -550,6 +554,7 @@ impl Manager {
             term: term
                 .length()
                 .map(|length| (term.until_ms(), length.as_millis() as u64)),
+            earlier_attempts: earlier_attempts(stored.earlier_masters),
         };
         let log = self
             .options
@@ -650,7 +655,15 @@ impl Manager {
                     arguments: stored.arguments.clone(),
                     configuration,
                 };
-                self.start_master(job, stored, program, None);
+                let mut stored = stored;
+                stored.earlier_masters += 1;
+                match self.store.as_ref().map(|store| store.put(job, &stored)) {
+                    Some(Err(error)) => {
+                        tracing::warn!("job {job} cannot be started again now: {error}");
+                        self.recover(job, stored, RETRY);
+                    }
+                    Some(Ok(())) | None => self.start_master(job, stored, program, None),
+                }
             }
             Err(error) => {
                 self.end_without_master(job, JobStatus::Failed, Some(error.to_string()));
@@ -900,6 +913,13 @@ impl Manager {
             }
         }
     }
+}
+
+/// How many attempts masters are taken to have made. Numbers of attempts tell whether a file was written by an
+/// earlier one: they may not begin anew with each master.
+fn earlier_attempts(masters: u32) -> Attempt {
+    // After so many that they do not fit, files of earlier ones stay.
+    (masters % (Attempt::MAX / ATTEMPTS)) * ATTEMPTS
 }
 
 /// The master can tell no more.

@@ -113,6 +113,7 @@ mod tests {
             has_checkpoint: false,
             requirements: None,
             checkpoint_interval_ms: None,
+            earlier_masters: 0,
         }
     }
 

@@ -38,6 +38,9 @@ pub(crate) struct StoredJob {
     /// The interval of its periodic checkpoints, if that was changed.
     #[serde(default)]
     pub(crate) checkpoint_interval_ms: Option<u64>,
+    /// How many masters it had before this one.
+    #[serde(default)]
+    pub(crate) earlier_masters: u32,
 }
 
 impl StoredJob {
@@ -54,6 +57,7 @@ impl StoredJob {
             has_checkpoint: false,
             requirements: None,
             checkpoint_interval_ms: None,
+            earlier_masters: 0,
         }
     }
 }
@@ -145,6 +149,7 @@ mod tests {
             has_checkpoint: false,
             requirements: None,
             checkpoint_interval_ms: None,
+            earlier_masters: 0,
         }
     }
 

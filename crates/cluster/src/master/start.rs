@@ -112,6 +112,9 @@ pub(crate) fn start(
                 copies.make();
             }
             view.lock().restart_strategy = strategy.describe();
+            let cluster = options.cluster.as_ref();
+            let earlier_attempts =
+                cluster.map_or(0, |cluster| cluster.job_manager.earlier_attempts);
             let mut master = Master {
                 coordinator: Coordinator::new(
                     options.coordinator.clone(),
@@ -125,7 +128,7 @@ pub(crate) fn start(
                     mark,
                     options.cluster.is_some() && options.local_recovery.recover,
                 ),
-                lifecycle: Lifecycle::new(strategy, now_ms),
+                lifecycle: Lifecycle::new(strategy, now_ms, earlier_attempts),
                 result: None,
                 program,
                 options,
