@@ -71,13 +71,13 @@ impl<'a> Operator<'a> {
         self.keyed_parts().all(|part| {
             let mut subtasks = record.subtasks.iter();
             let subtask = subtasks.find(|one| one.index == part.subtask());
-            subtask.is_some_and(|subtask| match part.handle {
-                KeyedHandle::KeyGroups { .. } => true,
-                // Of state that is nowhere else there may be nothing to tell.
-                _ => subtask
-                    .states
-                    .iter()
-                    .any(|state| self.is_keyed(&state.name)),
+            subtask.is_some_and(|subtask| {
+                // State in key groups that is not named is empty.
+                matches!(part.handle, KeyedHandle::KeyGroups { .. })
+                    || subtask
+                        .states
+                        .iter()
+                        .any(|state| self.is_keyed(&state.name))
             })
         })
     }
