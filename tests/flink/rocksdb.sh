@@ -91,7 +91,7 @@ incremental() {
     -D execution.checkpointing.data-inline-threshold=0b > "$into.log" 2>&1
   path=$(sed -n 's/.*Checkpoint completed. Path: file://p' "$into.log")
   # It stays where it is: the metadata has absolute paths.
-  [ -f "$path/_metadata" ] && ls "$path/../shared" | grep -q . && ln -s "$path" "$into"
+  [ -f "$path/_metadata" ] && [ -n "$(ls "$path/../shared")" ] && ln -s "$path" "$into"
 }
 
 # continued VERSION: a job of Flink, continued by Millpond, and checked by Flink.
