@@ -96,7 +96,9 @@ pub fn by_kills_in_phases(bench: &Bench, cluster: &mut Cluster, mut job: Cluster
         Phase::CleanUp,
     ];
     let control = bench.storage_control();
-    let mut random = Random::new(fresh_seed());
+    let seed = fresh_seed();
+    eprintln!("seed: {seed}");
+    let mut random = Random::new(seed);
     for phase in phases {
         cluster.add_standby();
         control.set(&phase.rules(&mut random));
