@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::job_process::{Bench, agent, kill_process, let_go, put, tail, wait_for};
 use crate::network::Network;
 use crate::processes::{parent, processes_of};
+use crate::remains::files_below;
 
 /// The first argument that makes the job under test a job manager.
 pub const JOB_MANAGER: &str = "--jobmanager";
@@ -189,6 +190,18 @@ impl<'a> Cluster<'a> {
         self.bench.directory().join(UPLOADS)
     }
 
+    /// Where task managers and their workers keep what goes with them.
+    fn local_directory(&self) -> PathBuf {
+        self.bench.directory().join("tmp")
+    }
+
+    /// The copies that task managers have of the program of the bench, and all other files that they and
+    /// their workers have.
+    pub fn local_files(&self) -> (Vec<PathBuf>, Vec<PathBuf>) {
+        let all = files_below(&self.local_directory()).into_iter();
+        all.partition(|path| path.ends_with(&self.program))
+    }
+
     /// Kills the job manager with SIGKILL and starts another one at the same place.
     pub fn restart_job_manager(&mut self) {
         let port = self.port();
@@ -312,10 +325,7 @@ impl<'a> Cluster<'a> {
             format!("jobmanager.rpc.address={manager}"),
             format!("jobmanager.rpc.port={port}"),
             format!("taskmanager.numberOfTaskSlots={slots}"),
-            format!(
-                "io.tmp.dirs={}",
-                self.bench.directory().join("tmp").display()
-            ),
+            format!("io.tmp.dirs={}", self.local_directory().display()),
         ]);
         options.extend_from_slice(own);
         let mut service = Service::start(self.bench, self.place(host), TASK_MANAGER, &options);

@@ -112,6 +112,29 @@ fn a_job_runs_in_the_slots_of_two_task_managers_and_gives_them_back() {
 }
 
 #[test]
+fn a_task_manager_keeps_a_program_for_as_long_as_it_is_told_to() {
+    let bench = bench(3_000);
+    let mut cluster = Cluster::start(&bench, &["blob.service.cleanup.interval=1"]);
+    let copies = |cluster: &Cluster| cluster.local_files().0.len();
+    let (_, job) = running(&mut cluster);
+    assert_eq!(copies(&cluster), 1);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(copies(&cluster), 1, "it is run");
+    job.wait_for("FINISHED");
+    wait_for("the program to be removed", || {
+        (copies(&cluster) == 0).then_some(())
+    });
+    // It is fetched again.
+    let other = cluster.run_with_output(
+        &bench.directory().join("again").display().to_string(),
+        &[("parallelism.default", "2")],
+    );
+    other.wait_for("FINISHED");
+    bench.assert_exact(&WORKLOAD);
+    cluster.end();
+}
+
+#[test]
 fn a_job_goes_on_in_other_slots_when_a_task_manager_is_killed() {
     let bench = bench(3_000);
     let mut cluster = Cluster::start(&bench, &HEARTBEAT);

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_fs::ScratchDirectory;
@@ -242,6 +243,7 @@ impl TaskManagerService {
         let key = options::TASK_MANAGER_BIND_HOST.key();
         warn_if_open("the task manager", key, &host.bind, &security);
         let id = get(configuration.get(&options::TASK_MANAGER_RESOURCE_ID))?;
+        let kept = get(configuration.get(&options::BLOB_CLEANUP_INTERVAL))?;
         let (directory, temporary) = directory(configuration, None)?;
         let options = TaskManagerOptions {
             id: id.unwrap_or_else(|| format!("{}-{}", host.advertised, random::hex(3))),
@@ -260,6 +262,7 @@ impl TaskManagerService {
                 configuration.get(&options::TASK_MANAGER_REGISTRATION_TIMEOUT)
             )?,
             directory,
+            programs_kept: Duration::from_secs(u64::from(kept)),
             security,
             configuration: configuration.clone(),
         };

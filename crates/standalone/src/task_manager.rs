@@ -71,6 +71,8 @@ pub(crate) struct TaskManagerOptions {
     pub(crate) registration_timeout: Duration,
     /// Where it keeps programs.
     pub(crate) directory: PathBuf,
+    /// For how long one that no worker runs.
+    pub(crate) programs_kept: Duration,
     /// Who may connect.
     pub(crate) security: Internal,
     /// The options of this machine, of which its workers have those about security.
@@ -93,6 +95,7 @@ pub(crate) fn run(options: &TaskManagerOptions, registered: impl Fn(&str)) -> Re
             address.clone(),
             options.security.clone(),
             options.directory.clone(),
+            options.programs_kept,
         );
         let programs = Arc::new(programs);
         let why = match attend(options, stream, &address, &children, &programs) {
@@ -216,6 +219,7 @@ fn attend(
             outbox.send(FromTaskManager::Ended { worker, how });
         }
         children.forget_unused(Instant::now());
+        programs.forget_unused(&children.programs(), Instant::now());
     }
 }
 
@@ -264,14 +268,14 @@ fn begin(
         .name("start-worker".to_owned())
         .spawn(move || {
             let worker = start.worker;
-            let started = programs.path(&start.program).and_then(|path| {
+            let started = programs.get(&start.program).and_then(|program| {
                 let configuration = of_this_machine(&start.configuration, &own)?;
                 let copies = copies_on_this_machine(&configuration, &own, id)?;
                 let start = StartWorker {
                     configuration: configuration.to_environment(),
                     ..start
                 };
-                children.start(&start, &path, &host, &copies, generation)
+                children.start(&start, &program.path, &host, &copies, generation)
             });
             if let Err(error) = started {
                 let how = format!("it cannot be started: {error}");

@@ -45,7 +45,7 @@ pub(crate) struct WorkerChildren {
 
 #[derive(Default)]
 struct State {
-    children: BTreeMap<WorkerId, Child>,
+    children: BTreeMap<WorkerId, WorkerChild>,
     kept: BTreeMap<JobId, Kept>,
     /// Killed before they had begun.
     unwanted: BTreeSet<WorkerId>,
@@ -90,7 +90,10 @@ impl WorkerChildren {
             // It ends when this end is closed: with this process, however that ends.
             .stdin(Stdio::piped());
         let child = spawn(&mut command)?;
-        state.children.insert(start.worker, child);
+        let program = start.program.clone();
+        state
+            .children
+            .insert(start.worker, WorkerChild { child, program });
         let kept = Kept {
             copies: copies.clone(),
             unused_since: None,
@@ -107,7 +110,7 @@ impl WorkerChildren {
                 .into_iter()
                 .partition(|(worker, _)| worker.job == job);
             state.children = others;
-            let of_job: BTreeMap<WorkerId, Child> = of_job;
+            let of_job: BTreeMap<WorkerId, WorkerChild> = of_job;
             of_job.into_values().for_each(end);
             state.kept.remove(&job)
         };
@@ -161,13 +164,20 @@ impl WorkerChildren {
         }
     }
 
+    /// The programs that they run.
+    pub(crate) fn programs(&self) -> BTreeSet<String> {
+        let state = self.lock();
+        let children = state.children.values();
+        children.map(|one| one.program.clone()).collect()
+    }
+
     /// Those that have ended by themselves since the last call, and how.
     pub(crate) fn ended(&self) -> Vec<(WorkerId, String)> {
         let mut state = self.lock();
         let mut ended = Vec::new();
         state
             .children
-            .retain(|worker, child| match child.try_wait() {
+            .retain(|worker, one| match one.child.try_wait() {
                 Ok(None) => true,
                 Ok(Some(status)) => {
                     ended.push((*worker, status.to_string()));
@@ -180,6 +190,12 @@ impl WorkerChildren {
             });
         ended
     }
+}
+
+/// A worker process.
+struct WorkerChild {
+    child: Child,
+    program: String,
 }
 
 /// Copies of state that the workers of a job have left.
@@ -197,8 +213,8 @@ fn delete(job: JobId, copies: TaskManagerCopies) {
         .spawn(move || copies.delete(job));
 }
 
-fn end(mut child: Child) {
+fn end(mut one: WorkerChild) {
     // It may have ended already; either way it is to be reaped.
-    let _ = child.kill();
-    let _ = child.wait();
+    let _ = one.child.kill();
+    let _ = one.child.wait();
 }

@@ -353,6 +353,8 @@ options! {
     /// For how long a task manager tries to reach its job manager before it gives up.
     TASK_MANAGER_REGISTRATION_TIMEOUT: Duration =
         "taskmanager.registration.timeout", [], "5 min";
+    /// For how many seconds a task manager keeps a program that no worker of its runs.
+    BLOB_CLEANUP_INTERVAL: u32 = "blob.service.cleanup.interval", [], "3600";
     /// For how long a job waits for slots before that counts as a failure.
     SLOT_REQUEST_TIMEOUT: Duration = "slot.request.timeout", [], "5 min";
     /// Default: a job has its parallelism, or waits for slots; Adaptive: it uses the slots that there are,
