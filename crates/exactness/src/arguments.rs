@@ -22,6 +22,17 @@ pub(crate) enum KeyType {
     Tuple,
 }
 
+/// How the operator that there may be more has its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ExtraType {
+    Number,
+    Text,
+    /// In a class.
+    Class,
+    /// In that class when it has got one more field.
+    NewerClass,
+}
+
 /// Which job is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -55,8 +66,8 @@ pub(crate) struct Arguments {
     pub(crate) plain_uid: Option<String>,
     /// The name of its state.
     pub(crate) extra_state: String,
-    /// Its state is a text rather than a number.
-    pub(crate) extra_is_text: bool,
+    /// The type of its state.
+    pub(crate) extra_type: ExtraType,
     /// It says another name when it is asked which state it has.
     pub(crate) extra_hides: bool,
     /// The function that fails, and at which record of input A.
@@ -123,7 +134,13 @@ impl Arguments {
             plain_uid: take(&mut given, "--plain-uid")?,
             extra_state: take(&mut given, "--extra-state")?.unwrap_or_else(|| "seen".to_owned()),
             extra_hides: take(&mut given, "--extra-hides")?.unwrap_or(false),
-            extra_is_text: take(&mut given, "--extra-is-text")?.unwrap_or(false),
+            extra_type: match given.remove("--extra-type") {
+                None | Some("number") => ExtraType::Number,
+                Some("text") => ExtraType::Text,
+                Some("class") => ExtraType::Class,
+                Some("newer-class") => ExtraType::NewerClass,
+                Some(other) => return Err(format!("--extra-type is \"{other}\"")),
+            },
             failure,
             failure_log: take(&mut given, "--failure-log")?.unwrap_or_default(),
             failures: take(&mut given, "--failures")?.unwrap_or(u64::MAX),

@@ -1,12 +1,14 @@
 //! What is odd about some jobs: functions that fail, sources that are silent, sinks that are slow.
 
+use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millpond::operator::functions::KeyedOpenContext;
 use millpond::prelude::{
-    Collector, FlinkType, FunctionError, FunctionOpenContext, FunctionResult, InputStatus,
-    KeyedContext, KeyedProcessFunction, OperatorListState, ProcessContext, ProcessFunction,
-    SourceFunction, ValueState,
+    Collector, FlinkPojo, FlinkType, FunctionError, FunctionOpenContext, FunctionResult,
+    InputStatus, KeyedContext, KeyedProcessFunction, OperatorListState, ProcessContext,
+    ProcessFunction, SourceFunction, ValueState,
 };
 use millpond_exactness::workload::{Event, Input, farewell_line};
 
@@ -147,6 +149,16 @@ pub(crate) struct Extra<N> {
     pub(crate) seen: ValueState<N>,
 }
 
+impl<N: Count> Extra<N> {
+    pub(crate) fn open(
+        context: &mut KeyedOpenContext<'_, String>,
+        name: &str,
+    ) -> FunctionResult<Self> {
+        let seen = context.value_state(name)?;
+        Ok(Extra { seen })
+    }
+}
+
 /// A number as state has it.
 pub(crate) trait Count: FlinkType {
     /// One more than `count`.
@@ -166,7 +178,57 @@ impl Count for String {
     }
 }
 
-impl<N: Count + std::fmt::Display> KeyedProcessFunction for Extra<N> {
+/// It in a class.
+#[derive(FlinkPojo, Clone, Debug)]
+#[flink(class = "com.example.Seen")]
+pub(crate) struct Seen {
+    count: i64,
+}
+
+impl Count for Seen {
+    fn next(seen: Option<&Self>) -> Self {
+        let count = seen.map(|seen| seen.count);
+        Seen {
+            count: i64::next(count.as_ref()),
+        }
+    }
+}
+
+impl Display for Seen {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        self.count.fmt(out)
+    }
+}
+
+/// That class with one field more: the first number of a key, unknown for those that were there before.
+#[derive(FlinkPojo, Clone, Debug)]
+#[flink(class = "com.example.Seen")]
+pub(crate) struct SeenSince {
+    since: Option<String>,
+    count: i64,
+}
+
+impl Count for SeenSince {
+    fn next(seen: Option<&Self>) -> Self {
+        let count = seen.map(|seen| seen.count);
+        let since = match seen {
+            Some(seen) => seen.since.clone(),
+            None => Some("the first".to_owned()),
+        };
+        SeenSince {
+            since,
+            count: i64::next(count.as_ref()),
+        }
+    }
+}
+
+impl Display for SeenSince {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        self.count.fmt(out)
+    }
+}
+
+impl<N: Count + Display> KeyedProcessFunction for Extra<N> {
     type Key = String;
     type In = Event;
     type Out = String;

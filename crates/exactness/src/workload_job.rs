@@ -10,10 +10,10 @@ use millpond_exactness::workload::{
     Session, WINDOW_MS, event, expand, is_rule, reduce, session_line, window_line,
 };
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, ExtraType};
 use crate::ledger::{Ledger, Total};
 use crate::numbers::Numbers;
-use crate::quirks::{Extra, FailsAt, Farewell, Silence, pause};
+use crate::quirks::{Extra, FailsAt, Farewell, Seen, SeenSince, Silence, pause};
 
 pub(crate) fn build(env: &Environment, arguments: &Arguments) {
     let input_b = input_b(env, arguments);
@@ -91,19 +91,17 @@ pub(crate) fn build(env: &Environment, arguments: &Arguments) {
     if let Some(uid) = &arguments.extra_uid {
         let keyed = events.key_by_ref(|event: &Event| &event.key);
         let (name, hides) = (arguments.extra_state.clone(), arguments.extra_hides);
-        let extra = match arguments.extra_is_text {
-            false => keyed.process(move |context| {
+        let extra = match arguments.extra_type {
+            ExtraType::Number => keyed.process(move |context| {
                 let hidden = hides && !context.info().describing;
                 let name = if hidden { "hidden" } else { &name };
-                Ok(Extra::<i64> {
-                    seen: context.value_state(name)?,
-                })
+                Extra::<i64>::open(context, name)
             }),
-            true => keyed.process(move |context| {
-                Ok(Extra::<String> {
-                    seen: context.value_state(&name)?,
-                })
-            }),
+            ExtraType::Text => keyed.process(move |context| Extra::<String>::open(context, &name)),
+            ExtraType::Class => keyed.process(move |context| Extra::<Seen>::open(context, &name)),
+            ExtraType::NewerClass => {
+                keyed.process(move |context| Extra::<SeenSince>::open(context, &name))
+            }
         };
         lines = lines.union(&extra.uid(uid).name("extra"));
     }

@@ -1,15 +1,17 @@
 //! What a snapshot of each kind is good for beyond being resumed as it is: the cells of the table of
 //! capabilities (`millpond capabilities`) that no other suite shows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millpond_exactness::job_process::Bench;
-use millpond_exactness::lines::difference;
+use millpond_exactness::lines::{add, difference};
 use millpond_exactness::oracle::{Workload, expected};
 use millpond_exactness::snapshot_kind::SnapshotKind::{
     self, AlignedCheckpoint, CanonicalSavepoint, NativeSavepoint, UnalignedCheckpoint,
 };
 use millpond_exactness::snapshot_kind::at_full_speed;
+use millpond_exactness::workload::{Input, event, expand};
 use millpond_fs::{LocalFileSystem, Location};
 use millpond_snapshot::KeyedFormat;
 use millpond_state_processor::{
@@ -31,6 +33,8 @@ enum Change {
     Operators,
     /// Keyed state is held by another backend.
     Backend,
+    /// A class in the state of an operator has one field more.
+    Types,
     /// The directory lies elsewhere.
     Place,
 }
@@ -48,6 +52,25 @@ fn bench(kind: SnapshotKind) -> Bench {
 fn assert_exact(bench: &Bench) {
     let wrong = difference(&expected(&WORKLOAD), &bench.published());
     assert_eq!(wrong, None);
+}
+
+/// As [`assert_exact`], with what the operator publishes that there is more: each number of each key once.
+fn assert_exact_with_extra(bench: &Bench) {
+    let mut lines = expected(&WORKLOAD);
+    let mut of_keys: BTreeMap<String, u64> = BTreeMap::new();
+    let inputs = [
+        (Input::A, WORKLOAD.records_a),
+        (Input::B, WORKLOAD.records_b),
+    ];
+    let events = inputs.into_iter().flat_map(|(input, records)| {
+        (0..records).flat_map(move |n| expand(event(input, n, WORKLOAD.keys)))
+    });
+    for event in events {
+        let number = of_keys.entry(event.key.clone()).or_default();
+        *number += 1;
+        add(&mut lines, format!("extra,{},{number}", event.key));
+    }
+    assert_eq!(difference(&lines, &bench.published()), None);
 }
 
 fn open(path: &str) -> OpenSnapshot {
@@ -103,13 +126,19 @@ fn written(kind: SnapshotKind) -> Option<String> {
 /// Takes a snapshot and starts the changed job from it; `None` if it counts exactly, else why it has
 /// failed.
 fn refusal(kind: SnapshotKind, change: Change) -> Option<String> {
-    let bench = bench(kind);
+    let mut bench = bench(kind);
+    if change == Change::Types {
+        bench = bench
+            .argument("--extra-uid", "extra")
+            .argument("--extra-type", "class");
+    }
     let mut job = bench.start(&[]);
     let mut snapshot = kind.take(&bench, &mut job);
     let mut bench = at_full_speed(bench);
     match change {
         Change::Partitioning => bench = bench.argument("--rebalance", true),
         Change::Operators => bench = bench.argument("--plain-uid", "plain"),
+        Change::Types => bench = bench.argument("--extra-type", "newer-class"),
         Change::Backend => bench = bench.option("state.backend.type", "memory"),
         Change::Place => {
             let from = snapshot
@@ -128,7 +157,12 @@ fn refusal(kind: SnapshotKind, change: Change) -> Option<String> {
         let handshake = job.handshake().expect("the job was accepted");
         return Some(handshake.failure.expect("a reason"));
     }
-    assert_exact(&bench);
+    match change {
+        Change::Types => assert_exact_with_extra(&bench),
+        Change::Partitioning | Change::Operators | Change::Backend | Change::Place => {
+            assert_exact(&bench);
+        }
+    }
     None
 }
 
@@ -174,6 +208,26 @@ fn an_aligned_checkpoint_is_resumed_with_another_operator() {
 #[test]
 fn an_unaligned_checkpoint_is_resumed_with_another_operator() {
     is_exact(UnalignedCheckpoint, Change::Operators);
+}
+
+#[test]
+fn a_canonical_savepoint_is_resumed_with_a_changed_type() {
+    is_exact(CanonicalSavepoint, Change::Types);
+}
+
+#[test]
+fn a_native_savepoint_is_resumed_with_a_changed_type() {
+    is_exact(NativeSavepoint, Change::Types);
+}
+
+#[test]
+fn an_aligned_checkpoint_is_resumed_with_a_changed_type() {
+    is_exact(AlignedCheckpoint, Change::Types);
+}
+
+#[test]
+fn an_unaligned_checkpoint_is_resumed_with_a_changed_type() {
+    is_exact(UnalignedCheckpoint, Change::Types);
 }
 
 #[test]

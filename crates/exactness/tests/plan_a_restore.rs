@@ -107,7 +107,7 @@ fn a_renamed_state_is_refused_and_carried_on_request() {
 fn a_state_of_another_type_is_refused_whatever_is_allowed() {
     let bench = bench();
     let savepoint = stop(&bench);
-    let changed = bench.argument("--extra-is-text", true);
+    let changed = bench.argument("--extra-type", "text");
     let from = ("execution.state-recovery.path", savepoint.as_str());
     let allow = ("execution.state-recovery.ignore-unclaimed-state", "true");
     let plan = changed.plan(&[from, allow]);
