@@ -25,7 +25,7 @@ use millpond_job::{JobReport, JobRequirements, JobStatus};
 use millpond_leadership::Term;
 use millpond_security::Internal;
 use millpond_types::config::{Configuration, options};
-use millpond_types::{Clock, JobId, SystemClock};
+use millpond_types::{ATTEMPTS_PER_MASTER, Clock, JobId, SystemClock};
 
 use crate::connections::Acceptor;
 use crate::job_process::{JobProcess, Program};
@@ -42,9 +42,6 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The pause before a job is started again, the second time; each is twice the one before, up to a minute.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// How many attempts a master may make until numbers are taken that the next one has.
-const ATTEMPTS: Attempt = 100_000;
 
 /// How often deadlines are looked at when nothing happens.
 const LOOK: Duration = Duration::from_millis(200);
@@ -919,7 +916,7 @@ impl Manager {
 /// earlier one: they may not begin anew with each master.
 fn earlier_attempts(masters: u32) -> Attempt {
     // After so many that they do not fit, files of earlier ones stay.
-    (masters % (Attempt::MAX / ATTEMPTS)) * ATTEMPTS
+    (masters % (Attempt::MAX / ATTEMPTS_PER_MASTER)) * ATTEMPTS_PER_MASTER
 }
 
 /// The master can tell no more.

@@ -99,6 +99,10 @@ fn parse_hex(text: &str) -> Option<[u8; 16]> {
     Some(out)
 }
 
+/// How many numbers a job master has for its attempts: they tell whether a file was written in an earlier one, so
+/// the next master of the job goes on with other ones.
+pub const ATTEMPTS_PER_MASTER: u32 = 100_000;
+
 /// The number of a checkpoint or savepoint: counts from 1 within a job and continues from the
 /// snapshot that the job was restored from. Never negative.
 pub type CheckpointId = i64;

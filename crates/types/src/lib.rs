@@ -7,6 +7,6 @@ pub mod key_group;
 mod murmur;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use ids::{CheckpointId, JobId, OperatorId, TriggerId};
+pub use ids::{ATTEMPTS_PER_MASTER, CheckpointId, JobId, OperatorId, TriggerId};
 pub use key_group::{KeyGroup, KeyGroupRange};
 pub use murmur::murmur3_128;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use millpond_operator::SubtaskInfo;
-use millpond_types::JobId;
+use millpond_types::{ATTEMPTS_PER_MASTER, JobId};
 
 const HIDDEN_PREFIX: &str = ".part-";
 const HIDDEN_SUFFIX: &str = ".inprogress";
@@ -40,6 +40,19 @@ impl PartOwner {
             attempt: info.attempt,
             subtask: info.subtask,
         }
+    }
+}
+
+impl PartOwner {
+    /// Whether the other one wrote in an earlier attempt of the same job and operator.
+    pub(crate) fn succeeds(&self, other: &PartOwner) -> bool {
+        other.job == self.job && other.operator == self.operator && other.attempt < self.attempt
+    }
+
+    /// As [`succeeds`](Self::succeeds), under the same job master.
+    pub(crate) fn succeeds_under_one_master(&self, other: &PartOwner) -> bool {
+        let master = |attempt: u32| attempt / ATTEMPTS_PER_MASTER;
+        self.succeeds(other) && master(self.attempt) == master(other.attempt)
     }
 }
 

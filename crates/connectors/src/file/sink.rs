@@ -7,7 +7,8 @@
 //! file's checkpoint; or at a restart by the writer that is restored from the state of the one that
 //! died. That state is proof: a snapshot taken in attempt a refers to hidden files of attempt a only,
 //! since opening the sink publishes all restored ones, and of a subtask's files only to those
-//! numbered below the number in its state.
+//! numbered below the number in its state. An attempt that starts without a snapshot is proof as well:
+//! its job master would have restored one that an earlier attempt under it had completed, be it a savepoint.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
@@ -116,7 +117,11 @@ impl<T: Data> Sink for FileSink<T> {
         for (version, bytes) in &context.restored {
             ancestors.push(Ancestor::from_bytes(*version, bytes)?);
         }
-        let next_part = tidy(&directory, &owner, &ancestors)?;
+        let next_part = tidy(&directory, &owner, |part| {
+            let mut ancestors = ancestors.iter();
+            ancestors.any(|ancestor| ancestor.proves_dead(part, &owner))
+                || !context.is_restored && owner.succeeds_under_one_master(&part.owner)
+        })?;
         Ok(FileWriter {
             directory: path_text(&directory)?.to_owned(),
             suffix: self.suffix.clone(),
@@ -174,33 +179,23 @@ impl Ancestor {
     /// the attempt that wrote it is over.
     fn proves_dead(&self, part: &Part, heir: &PartOwner) -> bool {
         let PartOwner {
-            job,
-            operator,
-            attempt,
-            subtask,
+            attempt, subtask, ..
         } = &part.owner;
-        let earlier_attempt =
-            *job == heir.job && *operator == heir.operator && *attempt < heir.attempt;
         let referred =
             *attempt == self.attempt && (*subtask != self.subtask || part.n < self.next_part);
-        earlier_attempt && *job == self.job && !referred
+        heir.succeeds(&part.owner) && heir.job == self.job && !referred
     }
 }
 
 /// Removes dead files; returns the first number that no file of this owner has.
-fn tidy(directory: &Path, owner: &PartOwner, ancestors: &[Ancestor]) -> Result<u64> {
+fn tidy(directory: &Path, owner: &PartOwner, is_dead: impl Fn(&Part) -> bool) -> Result<u64> {
     let failed = |error| file_error("list", directory, error);
     let mut next_part = 0;
     for entry in fs::read_dir(directory).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
         let Some(name) = name.to_str() else { continue };
         let hidden = Part::of_hidden_name(name);
-        let dead = hidden.as_ref().is_some_and(|part| {
-            ancestors
-                .iter()
-                .any(|ancestor| ancestor.proves_dead(part, owner))
-        });
-        if dead {
+        if hidden.as_ref().is_some_and(&is_dead) {
             remove(&directory.join(name))?;
         }
         // A job started anew under an old id counts its attempts anew.

@@ -4,7 +4,7 @@ use std::fs;
 
 use millpond_connectors::FileSink;
 use millpond_operator::FunctionError;
-use millpond_types::JobId;
+use millpond_types::{ATTEMPTS_PER_MASTER, JobId};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -179,6 +179,41 @@ fn what_a_killed_attempt_left_is_removed_by_the_next() {
     let job = SinkJob::start(&sink(&directory), JOB, 2, 1, Some(&snapshot)).expect("starts");
     assert_eq!(names(&directory).0, [] as [&str; 0]);
     assert_eq!(visible(&directory), [1, 2]);
+    job.kill();
+}
+
+#[test]
+fn an_attempt_without_a_snapshot_removes_what_those_before_it_under_its_master_left() {
+    let directory = directory();
+    let begin = |attempt| {
+        let mut job = SinkJob::start(&sink(&directory), JOB, attempt, 1, None).expect("starts");
+        job.write(0, 1).expect("writes");
+        job.snapshot(1).expect("snapshots");
+        job
+    };
+    let left = || names(&directory).0.len();
+    // Its snapshot may be a savepoint, of which only its own master knows.
+    begin(3).kill();
+    let of_next_master = ATTEMPTS_PER_MASTER + 1;
+    begin(of_next_master).kill();
+    assert_eq!(left(), 2);
+    begin(of_next_master + 1).kill();
+    assert_eq!(left(), 2, "that of the other master, and its own");
+    // A later attempt is none before it.
+    begin(of_next_master).kill();
+    assert_eq!(left(), 3);
+}
+
+#[test]
+fn a_writer_that_gets_no_state_of_a_snapshot_removes_nothing() {
+    let directory = directory();
+    let mut job = SinkJob::start(&sink(&directory), JOB, 1, 1, None).expect("starts");
+    job.write(0, 1).expect("writes");
+    let snapshot = job.snapshot(1).expect("snapshots");
+    job.kill();
+    // The second one opens before anything is published.
+    let job = SinkJob::start(&sink(&directory), JOB, 2, 2, Some(&snapshot)).expect("starts");
+    assert_eq!(visible(&directory), [1]);
     job.kill();
 }
 

@@ -30,6 +30,8 @@ pub struct WriterContext {
     pub info: SubtaskInfo,
     /// To be called from other threads when a blocked writer can go on.
     pub wake: Wake,
+    /// Whether the attempt goes on from a snapshot, of which this writer may have got nothing.
+    pub is_restored: bool,
     /// State of the writers that this one takes over, each as its version and bytes.
     pub restored: Vec<(i32, Vec<u8>)>,
 }

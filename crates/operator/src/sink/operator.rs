@@ -216,6 +216,7 @@ impl<S: Sink> Operator for SinkOperator<S> {
         let writer = self.sink.create_writer(WriterContext {
             info: context.info,
             wake: context.wake,
+            is_restored: context.restored.is_some(),
             restored,
         })?;
         self.opened = Some(Opened {

@@ -36,6 +36,7 @@ impl<S: Sink> SinkJob<S> {
         parallelism: u32,
         restored: Option<&SinkSnapshot>,
     ) -> Result<Self> {
+        let is_restored = restored.is_some();
         let restored = restored.cloned().unwrap_or_default();
         let deal = |all: &[Vec<u8>], subtask: u32| -> Vec<Vec<u8>> {
             all.iter()
@@ -53,6 +54,7 @@ impl<S: Sink> SinkJob<S> {
             let writer = sink.create_writer(WriterContext {
                 info,
                 wake: Arc::new(|| {}),
+                is_restored,
                 restored: states.into_iter().map(|state| (version, state)).collect(),
             })?;
             subtasks.push(Subtask {
