@@ -62,7 +62,10 @@ impl SmallDisk {
         let mut file = std::fs::File::options();
         let file = file.create(true).append(true).open(self.filler());
         let mut file = file.expect("a file can be made");
-        while file.write_all(&[0; 512]).is_ok() {}
+        let large = vec![0; 1 << 20];
+        for piece in [&large[..], &[0; 512]] {
+            while file.write_all(piece).is_ok() {}
+        }
     }
 
     /// Takes away what [`fill`](Self::fill) has written.

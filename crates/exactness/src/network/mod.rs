@@ -23,6 +23,9 @@ const OBSERVER: u8 = 254;
 /// Packets of a host are large: each costs a turn through this process.
 const MTU: &str = "32000";
 
+/// How the kernel calls the state of a socket that listens.
+const LISTENING: &str = "0A";
+
 /// Some hosts, which are gone with it.
 pub struct Network {
     switch: Arc<Switch>,
@@ -106,6 +109,27 @@ impl Network {
                 self.set(a, b, link);
             }
         }
+    }
+
+    /// The ports on which somebody listens on a host.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such host.
+    pub fn listening(&self, host: u8) -> Vec<u16> {
+        let pid = self.hosts[usize::from(host) - 1].process.id();
+        let tables = ["tcp", "tcp6"].map(|table| {
+            let path = format!("/proc/{pid}/net/{table}");
+            std::fs::read_to_string(path).expect("a table of connections")
+        });
+        let lines = tables.iter().flat_map(|table| table.lines().skip(1));
+        let ports = lines.filter_map(|line| {
+            let mut fields = line.split_whitespace().skip(1);
+            let (address, state) = (fields.next()?, fields.nth(1)?);
+            let (_, port) = address.rsplit_once(':')?;
+            (state == LISTENING).then(|| u16::from_str_radix(port, 16).ok())?
+        });
+        ports.collect()
     }
 
     /// Packets that went from one host to another, and those that were lost.

@@ -2,16 +2,15 @@
 //!
 //! The hosts are network namespaces. Where they cannot be had each test says that it is skipped.
 
+mod disks;
+mod scenario;
+
 use std::time::Duration;
 
 use millpond_exactness::cluster::{Cluster, ClusterJob, HEARTBEAT, PATIENT};
-use millpond_exactness::job_process::{Bench, kill_process, pause_process, wait_for};
-use millpond_exactness::lines::difference;
+use millpond_exactness::job_process::{Bench, wait_for};
 use millpond_exactness::network::{Link, Network, isolated};
-use millpond_exactness::oracle::{Workload, expected};
-use millpond_exactness::random::Random;
-use millpond_exactness::remains::collect_garbage;
-use millpond_exactness::seeds::for_each_seed_or;
+use millpond_exactness::oracle::Workload;
 
 const WORKLOAD: Workload = Workload {
     records_a: 12_000,
@@ -21,6 +20,9 @@ const WORKLOAD: Workload = Workload {
 
 /// The host of the job manager.
 const MANAGER: u8 = 1;
+
+/// The host where a next leader stands by.
+const STANDBY: u8 = 4;
 
 const CUT: Link = Link {
     cut: true,
@@ -178,136 +180,4 @@ fn highly_available<'a>(bench: &'a Bench, network: &'a Network) -> Cluster<'a> {
     let storage = format!("high-availability.storageDir={storage}");
     let own = ["high-availability.type=filesystem", &storage];
     Cluster::start_on(bench, network, &[&HEARTBEAT[..], &own[..]].concat())
-}
-
-/// The hosts of task managers, and the one where a next leader stands by.
-const WORK: [u8; 2] = [2, 3];
-const STANDBY: u8 = 4;
-
-/// What happens to a cluster.
-#[derive(Clone, Copy, Debug)]
-enum Blow {
-    Cut(u8, u8, Duration),
-    Poor(Link, Duration),
-    Kill(Victim),
-    Pause(Victim, Duration),
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Victim {
-    Leader,
-    Master,
-    TaskManager(usize),
-    Worker(usize),
-}
-
-impl Blow {
-    fn random(random: &mut Random) -> Self {
-        let time = random.duration(Duration::from_secs(8));
-        match random.below(4) {
-            0 => {
-                let pairs = [(1, 2), (1, 3), (2, 3), (1, 4), (4, 2)];
-                let (a, b) = *random.one_of(&pairs);
-                Blow::Cut(a, b, time)
-            }
-            1 => {
-                let link = Link {
-                    cut: false,
-                    lost: random.below(100),
-                    delay: random.duration(Duration::from_millis(20)),
-                };
-                Blow::Poor(link, time)
-            }
-            2 => Blow::Kill(Victim::random(random)),
-            _ => Blow::Pause(Victim::random(random), time),
-        }
-    }
-}
-
-impl Victim {
-    fn random(random: &mut Random) -> Self {
-        let place = random.below(WORK.len() as u64) as usize;
-        match random.below(4) {
-            0 => Victim::Leader,
-            1 => Victim::Master,
-            2 => Victim::TaskManager(place),
-            _ => Victim::Worker(place),
-        }
-    }
-
-    fn processes(self, cluster: &Cluster, task_managers: &[u32]) -> Vec<u32> {
-        match self {
-            Victim::Leader => vec![cluster.job_manager()],
-            Victim::Master => cluster.children_of(cluster.job_manager()),
-            Victim::TaskManager(place) => vec![task_managers[place]],
-            Victim::Worker(place) => cluster.children_of(task_managers[place]),
-        }
-    }
-}
-
-#[test]
-fn whatever_happens_to_the_network_and_to_processes_the_result_is_exact() {
-    if !isolated("whatever_happens_to_the_network_and_to_processes_the_result_is_exact") {
-        return;
-    }
-    let network = Network::new(STANDBY);
-    for_each_seed_or("MILLPOND_NETWORK_RUNS", Duration::from_secs(60), |seed| {
-        let mut random = Random::new(seed);
-        let blows: Vec<(Duration, Blow)> = (0..random.between(1, 3))
-            .map(|_| {
-                let pause = random.duration(Duration::from_secs(1));
-                (pause, Blow::random(&mut random))
-            })
-            .collect();
-        let context = format!("seed {seed}, {blows:?}");
-        let bench = bench(2_000);
-        let mut cluster = highly_available(&bench, &network);
-        let mut task_managers = WORK.map(|host| cluster.add_task_manager_on(host, 1));
-        let mut job = cluster.run(&[("parallelism.default", "2")]);
-        let mut standby = STANDBY;
-        for (pause, blow) in blows {
-            std::thread::sleep(pause);
-            match blow {
-                Blow::Cut(a, b, time) => {
-                    network.set(a, b, CUT);
-                    std::thread::sleep(time);
-                    network.set(a, b, WHOLE);
-                }
-                Blow::Poor(link, time) => {
-                    network.set_all(link);
-                    std::thread::sleep(time);
-                    network.set_all(WHOLE);
-                }
-                Blow::Kill(Victim::Leader) => {
-                    cluster.add_standby_on(standby);
-                    cluster.kill_leader();
-                    cluster.follow(&mut job);
-                    standby = MANAGER + STANDBY - standby;
-                }
-                Blow::Kill(Victim::TaskManager(place)) => {
-                    cluster.kill_task_manager(task_managers[place]);
-                    task_managers[place] = cluster.add_task_manager_on(WORK[place], 1);
-                }
-                Blow::Kill(victim) => {
-                    let all = victim.processes(&cluster, &task_managers);
-                    all.into_iter().for_each(kill_process);
-                }
-                Blow::Pause(victim, time) => {
-                    let all = victim.processes(&cluster, &task_managers);
-                    all.into_iter().for_each(|pid| pause_process(pid, time));
-                }
-            }
-        }
-        cluster.wait_for_end(&job, &context);
-        let wrong = difference(&expected(&WORKLOAD), &bench.published());
-        assert_eq!(wrong, None, "{context}");
-        // The job manager and the task managers.
-        wait_for(&format!("all others to be gone, {context}"), || {
-            (cluster.processes().len() == 1 + WORK.len()).then_some(())
-        });
-        free_slots(&mut cluster, WORK.len() as u64);
-        cluster.end();
-        let (wrong, _) = collect_garbage(&bench.checkpoints());
-        assert!(wrong.is_empty(), "{context}: {wrong:?}");
-    });
 }
