@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{FunctionError, Result};
+use crate::rows;
 
 /// A type whose values can be records of a stream.
 ///
@@ -35,8 +36,6 @@ pub const HEAD_BYTES: usize = 5;
 
 /// Records of a type without content take no bytes; that many are no batch.
 const MAX_EMPTY_RECORDS: usize = 1 << 16;
-/// How much memory is taken at once for each byte of a batch, whatever it says of itself.
-const MEMORY_PER_BYTE: usize = 64;
 
 /// Records of one type that travel together.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,44 +154,16 @@ impl<T: Data> AnyBatch for Batch<T> {
                 .flat_map(|timestamp| timestamp.to_le_bytes()),
         );
         out.extend(self.key_groups.iter().flat_map(|group| group.to_le_bytes()));
-        for row in &self.rows {
-            postcard::serialize_with_flavor(row, Append(out))?;
-        }
-        Ok(())
+        rows::encode(&self.rows, out)
     }
 
     fn encoded_len(&self) -> u64 {
         let columns = self.timestamps.len() * 8 + self.key_groups.len() * 2;
-        let rows = self.rows.iter().map(|row| {
-            let size = postcard::ser_flavors::Size::default();
-            postcard::serialize_with_flavor(row, size).unwrap_or(0)
-        });
-        (columns + rows.sum::<usize>()) as u64
+        (columns + rows::encoded_len(&self.rows)) as u64
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
         self
-    }
-}
-
-/// Lets postcard append to a vector that it does not own.
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl postcard::ser_flavors::Flavor for Append<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
     }
 }
 
@@ -270,13 +241,7 @@ fn decode<T: Data>(bytes: &[u8]) -> Result<Box<dyn AnyBatch>> {
             .extend(words.filter_map(|word| word.try_into().ok().map(u16::from_le_bytes)));
         bytes = rest;
     }
-    let at_once = bytes.len().saturating_mul(MEMORY_PER_BYTE) / size_of::<T>().max(1);
-    batch.rows.reserve_exact(count.min(at_once));
-    for _ in 0..count {
-        let (row, rest) = postcard::take_from_bytes::<T>(bytes)?;
-        batch.rows.push(row);
-        bytes = rest;
-    }
+    batch.rows = rows::decode(bytes, count)?;
     Ok(Box::new(batch))
 }
 

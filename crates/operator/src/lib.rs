@@ -12,6 +12,7 @@ pub mod functions;
 mod operator;
 mod output;
 pub mod partition;
+mod rows;
 pub mod sink;
 pub mod source;
 
