@@ -1,4 +1,4 @@
-//! `millpond jobmanager`: the job manager of a cluster, with REST.
+//! `millpond jobmanager`: the job manager of a cluster, with REST; also that of a cluster for one job.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use millpond_standalone::{JobManagerService, Outcome};
+use millpond_standalone::{Application, Begun, JobManagerService, Mode, Outcome, Preparation};
 use millpond_types::config::{Configuration, options};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -15,13 +15,22 @@ use crate::daemon::Role;
 use crate::failure::Failure;
 use crate::{printer, service};
 
+/// The exit code of a cluster whose only job has failed: the last byte of Flink's, 1443.
+const APPLICATION_FAILED: u8 = 163;
+
+/// The exit code of a cluster that is asked to end before its only job has: nobody may take that for the
+/// end of the job. As a process that SIGTERM ends, in Flink too.
+const APPLICATION_ASKED: u8 = 143;
+
 /// How often it is looked whether the job of a cluster that ends with it has ended.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Runs the action.
 pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
     let about = "Runs the job manager of a cluster, until it is ended";
-    service::run(Role::JobManager, about, given, serve)
+    service::run(Role::JobManager, about, given, |configuration| {
+        serve(configuration, None)
+    })
 }
 
 /// Why a job manager ends that has started.
@@ -30,20 +39,38 @@ enum End {
     Asked,
     /// It leads no more; why, for people.
     Lost(String),
+    /// Its application has not become a job; why, for people.
+    NotBegun(String),
     /// Its jobs have ended.
     Done(Outcome),
 }
 
-fn serve(configuration: &Configuration) -> Result<ExitCode, Failure> {
-    let ends_with_jobs = configuration.get(&options::CLUSTER_ENDS_WITH_JOB)?;
+/// Serves until it is ended; a cluster for this application until its job has ended, if there is one.
+pub(crate) fn serve(
+    configuration: &Configuration,
+    application: Option<Application>,
+) -> Result<ExitCode, Failure> {
+    let ends_with_jobs = match application {
+        Some(_) => configuration.get(&options::SHUTDOWN_ON_APPLICATION_FINISH)?,
+        None => configuration.get(&options::CLUSTER_ENDS_WITH_JOB)?,
+    };
+    let mode = match application {
+        Some(_) => Mode::Application,
+        None => Mode::Session,
+    };
     let linger = configuration.get(&options::REST_LINGER)?;
     let most = linger + configuration.get(&options::CLIENT_TIMEOUT)?;
     let (tell, ends) = channel();
     let leads = Arc::new(AtomicBool::new(false));
-    hear_signals(tell.clone(), Arc::clone(&leads))
+    let asked = match mode {
+        Mode::Session => 0,
+        Mode::Application => APPLICATION_ASKED,
+    };
+    hear_signals(tell.clone(), Arc::clone(&leads), asked)
         .map_err(|error| Failure::action(error.to_string()).during("Signals cannot be heard."))?;
     let running = JobManagerService::start(
         configuration,
+        mode,
         || printer::line("Another job manager leads: standing by."),
         || leads.store(true, Ordering::SeqCst),
     )
@@ -53,13 +80,17 @@ fn serve(configuration: &Configuration) -> Result<ExitCode, Failure> {
         "Web interface listening at {}.",
         running.rest_url()
     ));
+    let lost = tell.clone();
     let watches = running.watch(move |why| {
         // Without anybody who hears it this process ends for another reason.
-        let _ = tell.send(End::Lost(why));
+        let _ = lost.send(End::Lost(why));
     });
     watches.map_err(|error| {
         Failure::action(error.to_string()).during("The leadership cannot be watched.")
     })?;
+    if let Some(application) = application {
+        begin(running.prepare(application), tell);
+    }
     let end = match ends_with_jobs {
         true => wait_for_jobs(&running, &ends, linger, most),
         // An error is the end of all who could tell.
@@ -71,24 +102,49 @@ fn serve(configuration: &Configuration) -> Result<ExitCode, Failure> {
                 Failure::action(why).during("This job manager leads no more and has ended.")
             );
         }
+        End::NotBegun(why) => {
+            running.end();
+            return Err(Failure::action(why).during("The application cannot be run."));
+        }
         // Those that have not ended go on from their checkpoints when another job manager leads.
-        End::Asked | End::Done(Outcome::Succeeded) => ExitCode::SUCCESS,
+        End::Asked => ExitCode::from(asked),
+        End::Done(Outcome::Succeeded) => ExitCode::SUCCESS,
+        End::Done(Outcome::Failed) if mode == Mode::Application => {
+            ExitCode::from(APPLICATION_FAILED)
+        }
         End::Done(Outcome::Failed) => ExitCode::FAILURE,
     };
     running.end();
     Ok(code)
 }
 
+/// Begins an application, which takes as long as its program; says what became of it.
+fn begin(application: Preparation, tell: Sender<End>) {
+    std::thread::spawn(move || match application.begin() {
+        Ok(Begun::Submitted(job)) => {
+            printer::line(format!("Job has been submitted with JobID {job}"));
+        }
+        Ok(Begun::GoesOn(job)) => printer::line(format!("Job {job} goes on.")),
+        Ok(Begun::HasEnded(job, status)) => printer::line(format!(
+            "Job {job} has ended before ({status}) and is not run again."
+        )),
+        // Without anybody who hears it this process is ending already.
+        Err(why) => {
+            let _ = tell.send(End::NotBegun(why));
+        }
+    });
+}
+
 /// Tells of the first signal. Ends the process by a second Ctrl-C, and at once while it does not lead: there is
 /// nothing to be ended then.
-fn hear_signals(tell: Sender<End>, leads: Arc<AtomicBool>) -> std::io::Result<()> {
+fn hear_signals(tell: Sender<End>, leads: Arc<AtomicBool>, code: u8) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     std::thread::spawn(move || {
         let mut is_told = false;
         for signal in signals.forever() {
             let is_impatient = is_told && signal == SIGINT;
             if is_impatient || !leads.load(Ordering::SeqCst) || tell.send(End::Asked).is_err() {
-                std::process::exit(0);
+                std::process::exit(i32::from(code));
             }
             is_told = true;
         }

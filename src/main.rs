@@ -26,6 +26,7 @@ mod rest_client;
 mod run;
 mod savepoint;
 mod service;
+mod standalone_job;
 mod state;
 mod stop;
 mod taskmanager;
@@ -108,6 +109,11 @@ const ACTIONS: &[Action] = &[
         name: "jobmanager",
         about: "runs the job manager of a cluster, with REST, until it is ended",
         run: jobmanager::run,
+    },
+    Action {
+        name: "standalone-job",
+        about: "runs the job manager of a cluster for one program, until its job has ended",
+        run: standalone_job::run,
     },
     Action {
         name: "taskmanager",

@@ -50,6 +50,18 @@ fn of_the_jvm() -> Vec<Arg> {
 /// The options that the program is to run with: those of the environment, over them `-D`, over
 /// them the options by name.
 pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failure> {
+    let mut configuration = match std::env::var(CONFIGURATION_VARIABLE) {
+        Ok(text) => Configuration::from_environment(&text)?,
+        Err(_) => Configuration::new(),
+    };
+    configuration.override_with(arguments::configuration(matches)?);
+    configuration.override_with(by_name(matches)?);
+    configuration.check()?;
+    Ok(configuration)
+}
+
+/// The options by name.
+pub(crate) fn by_name(matches: &ArgMatches) -> Result<Configuration, Failure> {
     for (name, shown) in [("class", "-c"), ("classpath", "-C")] {
         if matches.contains_id(name) {
             return Err(Failure::arguments(format!(
@@ -58,11 +70,7 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
             )));
         }
     }
-    let mut configuration = match std::env::var(CONFIGURATION_VARIABLE) {
-        Ok(text) => Configuration::from_environment(&text)?,
-        Err(_) => Configuration::new(),
-    };
-    configuration.override_with(arguments::configuration(matches)?);
+    let mut configuration = Configuration::new();
     if let Some(text) = matches.get_one::<String>("parallelism") {
         let parallelism = text
             .parse::<u32>()
@@ -86,7 +94,6 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
     if let Some(mode) = mode.or(matches.get_one::<String>("restoreMode")) {
         configuration.set(options::CLAIM_MODE.key(), mode);
     }
-    configuration.check()?;
     Ok(configuration)
 }
 

@@ -117,7 +117,7 @@ fn descriptors_for_kubernetes_have_options_and_actions_that_there_are() {
             commands += 1;
         }
     }
-    assert_eq!((commands, configurations), (3, 1));
+    assert_eq!((commands, configurations), (5, 2));
 }
 
 #[test]
@@ -192,40 +192,70 @@ fn verbs(documents: &[(String, Value)], account: &str, lease: &str) -> Vec<Strin
     verbs
 }
 
+/// The options of the config map that is mounted in a pod, if one is.
+fn options_of(documents: &[(String, Value)], pod: &Value) -> Option<Value> {
+    let volumes = pod["volumes"].as_sequence().cloned().unwrap_or_default();
+    let map = volumes
+        .iter()
+        .find_map(|volume| volume["configMap"]["name"].as_str())?;
+    let mut all = documents.iter().map(|(_, document)| document);
+    let map = all.find(|document| {
+        text(document, "kind") == "ConfigMap" && text(&document["metadata"], "name") == map
+    });
+    let options = text(&map.expect("a config map")["data"], "config.yaml");
+    Some(serde_yaml_ng::from_str(options).expect("YAML"))
+}
+
 /// What the leader and those who follow ask of the API server.
 #[test]
 fn pods_of_kubernetes_may_do_with_the_lease_what_they_do_and_nothing_else() {
     let documents = documents();
-    let mut all = documents.iter();
-    let options = all.find_map(|(_, document)| document["data"]["config.yaml"].as_str());
-    let options: Value = serde_yaml_ng::from_str(options.expect("options")).expect("YAML");
-    assert_eq!(options["high-availability.type"], "kubernetes");
-    let lease = format!("{}-leader", text(&options, "kubernetes.cluster-id"));
-    let cases: [(&str, &[&str]); 2] = [
-        ("millpond-jobmanager", &["create", "get", "update"]),
-        ("millpond-taskmanager", &["get"]),
-    ];
-    for (name, expected) in cases {
-        let mut all = documents.iter().map(|(_, document)| document);
-        let found = all.find(|document| {
-            let kind = text(document, "kind");
-            ["Deployment", "StatefulSet"].contains(&kind)
-                && text(&document["metadata"], "name") == name
-        });
-        let pod = &found.expect(name)["spec"]["template"]["spec"];
-        assert!(pod["automountServiceAccountToken"].is_null(), "{name}");
+    let mut actions = Vec::new();
+    for (place, document) in &documents {
+        let pod = &document["spec"]["template"]["spec"];
+        let Some(options) = options_of(&documents, pod) else {
+            continue;
+        };
+        assert_eq!(options["high-availability.type"], "kubernetes", "{place}");
+        let lease = format!("{}-leader", text(&options, "kubernetes.cluster-id"));
+        let arguments = pod["containers"][0]["args"].as_sequence();
+        let arguments = arguments.expect("arguments");
+        let action = arguments[1].as_str().expect("an action");
+        let expected: &[&str] = match action {
+            "taskmanager" => &["get"],
+            _ => &["create", "get", "update"],
+        };
+        let place = format!("{place}, {action}");
+        assert!(pod["automountServiceAccountToken"].is_null(), "{place}");
         let account = text(pod, "serviceAccountName");
         let mut accounts = documents.iter().map(|(_, document)| document);
         assert!(accounts.any(|document| {
             text(document, "kind") == "ServiceAccount"
                 && text(&document["metadata"], "name") == account
         }));
-        assert_eq!(verbs(&documents, account, &lease), expected, "{name}");
-        let arguments = &pod["containers"][0]["args"];
-        let arguments = arguments.as_sequence().expect("arguments");
+        assert_eq!(verbs(&documents, account, &lease), expected, "{place}");
         let namespace = "-Dkubernetes.namespace=$(POD_NAMESPACE)";
-        assert!(arguments.iter().any(|word| word == namespace), "{name}");
+        assert!(arguments.iter().any(|word| word == namespace), "{place}");
+        actions.push(action.to_owned());
     }
+    actions.sort();
+    let expected = ["jobmanager", "standalone-job", "taskmanager", "taskmanager"];
+    assert_eq!(actions, expected);
+}
+
+/// What a job manager for one job says of a job that has failed is what ends its Kubernetes `Job`.
+#[test]
+fn a_kubernetes_job_ends_by_the_exit_code_of_a_job_that_failed() {
+    let documents = documents();
+    let mut all = documents.iter().map(|(_, document)| document);
+    let found = all.find(|document| {
+        let arguments = &document["spec"]["template"]["spec"]["containers"][0]["args"];
+        arguments[1] == "standalone-job"
+    });
+    let rule = &found.expect("one")["spec"]["podFailurePolicy"]["rules"][0];
+    assert_eq!(rule["action"], "FailJob");
+    // `tests/cli/application.rs` has it of a real one.
+    assert_eq!(rule["onExitCodes"]["values"][0], 163);
 }
 
 /// Skipped without Python's `kubernetes-validate`, which `./test` installs.

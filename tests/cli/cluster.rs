@@ -42,6 +42,11 @@ impl Service {
     /// Asks it to end by SIGTERM, and waits until it has; returns its exit code.
     pub(super) fn end(&mut self) -> Option<i32> {
         ask_to_end(self.child.id());
+        self.ended()
+    }
+
+    /// Waits until it has ended; returns its exit code.
+    pub(super) fn ended(&mut self) -> Option<i32> {
         let ended = wait_for("a service to end", || {
             self.child.try_wait().expect("a child")
         });

@@ -2,6 +2,7 @@
 //!
 //! It talks over loopback to the real REST server, behind which a fake cluster stands.
 
+mod application;
 mod arguments;
 mod cluster;
 mod cluster_start;

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use millpond_standalone::{JobManagerService, TaskManagerService};
+use millpond_standalone::{JobManagerService, Mode, TaskManagerService};
 use millpond_types::config::Configuration;
 use serde_json::{Value, json};
 use ureq::Agent;
@@ -51,7 +51,7 @@ pub(crate) fn run_service(arguments: &ServiceArguments) -> Result<Value, Failure
         service.run(|line: String| crate::print_line(&line))?;
         return Ok(json!({}));
     }
-    let service = JobManagerService::start(&configuration, || (), || ())?;
+    let service = JobManagerService::start(&configuration, Mode::Session, || (), || ())?;
     crate::print_line(service.address());
     crate::print_line(&service.rest().to_string());
     loop {

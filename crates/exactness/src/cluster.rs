@@ -15,6 +15,9 @@ use crate::remains::files_below;
 /// The first argument that makes the job under test a job manager.
 pub const JOB_MANAGER: &str = "--jobmanager";
 
+/// The first argument that makes the job under test the job manager of a cluster for itself.
+pub const APPLICATION: &str = "--standalone-job";
+
 /// The first argument that makes the job under test a task manager.
 pub const TASK_MANAGER: &str = "--taskmanager";
 
@@ -39,6 +42,7 @@ pub struct Cluster<'a> {
     bench: &'a Bench,
     network: Option<&'a Network>,
     options: Vec<String>,
+    role: Role,
     job_manager: Service,
     standby: Option<Service>,
     task_managers: Vec<Service>,
@@ -52,6 +56,29 @@ struct Service {
     err: PathBuf,
 }
 
+/// What its job managers are: the argument that makes them so, and the arguments of the program that they run.
+#[derive(Clone)]
+struct Role {
+    argument: &'static str,
+    program: Vec<String>,
+}
+
+impl Role {
+    fn session() -> Self {
+        Role {
+            argument: JOB_MANAGER,
+            program: Vec::new(),
+        }
+    }
+
+    fn task_manager() -> Self {
+        Role {
+            argument: TASK_MANAGER,
+            program: Vec::new(),
+        }
+    }
+}
+
 /// The host of a network where a service runs; the machine itself if there is none.
 type Place<'a> = Option<(&'a Network, u8)>;
 
@@ -59,7 +86,7 @@ type Place<'a> = Option<(&'a Network, u8)>;
 const FIRST_HOST: u8 = 1;
 
 impl Service {
-    fn start(bench: &Bench, place: Place<'_>, role: &str, options: &[String]) -> Self {
+    fn start(bench: &Bench, place: Place<'_>, role: &Role, options: &[String]) -> Self {
         let number = (1..)
             .find(|number| {
                 !bench
@@ -75,7 +102,7 @@ impl Service {
             Some((network, host)) => network.command(host, bench.program()),
             None => Command::new(bench.program()),
         };
-        command.arg(role);
+        command.arg(role.argument);
         let address = place.map_or("127.0.0.1".to_owned(), |(_, host)| Network::address(host));
         let keys = [
             "rest.bind-address",
@@ -88,6 +115,9 @@ impl Service {
         }
         for option in options {
             command.arg("-D").arg(option);
+        }
+        if !role.program.is_empty() {
+            command.arg("--").args(&role.program);
         }
         bench.hand_environment(&mut command);
         let child = command
@@ -146,22 +176,40 @@ impl<'a> Cluster<'a> {
         Self::start_in(bench, Some(network), options)
     }
 
+    /// Starts a job manager that runs the program of `bench` by itself, with `more` options of that.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_application(bench: &'a Bench, options: &[&str], more: &[(&str, &str)]) -> Self {
+        let role = Role {
+            argument: APPLICATION,
+            program: bench.program_arguments(more),
+        };
+        Self::start_empty(bench, None, options, role)
+    }
+
     /// Starts a job manager that knows no program; `options` win over what tests have otherwise.
     ///
     /// # Panics
     ///
     /// If it does not start.
     pub fn start_without_program(bench: &'a Bench, options: &[&str]) -> Self {
-        Self::start_empty(bench, None, options)
+        Self::start_empty(bench, None, options, Role::session())
     }
 
     fn start_in(bench: &'a Bench, network: Option<&'a Network>, options: &[&str]) -> Self {
-        let mut cluster = Self::start_empty(bench, network, options);
+        let mut cluster = Self::start_empty(bench, network, options, Role::session());
         cluster.program = cluster.upload(bench.program());
         cluster
     }
 
-    fn start_empty(bench: &'a Bench, network: Option<&'a Network>, more: &[&str]) -> Self {
+    fn start_empty(
+        bench: &'a Bench,
+        network: Option<&'a Network>,
+        more: &[&str],
+        role: Role,
+    ) -> Self {
         let upload = bench.directory().join(UPLOADS);
         let mut options = vec![
             format!("web.upload.dir={}", upload.display()),
@@ -177,7 +225,8 @@ impl<'a> Cluster<'a> {
         Cluster {
             bench,
             network,
-            job_manager: start_job_manager(bench, place, &options, 0),
+            job_manager: start_job_manager(bench, place, &role, &options, 0),
+            role,
             options,
             standby: None,
             task_managers: Vec::new(),
@@ -207,7 +256,7 @@ impl<'a> Cluster<'a> {
         let port = self.port();
         self.job_manager.kill();
         let place = self.place(FIRST_HOST);
-        self.job_manager = start_job_manager(self.bench, place, &self.options, port);
+        self.job_manager = start_job_manager(self.bench, place, &self.role, &self.options, port);
     }
 
     fn place(&self, host: u8) -> Place<'a> {
@@ -233,7 +282,7 @@ impl<'a> Cluster<'a> {
         let mut standby = Service::start(
             self.bench,
             place,
-            JOB_MANAGER,
+            &self.role,
             &manager_options(place, &self.options, 0),
         );
         standby.said("Another job manager leads: standing by");
@@ -261,6 +310,28 @@ impl<'a> Cluster<'a> {
         let former = std::mem::replace(&mut self.job_manager, standby);
         self.rest();
         FormerLeader(former)
+    }
+
+    /// The job of an application, of which the job manager tells.
+    pub fn application(&mut self) -> ClusterJob {
+        let id = wait_for("the job of the application", || {
+            let jobs = self.get("/jobs");
+            Some(jobs["jobs"][0]["id"].as_str()?.to_owned())
+        });
+        self.job(&id)
+    }
+
+    /// Waits until the job manager has ended by itself; returns its exit code, and what it has said.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub fn wait_for_job_manager(&mut self) -> (Option<i32>, String) {
+        let status = wait_for("the job manager to end", || {
+            self.job_manager.child.try_wait().expect("a child")
+        });
+        let said = std::fs::read_to_string(&self.job_manager.out).unwrap_or_default();
+        (status.code(), said)
     }
 
     /// How many jobs a next leader would go on with.
@@ -328,7 +399,12 @@ impl<'a> Cluster<'a> {
             format!("io.tmp.dirs={}", self.local_directory().display()),
         ]);
         options.extend_from_slice(own);
-        let mut service = Service::start(self.bench, self.place(host), TASK_MANAGER, &options);
+        let mut service = Service::start(
+            self.bench,
+            self.place(host),
+            &Role::task_manager(),
+            &options,
+        );
         service.said("Task manager ");
         let pid = service.child.id();
         self.task_managers.push(service);
@@ -359,7 +435,7 @@ impl<'a> Cluster<'a> {
         options.push(format!("jobmanager.rpc.port={port}"));
         options.extend_from_slice(other);
         let place = self.place(FIRST_HOST);
-        let mut service = Service::start(self.bench, place, TASK_MANAGER, &options);
+        let mut service = Service::start(self.bench, place, &Role::task_manager(), &options);
         wait_for("a task manager to give up", || {
             service.child.try_wait().expect("a child").map(drop)
         });
@@ -571,9 +647,15 @@ fn manager_options(place: Place<'_>, options: &[String], port: u16) -> Vec<Strin
     options
 }
 
-fn start_job_manager(bench: &Bench, place: Place<'_>, options: &[String], port: u16) -> Service {
+fn start_job_manager(
+    bench: &Bench,
+    place: Place<'_>,
+    role: &Role,
+    options: &[String],
+    port: u16,
+) -> Service {
     let options = manager_options(place, options, port);
-    let mut service = Service::start(bench, place, JOB_MANAGER, &options);
+    let mut service = Service::start(bench, place, role, &options);
     service.said("Web interface listening at ");
     service
 }

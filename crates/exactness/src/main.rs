@@ -4,6 +4,7 @@
 //! exactness-job [--job workload|fixture] --out DIR [--records-a N] [--records-b N] [--keys N]
 //!               [--rate R] [quirks, see `Arguments`] [-D key=value]
 //! exactness-job --jobmanager|--taskmanager [-D key=value]     a service of a cluster
+//! exactness-job --standalone-job [-D key=value] -- ARGUMENTS   a cluster for this job
 //! ```
 
 mod arguments;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 
 use millpond::prelude::Environment;
 use millpond::state::store::MemoryBackend;
-use millpond_exactness::cluster::{JOB_MANAGER, TASK_MANAGER};
+use millpond_exactness::cluster::{APPLICATION, JOB_MANAGER, TASK_MANAGER};
 
 use crate::arguments::{Arguments, Shape};
 
@@ -38,6 +39,7 @@ fn run() -> Result<(), String> {
 fn main() -> ExitCode {
     let result = match std::env::args().nth(1).as_deref() {
         Some(JOB_MANAGER) => service::job_manager(),
+        Some(APPLICATION) => service::application(),
         Some(TASK_MANAGER) => service::task_manager(),
         _ => run(),
     };

@@ -68,12 +68,23 @@ pub(crate) struct JobManagerOptions {
     pub(crate) keeps_jobs: bool,
     /// Until when it leads.
     pub(crate) term: Term,
+    /// What it runs.
+    pub(crate) mode: Mode,
     /// The most bytes of a program.
     pub(crate) max_program_bytes: u64,
     /// Who may connect.
     pub(crate) security: Internal,
     /// The options of the cluster, weaker than those of each job.
     pub(crate) configuration: Configuration,
+}
+
+/// What a job manager runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// What users submit to it.
+    Session,
+    /// One program, once.
+    Application,
 }
 
 /// What a job manager hears.
@@ -157,6 +168,8 @@ pub(crate) struct JobManager {
     dispatcher: Arc<SessionDispatcher>,
     events: Mutex<Sender<Event>>,
     address: String,
+    store: Option<JobStore>,
+    found: Vec<JobId>,
 }
 
 impl JobManager {
@@ -209,8 +222,9 @@ impl JobManager {
         let kept = kept.map_err(in_directory)?.unwrap_or_default();
         let security = options.security.clone();
         let of_owner = sender.clone();
+        let found = kept.iter().map(|(job, _)| *job).collect();
         let mut manager = Manager {
-            store,
+            store: store.clone(),
             recovering: BTreeMap::new(),
             deaths: BTreeMap::new(),
             programs: programs.clone(),
@@ -237,6 +251,8 @@ impl JobManager {
             dispatcher,
             events: Mutex::new(of_owner),
             address,
+            store,
+            found,
         })
     }
 
@@ -256,6 +272,29 @@ impl JobManager {
     /// What the REST API may run.
     pub(crate) fn programs(&self) -> Arc<dyn Programs> {
         Arc::clone(&self.dispatcher) as Arc<dyn Programs>
+    }
+
+    /// Where jobs are kept, if they are.
+    pub(crate) fn store(&self) -> Option<&JobStore> {
+        self.store.as_ref()
+    }
+
+    /// The jobs that it goes on with.
+    pub(crate) fn found(&self) -> &[JobId] {
+        &self.found
+    }
+
+    /// What is known of jobs.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.dispatcher.registry)
+    }
+
+    /// How jobs have ended, and are, as far as is known.
+    pub(crate) fn statuses(&self) -> Vec<JobStatus> {
+        let state = self.dispatcher.registry.lock();
+        let told = state.jobs.values();
+        let told = told.map(|report| report.details.overview.status);
+        told.chain(state.ended.values().copied()).collect()
     }
 
     /// Where task managers find it.
@@ -588,7 +627,7 @@ impl Manager {
                 let why = format!("the program cannot be started: {error}");
                 match reply {
                     Some(reply) => {
-                        self.forget(job);
+                        self.forget(job, None);
                         let _ = reply.send(Err(why));
                     }
                     None => self.end_without_master(job, JobStatus::Failed, Some(why)),
@@ -671,24 +710,35 @@ impl Manager {
     /// A job that has no master ends.
     fn end_without_master(&mut self, job: JobId, status: JobStatus, why: Option<String>) {
         self.recovering.remove(&job);
-        self.forget(job);
+        self.forget(job, Some(status));
         if let Some(why) = &why {
             tracing::error!("job {job} has failed: {why}");
         }
         let now_ms = self.clock.now_ms();
-        if let Some(report) = self.registry.lock().jobs.get_mut(&job) {
-            enter(report, status, why, now_ms);
+        let mut state = self.registry.lock();
+        match state.jobs.get_mut(&job) {
+            Some(report) => enter(report, status, why, now_ms),
+            None => {
+                state.ended.insert(job, status);
+            }
         }
     }
 
-    /// A job has ended: nobody is to go on with it.
-    fn forget(&mut self, job: JobId) {
+    /// Nobody is to go on with a job; it has ended so, if its program got as far as it.
+    fn forget(&mut self, job: JobId, end: Option<JobStatus>) {
         self.deaths.remove(&job);
         self.kill_workers(job);
         for task_manager in self.task_managers.values() {
             task_manager.outbox.send(ToTaskManager::JobEnded(job));
         }
-        if let Some(Err(error)) = self.store.as_ref().map(|store| store.remove(job)) {
+        let Some(store) = &self.store else {
+            return;
+        };
+        let noted = match end.filter(|_| self.options.mode == Mode::Application) {
+            Some(end) => store.note_end(job, end),
+            None => Ok(()),
+        };
+        if let Err(error) = noted.and_then(|()| store.remove(job)) {
             tracing::error!(
                 "job {job} has ended and will be run again, as it stays noted: {error}"
             );
@@ -756,7 +806,7 @@ impl Manager {
             known.reply(Ok(job));
         }
         if status.is_globally_terminal() {
-            self.forget(job);
+            self.forget(job, Some(status));
             self.pool.release(job);
             self.offers.forget(job);
             self.count_slots();
@@ -860,7 +910,7 @@ impl Manager {
         let was_submitted = known.reply.is_none();
         if !was_submitted && !known.has_reported {
             // Its program did not get as far as its job.
-            self.forget(job);
+            self.forget(job, None);
         }
         known.reply(Err(format!(
             "{text} and ends with:\n{}",

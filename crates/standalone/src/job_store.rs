@@ -3,6 +3,7 @@
 //! ```text
 //! <directory>/jobs/<job id>.json     one job: program, arguments, options, where its checkpoints are
 //! <directory>/jobs/<job id>.lock     held by the job's master for as long as it lives
+//! <directory>/jobs/<job id>.result   how it has ended, such as FINISHED; of a cluster of one job
 //! ```
 //!
 //! Which checkpoint is the newest is not noted: the directory of checkpoints says so, and cannot be behind
@@ -12,12 +13,16 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use millpond_job::JobStatus;
 use millpond_job::requirements::RequirementsBody;
 use millpond_leadership::Term;
 use millpond_types::JobId;
 use serde::{Deserialize, Serialize};
 
 use crate::job_process::Program;
+
+/// How files are called that say how a job has ended.
+const RESULT: &str = "result";
 
 /// A job that was submitted and has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,10 +108,53 @@ impl JobStore {
 
     /// Notes a job, or what is new about it.
     pub(crate) fn put(&self, job: JobId, stored: &StoredJob) -> io::Result<()> {
-        let path = self.path(job);
+        self.write(&self.path(job), &serde_json::to_vec_pretty(stored)?)
+    }
+
+    /// Notes how a job has ended, which is not to be run again.
+    pub(crate) fn note_end(&self, job: JobId, status: JobStatus) -> io::Result<()> {
+        self.write(&self.result(job), status.as_str().as_bytes())
+    }
+
+    /// How a job has ended, if that was noted.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or says something else.
+    pub(crate) fn noted_end(&self, job: JobId) -> io::Result<Option<JobStatus>> {
+        let path = self.result(job);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut all = JobStatus::ALL.into_iter();
+        let ended = all.find(|status| status.is_globally_terminal() && status.as_str() == text);
+        ended.map(Some).ok_or_else(|| {
+            let shown = path.display();
+            io::Error::other(format!(
+                "\"{shown}\" is {text:?}, expected FINISHED, CANCELED or FAILED; it says how the job has \
+                 ended, and without it the job would run again"
+            ))
+        })
+    }
+
+    /// Nobody is to know any more how jobs have ended.
+    pub(crate) fn remove_ends(&self) -> io::Result<()> {
+        self.term.check().map_err(io::Error::other)?;
+        for entry in std::fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == RESULT) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         let temporary = path.with_extension("tmp");
         let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&serde_json::to_vec_pretty(stored)?)?;
+        file.write_all(content)?;
         file.sync_all()?;
         self.term.check().map_err(io::Error::other)?;
         std::fs::rename(temporary, path)?;
@@ -131,7 +179,13 @@ impl JobStore {
         self.directory.join(format!("{job}.lock"))
     }
 
-    fn path(&self, job: JobId) -> PathBuf {
+    /// Where it is said how a job has ended.
+    pub(crate) fn result(&self, job: JobId) -> PathBuf {
+        self.directory.join(format!("{job}.{RESULT}"))
+    }
+
+    /// Where a job is kept.
+    pub(crate) fn path(&self, job: JobId) -> PathBuf {
         self.directory.join(format!("{job}.json"))
     }
 }
@@ -173,6 +227,28 @@ mod tests {
         store.remove(id).expect("there");
         store.remove(id).expect("is no failure");
         assert!(store.all().expect("read").is_empty());
+    }
+
+    #[test]
+    fn how_a_job_has_ended_is_known_until_it_is_forgotten_and_never_guessed() {
+        let place = tempfile::tempdir().expect("room");
+        let store = JobStore::open(place.path(), Term::unlimited()).expect("a directory");
+        let id = JobId([1; 16]);
+        assert_eq!(store.noted_end(id).expect("none"), None);
+        for end in [JobStatus::Finished, JobStatus::Canceled, JobStatus::Failed] {
+            store.note_end(id, end).expect("room");
+            assert_eq!(store.noted_end(id).expect("read"), Some(end));
+        }
+        assert!(store.all().expect("read").is_empty(), "it is no job");
+        store.put(id, &job()).expect("room");
+        store.remove_ends().expect("there");
+        assert_eq!(store.all().expect("read").len(), 1, "a job is no end");
+        assert_eq!(store.noted_end(id).expect("none"), None);
+        for damaged in ["", "FINISHE", "RUNNING"] {
+            std::fs::write(store.result(id), damaged).expect("room");
+            let why = store.noted_end(id).expect_err("no end").to_string();
+            assert!(why.contains(&format!("{id}.result")), "{why}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //!
 //! Deciding who gets which slots is `slot_pool` alone; `job_manager` and `task_manager` do.
 
+mod application;
 mod connections;
 mod job_manager;
 mod job_process;
@@ -29,4 +30,6 @@ mod slot_pool;
 mod task_manager;
 mod worker_child;
 
+pub use application::{Application, Begun, Preparation};
+pub use job_manager::Mode;
 pub use service::{JobManagerService, Outcome, TaskManagerService};

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use millpond_job::JobStatus;
 use millpond_job::dispatcher::{Operation, OperationFailure, TaskManagerOverview};
 use millpond_job::report::JobReport;
 use millpond_types::{JobId, TriggerId};
@@ -21,6 +22,8 @@ pub(crate) struct Registry {
 pub(crate) struct State {
     /// What the master of each job has told last.
     pub(crate) jobs: BTreeMap<JobId, JobReport>,
+    /// How jobs have ended of which no master has told this job manager.
+    pub(crate) ended: BTreeMap<JobId, JobStatus>,
     /// Operations that were handed on, and that the master may not have told of yet.
     pub(crate) triggered: BTreeSet<(JobId, TriggerId)>,
     /// One row each, by name.

@@ -8,12 +8,15 @@ use std::time::Duration;
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_fs::ScratchDirectory;
 use millpond_job::JobStatus;
-use millpond_leadership::{Leader, Leadership, Term, election, storage_directory};
+use millpond_leadership::{Leader, Leadership, Term, cluster_id, election, storage_directory};
 use millpond_rest::{RestOptions, RestServer};
 use millpond_security::{Internal, Rest};
+use millpond_types::JobId;
 use millpond_types::config::{ConfigError, Configuration, options};
 
-use crate::job_manager::{JobManager, JobManagerOptions};
+use crate::application::{self, Application, Preparation};
+use crate::job_manager::{JobManager, JobManagerOptions, Mode};
+use crate::job_store::JobStore;
 use crate::task_manager::{self, JobManagerPlace, TaskManagerOptions};
 
 /// A job manager and its REST API, until they are dropped with the process.
@@ -22,6 +25,10 @@ pub struct JobManagerService {
     server: RestServer,
     _directory: Option<ScratchDirectory>,
     leadership: Option<Arc<dyn Leadership>>,
+    mode: Mode,
+    forgets_results: bool,
+    /// That of an application, if the cluster is highly available.
+    job_of_cluster: Option<JobId>,
 }
 
 impl JobManagerService {
@@ -34,10 +41,16 @@ impl JobManagerService {
     /// A bad option; no socket, thread or directory can be had; for people.
     pub fn start(
         configuration: &Configuration,
+        mode: Mode,
         standing_by: impl FnOnce(),
         leads: impl FnOnce(),
     ) -> Result<Self, String> {
         let election = election(configuration)?;
+        let forgets_results = get(configuration.get(&options::JOB_RESULT_DELETE_ON_COMMIT))?;
+        let job_of_cluster = match &election {
+            Some(_) => Some(Application::job_of_cluster(&cluster_id(configuration)?)),
+            None => None,
+        };
         let shared = match &election {
             Some(_) => Some(storage_directory(configuration)?),
             None => None,
@@ -54,7 +67,7 @@ impl JobManagerService {
         let leadership: Option<Arc<dyn Leadership>> = leadership.transpose()?;
         leads();
         let by = leadership.as_deref();
-        let started = Self::start_leading(configuration, shared.as_deref(), by);
+        let started = Self::start_leading(configuration, mode, shared.as_deref(), by);
         if let (Err(_), Some(leadership)) = (&started, &leadership) {
             leadership.give_up();
         }
@@ -64,12 +77,16 @@ impl JobManagerService {
             server,
             _directory: directory,
             leadership,
+            mode,
+            forgets_results,
+            job_of_cluster,
         })
     }
 
     /// If this fails no job runs.
     fn start_leading(
         configuration: &Configuration,
+        mode: Mode,
         shared: Option<&Path>,
         leadership: Option<&dyn Leadership>,
     ) -> Result<(JobManager, RestServer, Option<ScratchDirectory>), String> {
@@ -97,6 +114,7 @@ impl JobManagerService {
             directory,
             keeps_jobs: shared.is_some(),
             term: leadership.map_or_else(Term::unlimited, Leadership::term),
+            mode,
             max_program_bytes: get(configuration.get(&options::MAX_CONTENT_LENGTH))?.into(),
             security,
             configuration: configuration.clone(),
@@ -158,13 +176,28 @@ impl JobManagerService {
 
     /// Whether all of its jobs went well, once at least one has come and all have ended.
     pub fn outcome(&self) -> Option<Outcome> {
-        let jobs = self.manager.dispatcher().jobs();
-        let has_failed = |status: JobStatus| status == JobStatus::Failed;
-        match jobs.iter().all(|job| job.status.is_globally_terminal()) {
+        let jobs = self.manager.statuses();
+        match jobs.iter().all(|status| status.is_globally_terminal()) {
             true if jobs.is_empty() => None,
-            true if jobs.iter().any(|job| has_failed(job.status)) => Some(Outcome::Failed),
-            true => Some(Outcome::Succeeded),
+            true => Some(match jobs.contains(&JobStatus::Failed) {
+                true => Outcome::Failed,
+                false => Outcome::Succeeded,
+            }),
             false => None,
+        }
+    }
+
+    /// The application, ready to be begun.
+    pub fn prepare(&self, mut application: Application) -> Preparation {
+        if let (None, Some(job)) = (application.job, self.job_of_cluster) {
+            application.job = Some(job);
+        }
+        Preparation {
+            application,
+            programs: self.manager.programs(),
+            store: self.manager.store().cloned(),
+            found: self.manager.found().to_vec(),
+            registry: self.manager.registry(),
         }
     }
 
@@ -196,7 +229,15 @@ impl JobManagerService {
     /// Takes no more requests, and ends the masters of all jobs; then another job manager may lead at once. The
     /// process has to end.
     pub fn end(self) {
+        let has_ended = self.outcome().is_some();
         self.server.shutdown();
+        if self.mode == Mode::Application && has_ended {
+            application::remove_programs(&*self.manager.programs());
+            let forgetting = self.manager.store().filter(|_| self.forgets_results);
+            if let Some(Err(error)) = forgetting.map(JobStore::remove_ends) {
+                tracing::warn!("how the job has ended stays noted: {error}");
+            }
+        }
         if let (true, Some(leadership)) = (self.manager.end(), self.leadership) {
             leadership.give_up();
         }

@@ -55,6 +55,7 @@ fn manager(place: &Path) -> JobManager {
         directory: place.to_owned(),
         keeps_jobs: false,
         term: Term::unlimited(),
+        mode: Mode::Session,
         max_program_bytes: 1 << 20,
         security: Internal::in_clear(),
         configuration: Configuration::default(),

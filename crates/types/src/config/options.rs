@@ -501,6 +501,12 @@ options! {
     TASK_MANAGER_MEMORY: MemorySize = "taskmanager.memory.process.size", [], "1728 mb";
     /// Whether a job manager ends once a job has come and all have ended. Millpond's own.
     CLUSTER_ENDS_WITH_JOB: bool = "cluster.ends-with-job", [], "false";
+    /// Whether a cluster of one job ends with it.
+    SHUTDOWN_ON_APPLICATION_FINISH: bool =
+        "execution.shutdown-on-application-finish", [], "true";
+    /// Whether a highly available cluster of one job forgets, when it ends, how its job has ended: then its
+    /// next start runs the job anew. Flink's default is true.
+    JOB_RESULT_DELETE_ON_COMMIT: bool = "job-result-store.delete-on-commit", [], "false";
 }
 
 #[cfg(test)]
