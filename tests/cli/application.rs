@@ -171,6 +171,28 @@ fn what_is_no_application_is_told_and_leaves_no_cluster() {
     }
 }
 
+#[test]
+fn only_a_cluster_for_one_job_is_reactive() {
+    let program = example("keyed_count").display().to_string();
+    let reactive = "-Dscheduler-mode=reactive";
+    let alone = millpond(&["run", reactive, "-Drest.port=0", &program, "--keys", "10"]);
+    let session = millpond(&[
+        "jobmanager",
+        reactive,
+        "-Drest.port=0",
+        "-Djobmanager.rpc.port=0",
+    ]);
+    for ended in [alone, session] {
+        assert_eq!(ended.code, 1, "{}", ended.stdout);
+        let hint = "start it by millpond standalone-job";
+        assert!(ended.stderr.contains(hint), "{}", ended.stderr);
+    }
+    run(&["-Dscheduler-mode=lazy", &program]).refused(
+        "Could not parse value 'lazy' for key 'scheduler-mode': Could not parse value for enum \
+         SchedulerExecutionMode. Expected one of: [[REACTIVE]]",
+    );
+}
+
 fn wrong_program(ended: &Ended) {
     assert_eq!(ended.code, 1, "{}", ended.stdout);
     for phrase in [

@@ -103,3 +103,39 @@ fn a_cluster_that_forgets_its_result_runs_the_job_anew() {
     wait_for("the third run", || cluster.rest().len().checked_sub(1));
     cluster.end();
 }
+
+/// Whatever parallelism is configured. What the program gives a parallelism of its own keeps that.
+#[test]
+fn a_reactive_job_uses_all_slots_that_there_are() {
+    let bench = bench()
+        .ledger()
+        .option(
+            "jobmanager.adaptive-scheduler.executing.cooldown-after-rescaling",
+            "0 ms",
+        )
+        .option(
+            "jobmanager.adaptive-scheduler.executing.resource-stabilization-timeout",
+            "100 ms",
+        );
+    let mut cluster = start(&bench, &["scheduler-mode=reactive"]);
+    let mut job = cluster.application();
+    assert_ne!(job.status(), "RUNNING", "there is no slot");
+    let first = cluster.add_task_manager(1);
+    job.wait_for_parallelism(1);
+    cluster.add_task_manager(3);
+    job.wait_for_parallelism(4);
+    let details = job.try_get("").expect("an answer");
+    let vertices = details["vertices"].as_array().expect("a list").iter();
+    let of_one = vertices.filter(|vertex| vertex["parallelism"] == 1).count();
+    assert_eq!(of_one, 2, "those of the program: {details}");
+    cluster.kill_task_manager(first);
+    job.wait_for_parallelism(3);
+    cluster.restart_job_manager();
+    cluster.follow(&mut job);
+    job.wait_for_parallelism(3);
+    bench.let_go();
+    let (code, said) = cluster.wait_for_job_manager();
+    assert_eq!(code, Some(0), "{said}");
+    bench.assert_exact(&WORKLOAD);
+    cluster.end();
+}

@@ -12,7 +12,7 @@ use millpond_operator::source::{
 };
 use millpond_operator::{Data, OperatorFactory, Result as FunctionResult};
 use millpond_state::store::StateBackend;
-use millpond_types::config::{Configuration, options};
+use millpond_types::config::{Configuration, SchedulerMode, options};
 
 use crate::error::{Error, Result};
 use crate::execute::{self, JobResult};
@@ -21,6 +21,9 @@ use crate::plan::{NewNode, Plan};
 use crate::service;
 use crate::state_backends::StateBackends;
 use crate::stream::DataStream;
+
+/// The most subtasks of an operator in reactive mode, unless a maximum parallelism is set.
+const REACTIVE_PARALLELISM: u32 = 128;
 
 /// Where a program builds its job.
 ///
@@ -140,12 +143,23 @@ impl Environment {
         &self.inner.plan
     }
 
+    /// Of operators that are given none.
     pub(crate) fn parallelism(&self) -> u32 {
-        self.inner
-            .configuration
-            .borrow()
-            .get(&options::PARALLELISM)
-            .unwrap_or(1)
+        match self.is_reactive() {
+            // As many as there may ever be: how many there are is decided by the slots.
+            true => self.max_parallelism().unwrap_or(REACTIVE_PARALLELISM),
+            false => {
+                let configuration = self.inner.configuration.borrow();
+                configuration.get(&options::PARALLELISM).unwrap_or(1)
+            }
+        }
+    }
+
+    /// Whether the job uses all slots that there are.
+    pub(crate) fn is_reactive(&self) -> bool {
+        let configuration = self.inner.configuration.borrow();
+        let mode = configuration.get(&options::SCHEDULER_MODE);
+        mode == Ok(Some(SchedulerMode::Reactive))
     }
 
     pub(crate) fn max_parallelism(&self) -> Option<u32> {

@@ -67,6 +67,9 @@ fn start_as_master(
     let job = options.job;
     let bad = |error| Error::caused_by("the configuration is not usable", error);
     let manager = JobManagerAddress::from_environment().map_err(Error::new)?;
+    if manager.is_none() {
+        configuration.check_not_reactive().map_err(bad)?;
+    }
     if let Some(job_manager) = manager {
         options.cluster = Some(ClusterOptions {
             job_manager,

@@ -15,7 +15,7 @@ use millpond_job::requirements::RequirementsBody;
 use millpond_security::Internal;
 use millpond_types::JobId;
 use millpond_types::config::{
-    CheckpointStorage, CheckpointingMode, ClaimMode, ConfigError, Configuration,
+    CheckpointStorage, CheckpointingMode, ClaimMode, ConfigError, ConfigOption, Configuration,
     ExternalizedCheckpointRetention, RestartStrategyType, Scheduler, StateBackendType, options,
 };
 
@@ -141,13 +141,25 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
     })
 }
 
+/// Longer than any job runs.
+const WITHOUT_END: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Whether and how the parallelism follows the slots that there are.
 fn elastic(
     configuration: &Configuration,
 ) -> std::result::Result<Option<ElasticOptions>, ConfigError> {
-    if configuration.get(&options::SCHEDULER)? == Scheduler::Default {
+    let is_reactive = configuration.get(&options::SCHEDULER_MODE)?.is_some();
+    if configuration.get(&options::SCHEDULER)? == Scheduler::Default && !is_reactive {
         return Ok(None);
     }
+    // As in Flink, which in reactive mode waits for slots as long as it takes, and then not for more.
+    let by_mode = |info: &'static ConfigOption<Duration>, reactive: Duration| {
+        let is_said = configuration.contains(info);
+        match is_reactive && !is_said {
+            true => Ok(reactive),
+            false => configuration.get(info),
+        }
+    };
     let key = options::RESOURCE_REQUIREMENTS.key();
     let requirements = configuration.get(&options::RESOURCE_REQUIREMENTS)?;
     let requirements = requirements.map(|text| {
@@ -157,8 +169,11 @@ fn elastic(
             .map_err(|error| ConfigError::new(key, &text, error.to_string()))
     });
     Ok(Some(ElasticOptions {
-        resource_wait: configuration.get(&options::ADAPTIVE_RESOURCE_WAIT_TIMEOUT)?,
-        stabilization: configuration.get(&options::ADAPTIVE_RESOURCE_STABILIZATION_TIMEOUT)?,
+        resource_wait: by_mode(&options::ADAPTIVE_RESOURCE_WAIT_TIMEOUT, WITHOUT_END)?,
+        stabilization: by_mode(
+            &options::ADAPTIVE_RESOURCE_STABILIZATION_TIMEOUT,
+            Duration::ZERO,
+        )?,
         cooldown: configuration.get(&options::ADAPTIVE_COOLDOWN)?,
         executing_stabilization: configuration
             .get(&options::ADAPTIVE_EXECUTING_STABILIZATION_TIMEOUT)?,

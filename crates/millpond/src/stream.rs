@@ -334,7 +334,14 @@ macro_rules! operator_settings {
 
         /// Sets the number of key groups, the limit of any later parallelism.
         pub fn set_max_parallelism(self, max_parallelism: u32) -> Self {
-            self.set(|node| node.max_parallelism = Some(max_parallelism))
+            let is_reactive = self.env.is_reactive();
+            self.set(|node| {
+                node.max_parallelism = Some(max_parallelism);
+                if is_reactive {
+                    // That of nobody's choice is not to be above it.
+                    node.parallelism = node.parallelism.min(max_parallelism);
+                }
+            })
         }
 
         /// Does not chain the operator with those before it.

@@ -210,6 +210,7 @@ impl JobManager {
             programs: programs.clone(),
             max_program_bytes: options.max_program_bytes,
             disposals: Disposals::in_files(&options.term),
+            mode: options.mode,
         });
         let store = match options.keeps_jobs {
             true => {

@@ -47,6 +47,9 @@ impl JobManagerService {
     ) -> Result<Self, String> {
         let election = election(configuration)?;
         let forgets_results = get(configuration.get(&options::JOB_RESULT_DELETE_ON_COMMIT))?;
+        if mode == Mode::Session {
+            get(configuration.check_not_reactive())?;
+        }
         let job_of_cluster = match &election {
             Some(_) => Some(Application::job_of_cluster(&cluster_id(configuration)?)),
             None => None,

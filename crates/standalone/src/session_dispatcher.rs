@@ -16,7 +16,7 @@ use millpond_job::{JobRequirements, JobStatus};
 use millpond_types::config::Configuration;
 use millpond_types::{CheckpointId, JobId, TriggerId};
 
-use crate::job_manager::Event;
+use crate::job_manager::{Event, Mode};
 use crate::job_process::Program;
 use crate::program_store::ProgramStore;
 use crate::registry::{Registry, State};
@@ -29,6 +29,7 @@ pub(crate) struct SessionDispatcher {
     pub(crate) programs: ProgramStore,
     pub(crate) max_program_bytes: u64,
     pub(crate) disposals: Disposals,
+    pub(crate) mode: Mode,
 }
 
 impl SessionDispatcher {
@@ -80,9 +81,12 @@ impl SessionDispatcher {
     ) -> Result<(Program, Option<JobId>), DispatchError> {
         let mut configuration = self.configuration.clone();
         configuration.override_with(Configuration::from_pairs(request.configuration));
-        configuration
-            .check()
-            .map_err(|error| DispatchError::Refused(error.to_string()))?;
+        let usable = configuration.check();
+        let usable = match self.mode {
+            Mode::Session => usable.and_then(|()| configuration.check_not_reactive()),
+            Mode::Application => usable,
+        };
+        usable.map_err(|error| DispatchError::Refused(error.to_string()))?;
         let program = Program {
             id: id.to_owned(),
             path: self.programs.path(id)?,

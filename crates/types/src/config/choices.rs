@@ -102,6 +102,29 @@ impl ConfigValue for HighAvailability {
     }
 }
 
+/// How many slots a job wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchedulerMode {
+    /// All that there are.
+    Reactive,
+}
+
+impl ConfigValue for SchedulerMode {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_choice(text, "SchedulerExecutionMode", &[SchedulerMode::Reactive])
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for SchedulerMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("REACTIVE")
+    }
+}
+
 /// Whether the parallelism of a job follows the slots that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheduler {

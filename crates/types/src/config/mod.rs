@@ -25,7 +25,7 @@ use std::fmt;
 
 pub use choices::{
     CheckpointStorage, CheckpointingMode, ClaimMode, ExternalizedCheckpointRetention,
-    HighAvailability, RestartStrategyType, Scheduler, StateBackendType,
+    HighAvailability, RestartStrategyType, Scheduler, SchedulerMode, StateBackendType,
 };
 pub use duration::{format_duration, parse_duration};
 pub use environment::{
@@ -222,6 +222,23 @@ impl Configuration {
                 }),
                 None => Ok(()),
             })
+    }
+
+    /// Refuses reactive mode, where a job does not have a cluster for itself.
+    ///
+    /// # Errors
+    ///
+    /// It is set, or is no mode.
+    pub fn check_not_reactive(&self) -> Result<(), ConfigError> {
+        match self.get(&options::SCHEDULER_MODE)? {
+            None => Ok(()),
+            Some(mode) => Err(ConfigError::new(
+                options::SCHEDULER_MODE.key(),
+                mode.to_string(),
+                "a job that uses all slots that there are needs a cluster for itself: start it by \
+                 millpond standalone-job",
+            )),
+        }
     }
 
     /// The keys that no option has as its current or an older name, in order, each with the option

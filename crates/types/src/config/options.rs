@@ -9,7 +9,7 @@ use super::option::{ConfigOption, OptionInfo};
 use super::{
     CheckpointStorage, CheckpointingMode, ClaimMode, CompactionStyle, CompressionPerLevel,
     ExternalizedCheckpointRetention, HighAvailability, MemorySize, PortRange, PredefinedOptions,
-    RestartStrategyType, Scheduler, StateBackendType,
+    RestartStrategyType, Scheduler, SchedulerMode, StateBackendType,
 };
 
 /// Makes one constant per option and the list of all; a macro, because a function cannot see to it
@@ -360,6 +360,8 @@ options! {
     /// Default: a job has its parallelism, or waits for slots; Adaptive: it uses the slots that there are,
     /// up to its parallelism, and follows when they come and go.
     SCHEDULER: Scheduler = "jobmanager.scheduler", [], "Default";
+    /// Reactive: the job of a cluster for one job uses all slots that there are, as with the adaptive scheduler.
+    SCHEDULER_MODE: Option<SchedulerMode> = "scheduler-mode", [];
     /// For how long a job with the adaptive scheduler waits for the least that it needs.
     ADAPTIVE_RESOURCE_WAIT_TIMEOUT: Duration =
         "jobmanager.adaptive-scheduler.submission.resource-wait-timeout",
