@@ -261,6 +261,51 @@ fn a_job_takes_over_what_another_one_leaves() {
     cluster.end();
 }
 
+/// How often a job has changed over or failed and begun again.
+fn restarts(job: &ClusterJob) -> u64 {
+    let details = job.try_get("").expect("an answer");
+    let restarting = details["timestamps"]["RESTARTING"].as_u64();
+    restarting.expect("each state has a time, 0 if it was never there")
+}
+
+/// Both saw each free slot before, and both changed over, one of them for nothing.
+#[test]
+fn a_free_slot_is_for_one_of_two_jobs() {
+    let (bench, other_bench) = (bench(1_000), bench(1_000));
+    let mut cluster = Cluster::start(&bench, &PATIENT);
+    cluster.add_task_manager(1);
+    let job = run(&mut cluster, "8");
+    job.wait_for_parallelism(1);
+    let out = other_bench.out().display().to_string();
+    let other = cluster.run_with_output(&out, &[("parallelism.default", "3")]);
+    wait_for("the other job to wait", || {
+        ["CREATED", "INITIALIZING"]
+            .contains(&other.status().as_str())
+            .then_some(())
+    });
+    cluster.add_task_manager(2);
+    other.wait_for_parallelism(2);
+    // One is for the job that has fewer, and no other.
+    cluster.add_task_manager(1);
+    job.wait_for_parallelism(2);
+    other.wait_for_checkpoints(3);
+    assert_eq!((restarts(&other), other.parallelism()), (0, Some(2)));
+    // One for each; the other one wants no more then.
+    cluster.add_task_manager(2);
+    job.wait_for_parallelism(3);
+    other.wait_for_parallelism(3);
+    let changed = (restarts(&job), restarts(&other));
+    cluster.add_task_manager(1);
+    job.wait_for_parallelism(4);
+    assert!(restarts(&job) > changed.0);
+    assert_eq!(restarts(&other), changed.1);
+    job.wait_for("FINISHED");
+    bench.assert_exact(&WORKLOAD);
+    other.wait_for("FINISHED");
+    other_bench.assert_exact(&WORKLOAD);
+    cluster.end();
+}
+
 #[test]
 fn a_job_that_runs_by_itself_changes_when_its_bounds_do() {
     for processes in ["1", "2"] {

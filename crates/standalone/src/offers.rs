@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use millpond_types::JobId;
 
-use crate::slot_pool::SlotPool;
+use crate::slot_pool::{SlotPool, Want};
 
 /// The newest offer to each job in elastic mode.
 #[derive(Debug, Default)]
@@ -23,15 +23,18 @@ impl Offers {
         self.told.remove(&job);
     }
 
-    /// The jobs that could have another number of slots than they were told.
-    pub(crate) fn changed(&mut self, pool: &SlotPool) -> Vec<(JobId, u32)> {
+    /// The jobs that could have another number of slots than they were told, by what each wants.
+    pub(crate) fn changed(
+        &mut self,
+        pool: &SlotPool,
+        want: impl Fn(JobId) -> Want,
+    ) -> Vec<(JobId, u32)> {
+        let wants = self.told.keys().map(|job| (*job, want(*job)));
         let mut changed = Vec::new();
-        for (job, told) in &mut self.told {
-            if let Some(available) = pool.available(*job)
-                && *told != Some(available)
-            {
-                *told = Some(available);
-                changed.push((*job, available));
+        for (job, share) in pool.shares(&wants.collect()) {
+            let told = self.told.insert(job, Some(share)).flatten();
+            if told != Some(share) {
+                changed.push((job, share));
             }
         }
         changed

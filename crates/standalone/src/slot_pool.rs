@@ -73,6 +73,15 @@ pub(crate) struct Expired {
     pub(crate) request: SlotRequest,
 }
 
+/// What a job that runs would change for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// It is to have as many; if it has fewer it does not change for less.
+    pub(crate) least: u32,
+    /// It uses no more. Less than it has: it does not change.
+    pub(crate) most: u32,
+}
+
 /// The slots of all task managers.
 #[derive(Debug, Default)]
 pub(crate) struct SlotPool {
@@ -173,13 +182,37 @@ impl SlotPool {
         granted
     }
 
-    /// As many slots a job that has some could have: none that others wait for.
-    pub(crate) fn available(&self, job: JobId) -> Option<u32> {
-        let own = self.of(job)?;
-        let ids = self.task_managers.keys();
-        let own = ids.map(|id| own.slots_on(id)).sum::<u32>();
-        let (_, free) = self.totals();
-        Some(own + if self.waiting.is_empty() { free } else { 0 })
+    /// As many slots each of these jobs could have, if it has some: those, and its share of the free ones that
+    /// nobody waits for. No slot is in two shares: who is below its least comes first, then each gets one more,
+    /// who has the fewest before others, until none is free or nobody wants more.
+    pub(crate) fn shares(&self, wants: &BTreeMap<JobId, Want>) -> BTreeMap<JobId, u32> {
+        let mut free = match self.waiting.is_empty() {
+            true => self.totals().1,
+            false => 0,
+        };
+        let mut shares = BTreeMap::new();
+        for (job, want) in wants {
+            let Some(own) = self.of(*job) else {
+                continue;
+            };
+            let ids = self.task_managers.keys();
+            let own = ids.map(|id| own.slots_on(id)).sum::<u32>();
+            let missing = want.least.saturating_sub(own);
+            let given = if missing <= free { missing } else { 0 };
+            free -= given;
+            shares.insert(*job, own + given);
+        }
+        while free > 0 {
+            let unsatisfied = shares
+                .iter_mut()
+                .filter(|(job, share)| **share < wants[*job].most);
+            let Some((_, share)) = unsatisfied.min_by_key(|(_, share)| **share) else {
+                break;
+            };
+            *share += 1;
+            free -= 1;
+        }
+        shares
     }
 
     /// Gives up those who have waited for too long.
@@ -435,18 +468,59 @@ mod tests {
     #[test]
     fn a_job_could_have_its_own_slots_and_free_ones_that_nobody_waits_for() {
         let mut pool = pool(&[2, 2]);
-        assert_eq!(pool.available(job(1)), None);
+        let share = |pool: &SlotPool| {
+            let wants = BTreeMap::from([(job(1), Want { least: 1, most: 8 })]);
+            pool.shares(&wants).get(&job(1)).copied()
+        };
+        assert_eq!(share(&pool), None);
         pool.request(job(1), elastic(1, 1, 1), 50);
         pool.grant(0);
-        assert_eq!(pool.available(job(1)), Some(4));
+        assert_eq!(share(&pool), Some(4));
         pool.request(job(2), SlotRequest::exactly(4), 50);
         pool.grant(0);
-        assert_eq!(pool.available(job(1)), Some(1));
+        assert_eq!(share(&pool), Some(1));
         pool.release(job(2));
         pool.remove("tm-1");
-        assert_eq!(pool.available(job(1)), Some(2));
+        assert_eq!(share(&pool), Some(2));
         pool.remove("tm-0");
-        assert_eq!(pool.available(job(1)), Some(0));
+        assert_eq!(share(&pool), Some(0));
+    }
+
+    #[test]
+    fn free_slots_are_shared_and_each_is_for_one_job() {
+        let shares = |own: [u32; 3], free: u32, wants: [(u32, u32); 3]| {
+            let mut pool = pool(&[own.iter().sum::<u32>()]);
+            for (index, own) in own.into_iter().enumerate() {
+                pool.request(job(index as u8), SlotRequest::exactly(own), 50);
+                pool.grant(0);
+            }
+            pool.register("free", free);
+            let wants = wants.into_iter().enumerate();
+            let wants =
+                wants.map(|(index, (least, most))| (job(index as u8), Want { least, most }));
+            let shares = pool.shares(&wants.collect());
+            shares.into_values().collect::<Vec<_>>()
+        };
+        let all = (1, 8);
+        assert_eq!(shares([1, 1, 1], 3, [all; 3]), [2, 2, 2]);
+        assert_eq!(
+            shares([1, 3, 1], 2, [all; 3]),
+            [2, 3, 2],
+            "the fewest first"
+        );
+        assert_eq!(shares([1, 3, 5], 1, [(1, 1), (1, 3), all]), [1, 3, 6]);
+        assert_eq!(shares([2, 2, 2], 3, [(0, 0), all, (1, 2)]), [2, 5, 2]);
+        assert_eq!(
+            shares([1, 3, 1], 2, [all, (5, 8), all]),
+            [1, 5, 1],
+            "the least of all"
+        );
+        assert_eq!(
+            shares([1, 3, 1], 2, [all, (6, 8), all]),
+            [2, 3, 2],
+            "out of reach"
+        );
+        assert_eq!(shares([1, 1, 1], 9, [(1, 2), (1, 3), (1, 2)]), [2, 3, 2]);
     }
 
     proptest! {

@@ -2,10 +2,26 @@
 
 use std::time::Duration;
 
+use millpond_job::JobReport;
 use millpond_job::resources::{SlotRequest, ToJobMaster};
 use millpond_types::config::{format_duration, options};
 
 use super::Manager;
+use crate::slot_pool::Want;
+
+/// What a job would change its parallelism for while it runs.
+fn want(report: &JobReport) -> Want {
+    let takes_checkpoints = report.checkpoint_config.interval_ms.is_some();
+    let requirements = report.requirements.as_ref();
+    match requirements.filter(|_| takes_checkpoints) {
+        Some(requirements) => Want {
+            least: requirements.minimum(),
+            most: requirements.most(),
+        },
+        // It stays as it is.
+        None => Want::default(),
+    }
+}
 
 impl Manager {
     /// Gives slots to jobs that wait for them, if there are any now.
@@ -20,7 +36,12 @@ impl Manager {
             };
             self.tell_job_master(job, message);
         }
-        for (job, available) in self.offers.changed(&self.pool) {
+        let wants = |job| {
+            let state = self.registry.lock();
+            let report = state.jobs.get(&job);
+            report.map_or_else(Want::default, want)
+        };
+        for (job, available) in self.offers.changed(&self.pool, wants) {
             self.tell_job_master(job, ToJobMaster::Slots { available });
         }
         self.count_slots();
