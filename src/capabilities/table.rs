@@ -371,7 +371,12 @@ pub(super) const ROWS: &[Row] = &[
         cells: [
             works(Yes, OF_FLINK),
             works(Yes, OF_FLINK),
-            not_shown(Yes),
+            works(
+                Yes,
+                &[from_flink(
+                    "aligned_checkpoints_of_flink_are_restored_whole",
+                )],
+            ),
             refused(
                 No,
                 &[assignment(

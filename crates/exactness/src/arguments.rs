@@ -38,6 +38,8 @@ pub(crate) enum ExtraType {
 pub(crate) enum Shape {
     Workload,
     Fixture(KeyType),
+    /// That of a fixture with every kind of keyed state.
+    Kinds,
 }
 
 /// All arguments, with defaults.
@@ -118,6 +120,7 @@ impl Arguments {
             shape: match given.remove("--job") {
                 None | Some("workload") => Shape::Workload,
                 Some("fixture") => Shape::Fixture(key_type),
+                Some("kinds") => Shape::Kinds,
                 Some(other) => return Err(format!("--job is \"{other}\"")),
             },
             out: take(&mut given, "--out")?.unwrap_or_default(),

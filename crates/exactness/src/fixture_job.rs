@@ -2,17 +2,27 @@
 
 use millpond::operator::Data;
 use millpond::prelude::{
-    Collector, Environment, FlinkKey, FunctionResult, InputStatus, KeyedContext,
-    KeyedProcessFunction, OperatorListState, SourceFunction, ValueState,
+    Collector, Environment, FlinkKey, FunctionOpenContext, FunctionResult, InputStatus,
+    KeyedContext, KeyedProcessFunction, OperatorListState, SourceFunction, ValueState,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::KeyType;
 
 /// Keeps what it was restored with, and emits nothing.
-struct Offsets<K> {
+pub(crate) struct Offsets<K> {
     _offsets: OperatorListState<i64>,
     key: std::marker::PhantomData<K>,
+}
+
+impl<K: Data> Offsets<K> {
+    pub(crate) fn open(context: &mut FunctionOpenContext<'_>) -> FunctionResult<Self> {
+        let _offsets = context.operator_list_state("offsets")?;
+        Ok(Offsets {
+            _offsets,
+            key: std::marker::PhantomData,
+        })
+    }
 }
 
 impl<K: Data> SourceFunction for Offsets<K> {
@@ -62,22 +72,16 @@ pub(crate) fn build(env: &Environment, key_type: KeyType) {
 }
 
 fn build_with<K: FlinkKey + Data>(env: &Environment) {
-    env.add_source("numbers", |context| {
-        let _offsets = context.operator_list_state("offsets")?;
-        Ok(Offsets::<K> {
-            _offsets,
-            key: std::marker::PhantomData,
+    env.add_source("numbers", Offsets::<K>::open)
+        .uid("source")
+        .key_by_ref(|key: &K| key)
+        .process(|context| {
+            Ok(Counter::<K> {
+                count: context.value_state("count")?,
+                key: std::marker::PhantomData,
+            })
         })
-    })
-    .uid("source")
-    .key_by_ref(|key: &K| key)
-    .process(|context| {
-        Ok(Counter::<K> {
-            count: context.value_state("count")?,
-            key: std::marker::PhantomData,
-        })
-    })
-    .uid("counter")
-    .sink_to(millpond::prelude::DiscardSink::new())
-    .uid("sink");
+        .uid("counter")
+        .sink_to(millpond::prelude::DiscardSink::new())
+        .uid("sink");
 }

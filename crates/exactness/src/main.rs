@@ -1,7 +1,7 @@
 //! The job under test. `--job` chooses its shape, the other arguments its size and its quirks.
 //!
 //! ```text
-//! exactness-job [--job workload|fixture] --out DIR [--records-a N] [--records-b N] [--keys N]
+//! exactness-job [--job workload|fixture|kinds] --out DIR [--records-a N] [--records-b N] [--keys N]
 //!               [--rate R] [quirks, see `Arguments`] [-D key=value]
 //! exactness-job --jobmanager|--taskmanager [-D key=value]     a service of a cluster
 //! exactness-job --standalone-job [-D key=value] -- ARGUMENTS   a cluster for this job
@@ -9,6 +9,7 @@
 
 mod arguments;
 mod fixture_job;
+mod kinds_job;
 mod ledger;
 mod numbers;
 mod quirks;
@@ -30,6 +31,7 @@ fn run() -> Result<(), String> {
     match arguments.shape {
         Shape::Workload => workload_job::build(&env, &arguments),
         Shape::Fixture(key_type) => fixture_job::build(&env, key_type),
+        Shape::Kinds => kinds_job::build(&env),
     }
     env.execute("exactness")
         .map_err(|error| format!("{error:?}"))?;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use millpond_exactness::flink_count::{of_sidecar, read};
 use millpond_exactness::job_process::Bench;
 use millpond_fs::{LocalFileSystem, Location};
+use millpond_state_processor::{OpenSnapshot, PathMap, Progress, Threads, diff};
 
 /// Restores it at several parallelisms; returns at how many.
 fn restores(fixture: &Path, key: &str, options: &[(&str, &str)]) -> usize {
@@ -70,6 +71,41 @@ fn savepoints_of_flink_1_20_are_restored_whole() {
 #[test]
 fn savepoints_of_flink_2_3_are_restored_whole() {
     restores_at_every_parallelism("2.3.0");
+}
+
+/// Checkpoints that Flink 1.15.4, 1.20.5 and 2.3.0 have retained, all of whose state is in their metadata: a savepoint
+/// that the restored job takes holds the same, whatever its parallelism.
+#[test]
+fn aligned_checkpoints_of_flink_are_restored_whole() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../snapshot/tests/golden");
+    let opened = |path: &str| OpenSnapshot::open(path, &PathMap::default()).expect("a snapshot");
+    for version in ["1.15.4", "1.20.5", "2.3.0"] {
+        let name = format!("{version}/metadata-only/checkpoint-aligned-hashmap");
+        let checkpoint = golden.join(name).display().to_string();
+        let before = opened(&checkpoint);
+        assert!(before.operators().count() >= 2, "{version}");
+        for parallelism in ["1", "2", "3"] {
+            let bench = Bench::new(env!("CARGO_BIN_EXE_exactness-job")).argument("--job", "kinds");
+            let mut job = bench.start(&[
+                ("parallelism.default", parallelism),
+                ("execution.state-recovery.path", &checkpoint),
+            ]);
+            job.running();
+            let savepoint = job.stop(false);
+            let found = diff(
+                &before,
+                &opened(&savepoint),
+                None,
+                Threads::default(),
+                &Progress::default(),
+            );
+            let found = found.expect("both can be read");
+            assert!(
+                found.equal,
+                "{version} at parallelism {parallelism}: {found:?}"
+            );
+        }
+    }
 }
 
 /// At parallelism 2 as it was taken the tables of each subtask go on as they are, at others they are clipped.

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     fn one_by_one(texts: &[String]) -> Vec<u8> {
-        let bytes = texts.iter().map(|text| postcard::to_allocvec(text));
+        let bytes = texts.iter().map(postcard::to_allocvec);
         bytes.flat_map(|bytes| bytes.expect("text")).collect()
     }
 

@@ -161,11 +161,14 @@ impl JobManagerService {
                 millpond_rest::serve_cluster(listener, dispatcher, programs, rest_options)
             }
             false => {
-                tracing::warn!(
-                    "programs cannot be uploaded: {} or {} = true allows it",
-                    options::REST_TOKEN_FILE.key(),
-                    options::WEB_SUBMIT_ENABLE.key()
-                );
+                // Else somebody has said so.
+                if get(configuration.get(&options::WEB_SUBMIT_ENABLE))? {
+                    tracing::warn!(
+                        "programs cannot be uploaded: {} or {} = true allows it",
+                        options::REST_TOKEN_FILE.key(),
+                        options::WEB_SUBMIT_ENABLE.key()
+                    );
+                }
                 millpond_rest::serve(listener, dispatcher, rest_options)
             }
         };
