@@ -96,6 +96,11 @@ pub(crate) fn serve(
         // An error is the end of all who could tell.
         false => ends.recv().unwrap_or(End::Asked),
     };
+    let end = match (end, running.outcome()) {
+        // It has only told of its end until now, and must not be started again for that.
+        (End::Asked, Some(outcome)) if mode == Mode::Application => End::Done(outcome),
+        (end, _) => end,
+    };
     let code = match end {
         End::Lost(why) => {
             return Err(

@@ -104,6 +104,30 @@ fn a_cluster_that_is_asked_to_end_says_that_its_job_has_not_ended() {
     assert_eq!(next.end(), Some(143));
 }
 
+/// A cluster whose job has ended tells of it for a while. Who ends it then has not ended the job.
+#[test]
+fn a_cluster_that_is_asked_to_end_behind_its_job_says_how_that_has_ended() {
+    let program = example("keyed_count").display().to_string();
+    let place = tempfile::tempdir().expect("room");
+    let [by, at] = kept(place.path());
+    let (mut manager, _worker, rest) = with_slots(&[
+        "-Drest.linger=1 h",
+        &by,
+        &at,
+        &program,
+        "--keys",
+        "10",
+        "--records",
+        "50",
+    ]);
+    manager.says("Job has been submitted with JobID ");
+    wait_for("the job to end", || {
+        let listed = millpond(&["list", "-a", "-m", &rest]).stdout;
+        listed.contains("(FINISHED)").then_some(())
+    });
+    assert_eq!(manager.end(), Some(0));
+}
+
 /// There are no slots, so the job fails; nobody tries again what has failed.
 #[test]
 fn a_job_that_failed_has_an_exit_code_of_its_own_that_is_kept() {
