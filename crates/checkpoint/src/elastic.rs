@@ -170,7 +170,7 @@ impl Elastic {
 
     fn differs(&self, graph: &JobGraph, slots: u32) -> bool {
         let mut vertices = graph.vertices.iter();
-        vertices.any(|vertex| vertex.parallelism != self.requirements.parallelism(vertex.id, slots))
+        vertices.any(|vertex| vertex.parallelism != self.requirements.parallelism(vertex, slots))
     }
 
     /// What a job that runs as `graph` is to do. It is not to be asked where nothing may be interrupted.

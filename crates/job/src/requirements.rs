@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dispatcher::VertexDetails;
 use crate::graph::Partitioner;
-use crate::job_graph::JobGraph;
+use crate::job_graph::{JobGraph, JobVertex};
 
 /// The least and the most subtasks of a vertex, both included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,16 +69,18 @@ impl JobRequirements {
     }
 
     /// The parallelism of a vertex in so many slots, at least 1; a vertex that is not known is not
-    /// bounded.
-    pub fn parallelism(&self, vertex: OperatorId, slots: u32) -> u32 {
-        let upper = self.0.get(&vertex).map(|bounds| bounds.upper_bound);
-        slots.min(upper.unwrap_or(slots)).max(1)
+    /// bounded. Never more than its key groups, of which a snapshot may have brought fewer than the bounds
+    /// were made for.
+    pub fn parallelism(&self, vertex: &JobVertex, slots: u32) -> u32 {
+        let upper = self.0.get(&vertex.id).map(|bounds| bounds.upper_bound);
+        let upper = upper.unwrap_or(slots).min(vertex.max_parallelism);
+        slots.min(upper).max(1)
     }
 
     /// Gives each vertex its parallelism in so many slots.
     pub fn scale(&self, graph: &mut JobGraph, slots: u32) {
         for vertex in &mut graph.vertices {
-            vertex.parallelism = self.parallelism(vertex.id, slots);
+            vertex.parallelism = self.parallelism(vertex, slots);
         }
     }
 
@@ -199,6 +201,7 @@ impl TryFrom<&RequirementsBody> for JobRequirements {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::VertexIndex;
     use crate::dispatcher::VertexInput;
     use crate::status::ExecutionState;
 
@@ -291,8 +294,20 @@ mod tests {
     #[test]
     fn a_vertex_has_as_many_subtasks_as_there_are_slots_up_to_its_bound() {
         let wanted = requirements(&[("source", 1, 2), ("counter", 1, 8)]);
-        let of = |uid, slots| wanted.parallelism(OperatorId::of_uid(uid), slots);
+        let vertex = |uid: &str, max_parallelism| JobVertex {
+            index: VertexIndex(0),
+            id: OperatorId::of_uid(uid),
+            name: uid.to_owned(),
+            parallelism: 1,
+            max_parallelism,
+            max_parallelism_is_explicit: false,
+            operators: Vec::new(),
+            chained_edges: Vec::new(),
+        };
+        let of = |uid: &str, slots| wanted.parallelism(&vertex(uid, 128), slots);
         assert_eq!((of("source", 5), of("counter", 5)), (2, 5));
         assert_eq!((of("source", 1), of("counter", 9)), (1, 8));
+        // A snapshot has fewer key groups than the bounds were made for.
+        assert_eq!(wanted.parallelism(&vertex("counter", 4), 9), 4);
     }
 }
