@@ -101,6 +101,10 @@ pub(crate) fn serve(
         (End::Asked, Some(outcome)) if mode == Mode::Application => End::Done(outcome),
         (end, _) => end,
     };
+    let outcome = match end {
+        End::Done(outcome) => Some(outcome),
+        _ => None,
+    };
     let code = match end {
         End::Lost(why) => {
             return Err(
@@ -108,7 +112,7 @@ pub(crate) fn serve(
             );
         }
         End::NotBegun(why) => {
-            running.end();
+            running.end(None);
             return Err(Failure::action(why).during("The application cannot be run."));
         }
         // Those that have not ended go on from their checkpoints when another job manager leads.
@@ -119,7 +123,7 @@ pub(crate) fn serve(
         }
         End::Done(Outcome::Failed) => ExitCode::FAILURE,
     };
-    running.end();
+    running.end(outcome);
     Ok(code)
 }
 

@@ -18,9 +18,11 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
         .about("Runs the job manager of a cluster for one program, until its job has ended")
         .override_usage("millpond standalone-job [OPTIONS] PROGRAM [ARGUMENTS]...")
         .arg(service::dynamic_option())
-        .arg(arguments::value("job-id", "id").alias("jobid").help(
-            "Id of the job [default: drawn; with high availability made from the cluster's name]",
-        ));
+        .arg(
+            arguments::value("job-id", "id")
+                .alias("jobid")
+                .help("Id of the job [default: drawn, and kept with high availability]"),
+        );
     let command = program::options(command);
     let (parsed, program) = arguments::parse_until_program(command, given)?;
     let Parsed::Matches(matches) = parsed else {

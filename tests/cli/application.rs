@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use millpond_exactness::job_process::wait_for;
+use millpond_exactness::processes::children_of;
 
 use super::cluster::{Service, example};
 use super::{Ended, command, millpond};
@@ -93,15 +94,27 @@ fn a_cluster_that_is_asked_to_end_says_that_its_job_has_not_ended() {
     let mut leader = Service::start_as(application(&given));
     leader.says("Job manager listening at ");
     leader.says("Web interface listening at ");
-    leader.says("Job has been submitted with JobID ");
+    let job = leader.says("Job has been submitted with JobID ");
     let mut standby = Service::start_as(application(&given));
     standby.says("Another job manager leads: standing by");
     assert_eq!((standby.end(), leader.end()), (Some(143), Some(143)));
     let mut next = Service::start_as(application(&given));
     next.says("Job manager listening at ");
     next.says("Web interface listening at ");
-    next.says("Job 000000005c13d6410000000000000000 goes on");
-    assert_eq!(next.end(), Some(143));
+    next.says(&format!("Job {job} goes on"));
+    // A session would end it and not note how.
+    next.kill();
+    let session = millpond(&[
+        "jobmanager",
+        "-Drest.port=0",
+        "-Djobmanager.rpc.port=0",
+        &by,
+        &at,
+    ]);
+    session.failed(&[
+        "The job manager cannot be started.",
+        "is of a cluster for one job",
+    ]);
 }
 
 /// A cluster whose job has ended tells of it for a while. Who ends it then has not ended the job.
@@ -125,7 +138,32 @@ fn a_cluster_that_is_asked_to_end_behind_its_job_says_how_that_has_ended() {
         let listed = millpond(&["list", "-a", "-m", &rest]).stdout;
         listed.contains("(FINISHED)").then_some(())
     });
+    wait_for("its program to end", || {
+        children_of(manager.pid()).is_empty().then_some(())
+    });
+    // That is seen a moment later.
+    std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(manager.end(), Some(0));
+}
+
+/// What a program was started with that has not got as far as its job is no reason to start it so again.
+#[test]
+fn an_application_that_was_not_begun_is_begun_as_it_is_given_now() {
+    let program = example("keyed_count").display().to_string();
+    let place = tempfile::tempdir().expect("room");
+    let [by, at] = kept(place.path());
+    let mut hanging = Service::start_as(application(&[&by, &at, "/bin/sleep", "1000"]));
+    hanging.says("Job manager listening at ");
+    wait_for("the program to run", || {
+        let masters = children_of(hanging.pid());
+        (!masters.is_empty()).then_some(())
+    });
+    hanging.kill();
+    let (mut next, _worker, _) =
+        with_slots(&[&by, &at, &program, "--keys", "10", "--records", "50"]);
+    next.says("Job has been submitted with JobID ");
+    next.says("All jobs have ended");
+    assert_eq!(next.ended(), Some(0));
 }
 
 /// There are no slots, so the job fails; nobody tries again what has failed.
@@ -181,7 +219,7 @@ fn what_is_no_application_is_told_and_leaves_no_cluster() {
     }
     // What an earlier leader has left is no reason to begin anew if it cannot be understood.
     let jobs = place.path().join("default/jobs");
-    let left = "000000005c13d6410000000000000000";
+    let left = "0123456789abcdef0123456789abcdef";
     for (ending, phrase) in [
         ("result", "expected FINISHED"),
         ("json", "cannot be understood"),

@@ -55,7 +55,7 @@ fn an_unknown_action_is_told_with_the_known_ones() {
         ended
             .stdout
             .contains(
-                "\"latest\", \"state\", \"capabilities\", \"cluster\", \"jobmanager\", \"taskmanager\" and \"demo\"."
+                "\"latest\", \"state\", \"capabilities\", \"cluster\", \"jobmanager\", \"standalone-job\", \"taskmanager\" and \"demo\"."
             ),
         "{}",
         ended.stdout

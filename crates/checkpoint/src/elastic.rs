@@ -108,13 +108,13 @@ impl Elastic {
     /// What the next attempt asks for.
     ///
     /// An attempt that has failed wants what it had, or more: a task manager that is lost may come again
-    /// soon. One that changes over has waited already, and takes what it was offered: the rest may be another
-    /// job's.
+    /// soon. One that changes over has waited already, and takes what there is. Neither takes more than was
+    /// offered: the rest may be another job's.
     pub fn request(&self) -> SlotRequest {
         let (minimum, most) = (self.requirements.minimum(), self.requirements.most());
-        let most = match self.is_planned {
-            true => self.available.clamp(minimum, most),
-            false => most,
+        let most = match self.slots {
+            0 => most,
+            slots => slots.max(self.available).clamp(minimum, most),
         };
         let enough = match self.slots {
             0 => most,

@@ -81,9 +81,10 @@ impl MasterLock {
 
     fn write(&self, text: &str) -> io::Result<()> {
         let mut file = &self.file;
-        file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(text.as_bytes())
+        // On a full disk there may be no room for it again once it is cut off.
+        file.write_all(text.as_bytes())?;
+        file.set_len(text.len() as u64)
     }
 }
 

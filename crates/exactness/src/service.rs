@@ -51,7 +51,7 @@ pub(crate) fn application() -> Result<(), String> {
             None => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    running.end();
+    running.end(Some(outcome));
     match outcome {
         Outcome::Succeeded => Ok(()),
         Outcome::Failed => Err("the job has failed".to_owned()),

@@ -137,11 +137,7 @@ pub fn storage_directory(configuration: &Configuration) -> Result<PathBuf, Strin
 }
 
 /// The name of the cluster among those that share a service, without slashes around it.
-///
-/// # Errors
-///
-/// It is none; for people.
-pub fn cluster_id(configuration: &Configuration) -> Result<String, String> {
+pub(crate) fn cluster_id(configuration: &Configuration) -> Result<String, String> {
     let told = |error: ConfigError| error.to_string();
     let kind = configuration
         .get(&options::HIGH_AVAILABILITY)

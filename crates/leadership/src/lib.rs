@@ -22,5 +22,5 @@ mod term;
 #[cfg(feature = "zookeeper")]
 mod zookeeper;
 
-pub use election::{Election, Leader, Leadership, cluster_id, election, storage_directory};
+pub use election::{Election, Leader, Leadership, election, storage_directory};
 pub use term::{Term, now_ms};

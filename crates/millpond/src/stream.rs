@@ -334,11 +334,10 @@ macro_rules! operator_settings {
 
         /// Sets the number of key groups, the limit of any later parallelism.
         pub fn set_max_parallelism(self, max_parallelism: u32) -> Self {
-            let is_reactive = self.env.is_reactive();
+            let of_nobodys_choice = self.env.is_reactive().then(|| self.env.parallelism());
             self.set(|node| {
                 node.max_parallelism = Some(max_parallelism);
-                if is_reactive {
-                    // That of nobody's choice is not to be above it.
+                if of_nobodys_choice == Some(node.parallelism) {
                     node.parallelism = node.parallelism.min(max_parallelism);
                 }
             })

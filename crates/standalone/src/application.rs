@@ -1,18 +1,21 @@
 //! A cluster for one job: the program that a job manager runs by itself, once.
 //!
-//! In a cluster that is highly available the job has the same id whoever leads. The next leader goes on with it,
-//! and when it has ended does not run it again.
+//! A cluster that is highly available keeps which job that is, and how it has ended. The next leader goes on with
+//! it, and when it has ended does not run it again.
 
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use millpond_cluster::{await_master_end, job_end};
 use millpond_job::JobStatus;
 use millpond_job::programs::{Programs, RunRequest};
 use millpond_types::JobId;
 
-use crate::job_store::JobStore;
+use crate::job_manager::Mode;
+use crate::job_store::{JobStore, StoredJob};
 use crate::registry::Registry;
 
 /// A program that is to be run once.
@@ -22,7 +25,7 @@ pub struct Application {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// The id of its job; `None`: one is drawn, or in a highly available cluster made from its name.
+    /// The id of its job; `None`: one is drawn, or found where the cluster keeps it.
     pub job: Option<JobId>,
 }
 
@@ -37,16 +40,47 @@ pub enum Begun {
     HasEnded(JobId, JobStatus),
 }
 
-impl Application {
-    /// The job of a highly available cluster, as Flink makes it from the name of that.
-    pub fn job_of_cluster(cluster: &str) -> JobId {
-        // Java's `String.hashCode`.
-        let hash = cluster.encode_utf16().fold(0_i32, |hash, unit| {
-            hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-        });
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&i64::from(hash).to_be_bytes());
-        JobId(bytes)
+/// The jobs that earlier leaders have left in a directory.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Those to go on with.
+    pub(crate) jobs: Vec<(JobId, StoredJob)>,
+    /// Applications whose program has not got as far as its job, or has not told.
+    pub(crate) not_begun: Vec<JobId>,
+}
+
+impl Left {
+    /// What lies in a store, for a job manager of this mode. Jobs are forgotten of whose end a leader had no time
+    /// to do so.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read or changed, or is a cluster's of the other mode; for people.
+    pub(crate) fn in_store(store: &JobStore, mode: Mode) -> Result<Self, String> {
+        let told = |error: io::Error| error.to_string();
+        let mut left = Left::default();
+        for (job, stored) in store.all().map_err(told)? {
+            let place = store.path(job);
+            if stored.is_application != (mode == Mode::Application) {
+                return Err(format!(
+                    "\"{}\" is of a cluster {}, which this one is not; give it another name \
+                     (high-availability.cluster-id, kubernetes.cluster-id)",
+                    place.display(),
+                    match stored.is_application {
+                        true => "for one job",
+                        false => "for many jobs",
+                    }
+                ));
+            }
+            if store.noted_end(job).map_err(told)?.is_some() {
+                store.remove(job).map_err(told)?;
+            } else if stored.is_application && stored.checkpoints.is_none() {
+                left.not_begun.push(job);
+            } else {
+                left.jobs.push((job, stored));
+            }
+        }
+        Ok(left)
     }
 }
 
@@ -56,7 +90,11 @@ pub struct Preparation {
     pub(crate) programs: Arc<dyn Programs>,
     pub(crate) store: Option<JobStore>,
     /// The jobs that the job manager goes on with.
-    pub(crate) found: Vec<JobId>,
+    pub(crate) going_on: Vec<JobId>,
+    /// Those that are to be begun once more.
+    pub(crate) not_begun: Vec<JobId>,
+    /// For how long a master that stands still is waited for.
+    pub(crate) patience: Duration,
     pub(crate) registry: Arc<Registry>,
 }
 
@@ -68,8 +106,8 @@ impl Preparation {
     /// The program cannot be read or kept, or did not get as far as its job; it cannot be known whether the job
     /// has ended; for people.
     pub fn begin(&self) -> Result<Begun, String> {
-        if let (Some(store), Some(job)) = (&self.store, self.application.job)
-            && let Some(begun) = self.found(store, job)?
+        if let Some(store) = &self.store
+            && let Some(begun) = self.found(store)?
         {
             return Ok(begun);
         }
@@ -86,23 +124,40 @@ impl Preparation {
     }
 
     /// What earlier leaders have made of the job; `None` if nothing.
-    fn found(&self, store: &JobStore, job: JobId) -> Result<Option<Begun>, String> {
-        if self.found.contains(&job) {
-            return Ok(Some(Begun::GoesOn(job)));
+    fn found(&self, store: &JobStore) -> Result<Option<Begun>, String> {
+        let told = |error: io::Error| error.to_string();
+        let wanted = |job: JobId| self.application.job.is_none_or(|wanted| wanted == job);
+        match &self.going_on[..] {
+            [] => {}
+            [job] if wanted(*job) => return Ok(Some(Begun::GoesOn(*job))),
+            others => {
+                let others: Vec<String> = others.iter().map(JobId::to_string).collect();
+                return Err(format!(
+                    "the cluster runs other jobs: {}",
+                    others.join(", ")
+                ));
+            }
         }
-        if let Some(status) = store.noted_end(job).map_err(|error| error.to_string())? {
-            self.registry.lock().ended.insert(job, status);
-            return Ok(Some(Begun::HasEnded(job, status)));
+        for job in &self.not_begun {
+            let lock = store.lock(*job);
+            await_master_end(&lock, self.patience).map_err(told)?;
+            if let Some(end) = job_end(&lock) {
+                store.note_end(*job, end).map_err(told)?;
+            }
+            store.remove(*job).map_err(told)?;
         }
-        let kept = store.path(job);
-        match kept.try_exists() {
-            Ok(false) => Ok(None),
-            Ok(true) => Err(format!(
-                "job {job} is kept in \"{}\", which cannot be understood; without it the job would begin anew",
-                kept.display()
-            )),
-            Err(error) => Err(format!("\"{}\": {error}", kept.display())),
+        if let Some(damaged) = store.damaged().map_err(told)?.first() {
+            return Err(format!(
+                "\"{}\" is of a job and cannot be understood; without it the job would begin anew",
+                damaged.display()
+            ));
         }
+        let mut ends = store.noted_ends().map_err(told)?.into_iter();
+        let Some((job, status)) = ends.find(|(job, _)| wanted(*job)) else {
+            return Ok(None);
+        };
+        self.registry.lock().ended.insert(job, status);
+        Ok(Some(Begun::HasEnded(job, status)))
     }
 
     /// Hands the program to the job manager; returns its id there.
@@ -119,30 +174,74 @@ impl Preparation {
     }
 }
 
-/// Removes programs that nobody will run again.
-pub(crate) fn remove_programs(programs: &dyn Programs) {
+/// Removes what nobody needs behind the end of the job: the program, and if that is wanted how it has ended.
+pub(crate) fn tidy(programs: &dyn Programs, store: Option<&JobStore>, forgets_result: bool) {
+    if let Some(store) = store {
+        // A job that is still kept is the next leader's to end, who may want its program.
+        let is_settled = store.all().is_ok_and(|jobs| jobs.is_empty());
+        if !store.is_ours() || !is_settled {
+            return;
+        }
+    }
     for program in programs.list() {
         if let Err(error) = programs.delete(&program.id) {
             tracing::warn!("{error}");
         }
     }
+    let forgetting = store.filter(|_| forgets_result);
+    if let Some(Err(error)) = forgetting.map(JobStore::remove_ends) {
+        tracing::warn!("how the job has ended stays noted: {error}");
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use millpond_leadership::Term;
+
     use super::*;
 
-    /// What `new JobID(name.hashCode(), 0)` is in Java.
-    #[test]
-    fn the_job_of_a_cluster_has_the_id_that_flink_gives_it() {
-        for (cluster, expected) in [
-            ("", "00000000000000000000000000000000"),
-            ("default", "000000005c13d6410000000000000000"),
-            ("my-job", "ffffffffc0bf681c0000000000000000"),
-            ("µ€😀", "0000000000e7fa3a0000000000000000"),
-        ] {
-            let found = Application::job_of_cluster(cluster).to_string();
-            assert_eq!(found, expected, "{cluster}");
+    fn job(is_application: bool, checkpoints: Option<&str>) -> StoredJob {
+        StoredJob {
+            program: "p".to_owned(),
+            arguments: Vec::new(),
+            configuration: BTreeMap::new(),
+            checkpoints: checkpoints.map(str::to_owned),
+            has_checkpoint: false,
+            requirements: None,
+            checkpoint_interval_ms: None,
+            earlier_masters: 0,
+            is_application,
         }
+    }
+
+    #[test]
+    fn what_earlier_leaders_have_left_goes_on_is_begun_or_has_ended() {
+        let place = tempfile::tempdir().expect("room");
+        let store = JobStore::open(place.path(), Term::unlimited()).expect("a directory");
+        let [begun, not_begun, ended] = [1, 2, 3].map(|n| JobId([n; 16]));
+        store.put(begun, &job(true, Some("file:/c"))).expect("room");
+        store.put(not_begun, &job(true, None)).expect("room");
+        store.put(ended, &job(true, Some("file:/d"))).expect("room");
+        // The leader was killed behind the first of two steps.
+        store.note_end(ended, JobStatus::Canceled).expect("room");
+        let left = Left::in_store(&store, Mode::Application).expect("its own");
+        let jobs: Vec<JobId> = left.jobs.iter().map(|(job, _)| *job).collect();
+        assert_eq!((jobs, left.not_begun), (vec![begun], vec![not_begun]));
+        assert_eq!(store.all().expect("read").len(), 2);
+        let why = Left::in_store(&store, Mode::Session).expect_err("another cluster's");
+        assert!(why.contains("for one job"), "{why}");
+    }
+
+    #[test]
+    fn jobs_of_a_session_are_no_application() {
+        let place = tempfile::tempdir().expect("room");
+        let store = JobStore::open(place.path(), Term::unlimited()).expect("a directory");
+        store.put(JobId([1; 16]), &job(false, None)).expect("room");
+        let left = Left::in_store(&store, Mode::Session).expect("its own");
+        assert_eq!(left.jobs.len(), 1);
+        let why = Left::in_store(&store, Mode::Application).expect_err("another cluster's");
+        assert!(why.contains("for many jobs"), "{why}");
     }
 }

@@ -27,6 +27,7 @@ use millpond_security::Internal;
 use millpond_types::config::{Configuration, options};
 use millpond_types::{ATTEMPTS_PER_MASTER, Clock, JobId, SystemClock};
 
+use crate::application::{Application, Left, Preparation};
 use crate::connections::Acceptor;
 use crate::job_process::{JobProcess, Program};
 use crate::job_recovery::{self, RecoveryError};
@@ -169,7 +170,11 @@ pub(crate) struct JobManager {
     events: Mutex<Sender<Event>>,
     address: String,
     store: Option<JobStore>,
-    found: Vec<JobId>,
+    /// The jobs that it goes on with.
+    going_on: Vec<JobId>,
+    /// Those that are to be begun once more.
+    not_begun: Vec<JobId>,
+    patience: Duration,
 }
 
 impl JobManager {
@@ -219,11 +224,14 @@ impl JobManager {
             }
             false => None,
         };
-        let kept = store.as_ref().map(JobStore::all).transpose();
-        let kept = kept.map_err(in_directory)?.unwrap_or_default();
+        let left = store
+            .as_ref()
+            .map(|store| Left::in_store(store, options.mode));
+        let left = left.transpose()?.unwrap_or_default();
         let security = options.security.clone();
         let of_owner = sender.clone();
-        let found = kept.iter().map(|(job, _)| *job).collect();
+        let going_on = left.jobs.iter().map(|(job, _)| *job).collect();
+        let patience = options.heartbeat.timeout;
         let mut manager = Manager {
             store: store.clone(),
             recovering: BTreeMap::new(),
@@ -239,7 +247,7 @@ impl JobManager {
             task_managers: BTreeMap::new(),
             jobs: BTreeMap::new(),
         };
-        for (job, stored) in kept {
+        for (job, stored) in left.jobs {
             tracing::info!("job {job} goes on");
             manager.recover(job, stored, Duration::ZERO);
         }
@@ -253,7 +261,9 @@ impl JobManager {
             events: Mutex::new(of_owner),
             address,
             store,
-            found,
+            going_on,
+            not_begun: left.not_begun,
+            patience,
         })
     }
 
@@ -280,14 +290,22 @@ impl JobManager {
         self.store.as_ref()
     }
 
-    /// The jobs that it goes on with.
-    pub(crate) fn found(&self) -> &[JobId] {
-        &self.found
+    /// An application, ready to be begun.
+    pub(crate) fn prepare(&self, application: Application) -> Preparation {
+        Preparation {
+            application,
+            programs: self.programs(),
+            store: self.store.clone(),
+            going_on: self.going_on.clone(),
+            not_begun: self.not_begun.clone(),
+            patience: self.patience,
+            registry: Arc::clone(&self.dispatcher.registry),
+        }
     }
 
-    /// What is known of jobs.
-    pub(crate) fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.dispatcher.registry)
+    /// How many programs of jobs run.
+    pub(crate) fn masters(&self) -> usize {
+        self.dispatcher.registry.lock().masters.len()
     }
 
     /// How jobs have ended, and are, as far as is known.
@@ -561,7 +579,7 @@ impl Manager {
         program
             .configuration
             .set(options::FIXED_JOB_ID.key(), job.to_string());
-        let stored = StoredJob::of(&program);
+        let stored = StoredJob::of(&program, self.options.mode == Mode::Application);
         let put = self.store.as_ref().map(|store| store.put(job, &stored));
         if let Some(Err(error)) = put {
             let _ = reply.send(Err(format!("the job cannot be kept: {error}")));
@@ -623,6 +641,7 @@ impl Manager {
                     workers: BTreeMap::new(),
                 };
                 self.jobs.insert(job, new);
+                self.registry.lock().masters.insert(job);
             }
             Err(error) => {
                 let why = format!("the program cannot be started: {error}");
@@ -630,6 +649,11 @@ impl Manager {
                     Some(reply) => {
                         self.forget(job, None);
                         let _ = reply.send(Err(why));
+                    }
+                    // It was accepted once, and may be started again when there is room for it.
+                    None if self.store.is_some() => {
+                        tracing::warn!("job {job} cannot be started again now: {why}");
+                        self.recover(job, stored, RETRY);
                     }
                     None => self.end_without_master(job, JobStatus::Failed, Some(why)),
                 }
@@ -702,8 +726,12 @@ impl Manager {
                     Some(Ok(())) | None => self.start_master(job, stored, program, None),
                 }
             }
-            Err(error) => {
+            Err(error) if self.programs.is_gone(&stored.program) => {
                 self.end_without_master(job, JobStatus::Failed, Some(error.to_string()));
+            }
+            Err(error) => {
+                tracing::warn!("job {job} cannot be started again now: {error}");
+                self.recover(job, stored, RETRY);
             }
         }
     }
@@ -904,6 +932,7 @@ impl Manager {
         let Some(mut known) = self.jobs.remove(&job) else {
             return;
         };
+        self.registry.lock().masters.remove(&job);
         let text = format!(
             "the process of the job master ended ({how}); its output is in {}",
             known.process.log().display()
@@ -918,6 +947,9 @@ impl Manager {
             known.process.last_words()
         )));
         let has_ended = known.has_reported && !self.registry.lock().is_alive(job);
+        if has_ended && how != "exit status: 0" {
+            tracing::warn!("{text}, behind the end of the job");
+        }
         if has_ended || !was_submitted {
             return;
         }

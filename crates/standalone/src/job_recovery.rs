@@ -114,6 +114,7 @@ mod tests {
             requirements: None,
             checkpoint_interval_ms: None,
             earlier_masters: 0,
+            is_application: false,
         }
     }
 

@@ -21,7 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::job_process::Program;
 
-/// How files are called that say how a job has ended.
+/// How the names of files of jobs end.
+const JOB: &str = "json";
+
+/// How those end that say how a job has ended.
 const RESULT: &str = "result";
 
 /// A job that was submitted and has not ended.
@@ -46,11 +49,14 @@ pub(crate) struct StoredJob {
     /// How many masters it had before this one.
     #[serde(default)]
     pub(crate) earlier_masters: u32,
+    /// Whether the cluster is for it alone.
+    #[serde(default)]
+    pub(crate) is_application: bool,
 }
 
 impl StoredJob {
     /// A job of this program, about which no more is known.
-    pub(crate) fn of(program: &Program) -> Self {
+    pub(crate) fn of(program: &Program, is_application: bool) -> Self {
         let pairs = program.configuration.iter();
         StoredJob {
             program: program.id.clone(),
@@ -63,6 +69,7 @@ impl StoredJob {
             requirements: None,
             checkpoint_interval_ms: None,
             earlier_masters: 0,
+            is_application,
         }
     }
 }
@@ -81,6 +88,27 @@ impl JobStore {
         let directory = directory.join("jobs");
         std::fs::create_dir_all(&directory)?;
         Ok(JobStore { directory, term })
+    }
+
+    /// The files of jobs that cannot be understood.
+    pub(crate) fn damaged(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files = self.files(JOB)?;
+        let known: Vec<PathBuf> = self.all()?.iter().map(|(job, _)| self.path(*job)).collect();
+        files.retain(|file| !known.contains(file));
+        Ok(files)
+    }
+
+    /// The files whose names end so.
+    fn files(&self, ending: &str) -> io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|found| found == ending) {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// All jobs; a file that cannot be understood is logged and left.
@@ -142,13 +170,31 @@ impl JobStore {
     /// Nobody is to know any more how jobs have ended.
     pub(crate) fn remove_ends(&self) -> io::Result<()> {
         self.term.check().map_err(io::Error::other)?;
-        for entry in std::fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|end| end == RESULT) {
-                std::fs::remove_file(path)?;
-            }
+        self.files(RESULT)?
+            .iter()
+            .try_for_each(std::fs::remove_file)
+    }
+
+    /// How jobs have ended of which that was noted.
+    ///
+    /// # Errors
+    ///
+    /// As [`noted_end`](Self::noted_end).
+    pub(crate) fn noted_ends(&self) -> io::Result<Vec<(JobId, JobStatus)>> {
+        let mut ends = Vec::new();
+        for file in self.files(RESULT)? {
+            let name = file.file_stem().and_then(|name| name.to_str());
+            let job = name.unwrap_or_default().parse::<JobId>();
+            let job =
+                job.map_err(|error| io::Error::other(format!("\"{}\": {error}", file.display())))?;
+            ends.extend(self.noted_end(job)?.map(|end| (job, end)));
         }
-        Ok(())
+        Ok(ends)
+    }
+
+    /// Whether the job manager leads, so that what is kept here is its.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.term.check().is_ok()
     }
 
     fn write(&self, path: &Path, content: &[u8]) -> io::Result<()> {
@@ -204,6 +250,7 @@ mod tests {
             requirements: None,
             checkpoint_interval_ms: None,
             earlier_masters: 0,
+            is_application: false,
         }
     }
 
@@ -238,6 +285,7 @@ mod tests {
         for end in [JobStatus::Finished, JobStatus::Canceled, JobStatus::Failed] {
             store.note_end(id, end).expect("room");
             assert_eq!(store.noted_end(id).expect("read"), Some(end));
+            assert_eq!(store.noted_ends().expect("read"), [(id, end)]);
         }
         assert!(store.all().expect("read").is_empty(), "it is no job");
         store.put(id, &job()).expect("room");
@@ -248,6 +296,7 @@ mod tests {
             std::fs::write(store.result(id), damaged).expect("room");
             let why = store.noted_end(id).expect_err("no end").to_string();
             assert!(why.contains(&format!("{id}.result")), "{why}");
+            store.noted_ends().expect_err("no end");
         }
     }
 

@@ -68,6 +68,12 @@ impl ProgramStore {
         }
     }
 
+    /// Whether it is certain that there is none of that id: a store that cannot be read at present says nothing.
+    pub(crate) fn is_gone(&self, id: &str) -> bool {
+        let is_there = self.directory.join(id).try_exists();
+        self.directory.is_dir() && matches!(is_there, Ok(false))
+    }
+
     /// Begins to take one in.
     pub(crate) fn upload(&self, name: &str) -> io::Result<ProgramUpload> {
         let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
@@ -186,7 +192,9 @@ mod tests {
         );
         let mode = store.path(&id).expect("there").metadata().expect("a file");
         assert_eq!(mode.permissions().mode() & 0o777, 0o755);
+        assert!(!store.is_gone(&id));
         store.delete(&id).expect("there");
+        assert!(store.is_gone(&id));
         assert_eq!(
             store.path(&id),
             Err(DispatchError::UnknownProgram(id.clone()))

@@ -22,6 +22,8 @@ pub(crate) struct Registry {
 pub(crate) struct State {
     /// What the master of each job has told last.
     pub(crate) jobs: BTreeMap<JobId, JobReport>,
+    /// The jobs whose program runs.
+    pub(crate) masters: BTreeSet<JobId>,
     /// How jobs have ended of which no master has told this job manager.
     pub(crate) ended: BTreeMap<JobId, JobStatus>,
     /// Operations that were handed on, and that the master may not have told of yet.

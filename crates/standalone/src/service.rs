@@ -8,15 +8,13 @@ use std::time::Duration;
 use millpond_cluster::{Heartbeat, Host, random};
 use millpond_fs::ScratchDirectory;
 use millpond_job::JobStatus;
-use millpond_leadership::{Leader, Leadership, Term, cluster_id, election, storage_directory};
+use millpond_leadership::{Leader, Leadership, Term, election, storage_directory};
 use millpond_rest::{RestOptions, RestServer};
 use millpond_security::{Internal, Rest};
-use millpond_types::JobId;
 use millpond_types::config::{ConfigError, Configuration, options};
 
 use crate::application::{self, Application, Preparation};
 use crate::job_manager::{JobManager, JobManagerOptions, Mode};
-use crate::job_store::JobStore;
 use crate::task_manager::{self, JobManagerPlace, TaskManagerOptions};
 
 /// A job manager and its REST API, until they are dropped with the process.
@@ -27,8 +25,6 @@ pub struct JobManagerService {
     leadership: Option<Arc<dyn Leadership>>,
     mode: Mode,
     forgets_results: bool,
-    /// That of an application, if the cluster is highly available.
-    job_of_cluster: Option<JobId>,
 }
 
 impl JobManagerService {
@@ -50,10 +46,6 @@ impl JobManagerService {
         if mode == Mode::Session {
             get(configuration.check_not_reactive())?;
         }
-        let job_of_cluster = match &election {
-            Some(_) => Some(Application::job_of_cluster(&cluster_id(configuration)?)),
-            None => None,
-        };
         let shared = match &election {
             Some(_) => Some(storage_directory(configuration)?),
             None => None,
@@ -82,7 +74,6 @@ impl JobManagerService {
             leadership,
             mode,
             forgets_results,
-            job_of_cluster,
         })
     }
 
@@ -180,8 +171,12 @@ impl JobManagerService {
         self.manager.address()
     }
 
-    /// Whether all of its jobs went well, once at least one has come and all have ended.
+    /// Whether all of its jobs went well, once at least one has come and all have ended; that of an application
+    /// when its program has ended too.
     pub fn outcome(&self) -> Option<Outcome> {
+        if self.mode == Mode::Application && self.manager.masters() > 0 {
+            return None;
+        }
         let jobs = self.manager.statuses();
         match jobs.iter().all(|status| status.is_globally_terminal()) {
             true if jobs.is_empty() => None,
@@ -194,17 +189,8 @@ impl JobManagerService {
     }
 
     /// The application, ready to be begun.
-    pub fn prepare(&self, mut application: Application) -> Preparation {
-        if let (None, Some(job)) = (application.job, self.job_of_cluster) {
-            application.job = Some(job);
-        }
-        Preparation {
-            application,
-            programs: self.manager.programs(),
-            store: self.manager.store().cloned(),
-            found: self.manager.found().to_vec(),
-            registry: self.manager.registry(),
-        }
+    pub fn prepare(&self, application: Application) -> Preparation {
+        self.manager.prepare(application)
     }
 
     /// How many operations have a result that nobody has fetched.
@@ -232,19 +218,16 @@ impl JobManagerService {
         Ok(())
     }
 
-    /// Takes no more requests, and ends the masters of all jobs; then another job manager may lead at once. The
-    /// process has to end.
-    pub fn end(self) {
-        let has_ended = self.outcome().is_some();
+    /// Takes no more requests, and ends the masters of all jobs; then another job manager may lead at once. What an
+    /// application has left is removed if it has ended so. The process has to end.
+    pub fn end(self, outcome: Option<Outcome>) {
         self.server.shutdown();
-        if self.mode == Mode::Application && has_ended {
-            application::remove_programs(&*self.manager.programs());
-            let forgetting = self.manager.store().filter(|_| self.forgets_results);
-            if let Some(Err(error)) = forgetting.map(JobStore::remove_ends) {
-                tracing::warn!("how the job has ended stays noted: {error}");
-            }
+        let have_ended = self.manager.end();
+        if self.mode == Mode::Application && outcome.is_some() {
+            let programs = self.manager.programs();
+            application::tidy(&*programs, self.manager.store(), self.forgets_results);
         }
-        if let (true, Some(leadership)) = (self.manager.end(), self.leadership) {
+        if let (true, Some(leadership)) = (have_ended, self.leadership) {
             leadership.give_up();
         }
     }

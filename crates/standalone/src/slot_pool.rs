@@ -203,9 +203,11 @@ impl SlotPool {
             shares.insert(*job, own + given);
         }
         while free > 0 {
-            let unsatisfied = shares
-                .iter_mut()
-                .filter(|(job, share)| **share < wants[*job].most);
+            // Who is below its least does not change for one more.
+            let unsatisfied = shares.iter_mut().filter(|(job, share)| {
+                let want = wants[*job];
+                **share >= want.least && **share < want.most
+            });
             let Some((_, share)) = unsatisfied.min_by_key(|(_, share)| **share) else {
                 break;
             };
@@ -519,6 +521,11 @@ mod tests {
             shares([1, 3, 1], 2, [all, (6, 8), all]),
             [2, 3, 2],
             "out of reach"
+        );
+        assert_eq!(
+            shares([3, 1, 3], 2, [all, (6, 8), all]),
+            [4, 1, 4],
+            "nor if it has fewest"
         );
         assert_eq!(shares([1, 1, 1], 9, [(1, 2), (1, 3), (1, 2)]), [2, 3, 2]);
     }
