@@ -103,7 +103,7 @@ pub(crate) fn serve(
     };
     let outcome = match end {
         End::Done(outcome) => Some(outcome),
-        _ => None,
+        End::Asked | End::Lost(_) | End::NotBegun(_) => None,
     };
     let code = match end {
         End::Lost(why) => {
