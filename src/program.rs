@@ -1,6 +1,6 @@
 //! The executable of a job: its options, and a command that will start it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::{Arg, ArgMatches};
@@ -102,11 +102,7 @@ pub(crate) fn command(
     program: &[String],
     configuration: &Configuration,
 ) -> Result<Command, Failure> {
-    let Some((executable, arguments)) = program.split_first() else {
-        return Err(Failure::arguments(
-            "No program given. Specify the executable of the job.",
-        ));
-    };
+    let (executable, arguments) = split(program)?;
     // A plain name is looked for here first, as Flink does with jars, then in the search path.
     let path = Path::new(executable);
     let path = match path.is_file() && path.is_relative() {
@@ -122,25 +118,44 @@ pub(crate) fn command(
 
 /// The executable that is to be uploaded, and the arguments of the program.
 pub(crate) fn to_upload(program: &[String]) -> Result<(&Path, &[String]), Failure> {
-    let Some((executable, arguments)) = program.split_first() else {
-        return Err(Failure::arguments(
-            "No program given. Specify the executable of the job.",
-        ));
-    };
+    let (executable, arguments) = split(program)?;
     let path = Path::new(executable);
     match path.is_file() {
         true => Ok((path, arguments)),
-        false => Err(Failure::arguments(format!(
-            "Program does not exist: {executable}"
-        ))),
+        false => Err(does_not_exist(executable)),
     }
+}
+
+/// The executable that a service runs, and the arguments of the program. A plain name is looked for here first,
+/// as Flink does with jars, then in the search path.
+pub(crate) fn found(program: &[String]) -> Result<(PathBuf, &[String]), Failure> {
+    let (executable, arguments) = split(program)?;
+    let search = std::env::var_os("PATH").filter(|_| !executable.contains('/'));
+    let search = search.unwrap_or_default();
+    let elsewhere = std::env::split_paths(&search).map(|directory| directory.join(executable));
+    std::iter::once(PathBuf::from(executable))
+        .chain(elsewhere)
+        .find(|path| path.is_file())
+        .map(|path| (path, arguments))
+        .ok_or_else(|| does_not_exist(executable))
+}
+
+/// The executable, and the arguments of the program.
+fn split(program: &[String]) -> Result<(&String, &[String]), Failure> {
+    program
+        .split_first()
+        .ok_or_else(|| Failure::arguments("No program given. Specify the executable of the job."))
+}
+
+fn does_not_exist(executable: &str) -> Failure {
+    Failure::arguments(format!("Program does not exist: {executable}"))
 }
 
 /// Why an executable could not be started.
 pub(crate) fn not_started(program: &[String], error: &std::io::Error) -> Failure {
     let executable = program.first().map(String::as_str).unwrap_or_default();
     if error.kind() == std::io::ErrorKind::NotFound {
-        return Failure::arguments(format!("Program does not exist: {executable}"));
+        return does_not_exist(executable);
     }
     Failure::action(error.to_string()).during(format!("Could not start the program {executable}."))
 }

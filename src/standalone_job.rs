@@ -1,6 +1,5 @@
 //! `millpond standalone-job`: a cluster for one job, which its job manager runs by itself.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ArgMatches;
@@ -34,30 +33,13 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
 }
 
 fn application(matches: &ArgMatches, program: &[String]) -> Result<Application, Failure> {
-    let Some((executable, arguments)) = program.split_first() else {
-        return Err(Failure::arguments(
-            "No program given. Specify the executable of the job.",
-        ));
-    };
+    let (program, arguments) = program::found(program)?;
     let job = matches.get_one::<String>("job-id");
     Ok(Application {
-        program: find(executable)
-            .ok_or_else(|| Failure::arguments(format!("Program does not exist: {executable}")))?,
+        program,
         arguments: arguments.to_vec(),
         job: job.map(|job| arguments::job_id(job)).transpose()?,
     })
-}
-
-/// A plain name is looked for here first, as Flink does with jars, then in the search path.
-fn find(executable: &str) -> Option<PathBuf> {
-    let here = Path::new(executable);
-    if here.is_file() {
-        return Some(here.to_owned());
-    }
-    let search = std::env::var_os("PATH").filter(|_| !executable.contains('/'))?;
-    std::env::split_paths(&search)
-        .map(|directory| directory.join(executable))
-        .find(|path| path.is_file())
 }
 
 /// The options of the cluster, which are those of the job too.

@@ -112,14 +112,16 @@ impl Elastic {
     /// offered: the rest may be another job's.
     pub fn request(&self) -> SlotRequest {
         let (minimum, most) = (self.requirements.minimum(), self.requirements.most());
-        let most = match self.slots {
-            0 => most,
-            slots => slots.max(self.available).clamp(minimum, most),
-        };
-        let enough = match self.slots {
-            0 => most,
-            slots if self.is_planned => slots.min(self.available),
-            slots => slots.max(self.available),
+        let (enough, most) = match self.slots {
+            0 => (most, most),
+            slots => {
+                let offered = slots.max(self.available);
+                let enough = match self.is_planned {
+                    true => slots.min(self.available),
+                    false => offered,
+                };
+                (enough, offered.clamp(minimum, most))
+            }
         };
         SlotRequest {
             number: 0,

@@ -56,7 +56,7 @@ struct Service {
     err: PathBuf,
 }
 
-/// What its job managers are: the argument that makes them so, and the arguments of the program that they run.
+/// What a service is: the argument that makes it so, and the arguments of the program that it runs by itself.
 #[derive(Clone)]
 struct Role {
     argument: &'static str,
@@ -64,16 +64,9 @@ struct Role {
 }
 
 impl Role {
-    fn session() -> Self {
+    fn of(argument: &'static str) -> Self {
         Role {
-            argument: JOB_MANAGER,
-            program: Vec::new(),
-        }
-    }
-
-    fn task_manager() -> Self {
-        Role {
-            argument: TASK_MANAGER,
+            argument,
             program: Vec::new(),
         }
     }
@@ -176,15 +169,15 @@ impl<'a> Cluster<'a> {
         Self::start_in(bench, Some(network), options)
     }
 
-    /// Starts a job manager that runs the program of `bench` by itself, with `more` options of that.
+    /// Starts a job manager that runs the program of `bench` by itself.
     ///
     /// # Panics
     ///
     /// If it does not start.
-    pub fn start_application(bench: &'a Bench, options: &[&str], more: &[(&str, &str)]) -> Self {
+    pub fn start_application(bench: &'a Bench, options: &[&str]) -> Self {
         let role = Role {
             argument: APPLICATION,
-            program: bench.program_arguments(more),
+            program: bench.program_arguments(&[]),
         };
         Self::start_empty(bench, None, options, role)
     }
@@ -195,11 +188,11 @@ impl<'a> Cluster<'a> {
     ///
     /// If it does not start.
     pub fn start_without_program(bench: &'a Bench, options: &[&str]) -> Self {
-        Self::start_empty(bench, None, options, Role::session())
+        Self::start_empty(bench, None, options, Role::of(JOB_MANAGER))
     }
 
     fn start_in(bench: &'a Bench, network: Option<&'a Network>, options: &[&str]) -> Self {
-        let mut cluster = Self::start_empty(bench, network, options, Role::session());
+        let mut cluster = Self::start_empty(bench, network, options, Role::of(JOB_MANAGER));
         cluster.program = cluster.upload(bench.program());
         cluster
     }
@@ -402,7 +395,7 @@ impl<'a> Cluster<'a> {
         let mut service = Service::start(
             self.bench,
             self.place(host),
-            &Role::task_manager(),
+            &Role::of(TASK_MANAGER),
             &options,
         );
         service.said("Task manager ");
@@ -435,7 +428,7 @@ impl<'a> Cluster<'a> {
         options.push(format!("jobmanager.rpc.port={port}"));
         options.extend_from_slice(other);
         let place = self.place(FIRST_HOST);
-        let mut service = Service::start(self.bench, place, &Role::task_manager(), &options);
+        let mut service = Service::start(self.bench, place, &Role::of(TASK_MANAGER), &options);
         wait_for("a task manager to give up", || {
             service.child.try_wait().expect("a child").map(drop)
         });

@@ -25,7 +25,7 @@ fn start<'a>(bench: &'a Bench, more: &[&str]) -> Cluster<'a> {
     let storage = bench.directory().join("ha");
     let storage = format!("high-availability.storageDir={}", storage.display());
     let own = ["high-availability.type=filesystem", &storage];
-    Cluster::start_application(bench, &[&PATIENT, &own[..], more].concat(), &[])
+    Cluster::start_application(bench, &[&PATIENT, &own[..], more].concat())
 }
 
 #[test]
