@@ -28,7 +28,7 @@ use millpond_types::{ATTEMPTS_PER_MASTER, Clock, JobId, SystemClock};
 
 use crate::application::{Application, Left, Preparation};
 use crate::connections::Acceptor;
-use crate::job_process::{JobProcess, Program};
+use crate::job_process::{JobProcess, ProcessEnd, Program};
 use crate::job_recovery::RecoveryError;
 use crate::job_store::{JobStore, StoredJob};
 use crate::offers::Offers;
@@ -123,7 +123,7 @@ pub(crate) enum Event {
     /// The process of a job master has ended.
     ProcessEnded {
         job: JobId,
-        how: String,
+        how: ProcessEnd,
     },
     /// A program is to be run.
     Submit {
@@ -344,7 +344,7 @@ struct Job {
     token: String,
     process: JobProcess,
     /// How its process has ended.
-    ended: Option<String>,
+    ended: Option<ProcessEnd>,
     connection: Connection,
     /// Who waits until it is accepted, and for how long.
     reply: Option<(Sender<Result<JobId, String>>, u64)>,
@@ -810,7 +810,7 @@ impl Manager {
         }
     }
 
-    fn job_master_ended(&mut self, job: JobId, how: &str) {
+    fn job_master_ended(&mut self, job: JobId, how: &ProcessEnd) {
         self.kill_workers(job);
         self.pool.release(job);
         self.offers.forget(job);
@@ -833,7 +833,7 @@ impl Manager {
             known.process.last_words()
         )));
         let has_ended = known.has_reported && !self.registry.lock().is_alive(job);
-        if has_ended && how != "exit status: 0" {
+        if has_ended && !how.is_success() {
             tracing::warn!("{text}, behind the end of the job");
         }
         if has_ended || !was_submitted {

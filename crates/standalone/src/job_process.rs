@@ -1,10 +1,11 @@
 //! The process of a job's master: the job's executable, started by the job manager.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,6 +66,33 @@ impl Program {
     }
 }
 
+/// How the process of a master has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcessEnd {
+    is_success: bool,
+    how: String,
+}
+
+impl ProcessEnd {
+    fn of(waited: io::Result<ExitStatus>) -> Self {
+        ProcessEnd {
+            is_success: waited.as_ref().is_ok_and(ExitStatus::success),
+            how: waited.map_or_else(|error| error.to_string(), |status| status.to_string()),
+        }
+    }
+
+    /// Whether the program says that all went well.
+    pub(crate) fn is_success(&self) -> bool {
+        self.is_success
+    }
+}
+
+impl fmt::Display for ProcessEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.how)
+    }
+}
+
 /// A running master.
 #[derive(Clone)]
 pub(crate) struct JobProcess {
@@ -78,7 +106,7 @@ impl JobProcess {
         program: &Program,
         job_manager: &JobManagerAddress,
         log: PathBuf,
-        ended: impl FnOnce(String) + Send + 'static,
+        ended: impl FnOnce(ProcessEnd) + Send + 'static,
     ) -> io::Result<Self> {
         let output = File::options().create(true).append(true).open(&log)?;
         let mut command = program.command();
@@ -97,15 +125,13 @@ impl JobProcess {
         std::thread::Builder::new()
             .name("job-process".to_owned())
             .spawn(move || {
-                let how = loop {
-                    match looked_at.lock().try_wait() {
-                        Ok(None) => {}
-                        Ok(Some(status)) => break status.to_string(),
-                        Err(error) => break error.to_string(),
+                let waited = loop {
+                    if let Some(waited) = looked_at.lock().try_wait().transpose() {
+                        break waited;
                     }
                     std::thread::sleep(LOOK);
                 };
-                ended(how);
+                ended(ProcessEnd::of(waited));
             })?;
         Ok(process)
     }
