@@ -14,6 +14,10 @@ use crate::printer;
 use crate::rest_client::RestClient;
 use crate::yarn;
 
+/// Names of where jobs run: in the cluster whose REST is named, and in a process here.
+pub(crate) const REMOTE: &str = "remote";
+const LOCAL: &str = "local";
+
 /// Returns the command of an action, with the options that every action has.
 pub(crate) fn action(name: &'static str, about: &'static str) -> Command {
     let command = Command::new(name)
@@ -22,7 +26,7 @@ pub(crate) fn action(name: &'static str, about: &'static str) -> Command {
         .arg(
             value("jobmanager", "host:port")
                 .short('m')
-                .help("Where the job's REST listens, or yarn-cluster [default: 127.0.0.1:8081]"),
+                .help("Where the job's REST listens, or yarn-cluster [default: rest.address and rest.port, 127.0.0.1:8081]"),
         )
         .arg(
             value("D", "key=value")
@@ -234,6 +238,12 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
     configuration.override_with(yarn::configuration(matches)?);
     let address = matches.get_one::<String>("jobmanager");
     if let Some(address) = address.filter(|address| *address != yarn::CLUSTER) {
+        if address.contains("://") {
+            return Err(Failure::arguments(format!(
+                "The given host:port ('{address}') has a scheme, expected host:port alone. TLS is what \
+                 security.ssl.rest.enabled says"
+            )));
+        }
         let (host, port) = address
             .rsplit_once(':')
             .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
@@ -245,26 +255,38 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
         configuration.set_option(&options::REST_ADDRESS, &Some(host.to_owned()));
         configuration.set_option(&options::REST_PORT, &port);
     }
-    match matches.get_one::<String>("target").map(String::as_str) {
-        None | Some("remote" | "local") => Ok(configuration),
-        Some(other) if yarn::TARGETS.contains(&other) => Ok(configuration),
+    if let Some(target) = matches.get_one::<String>("target") {
+        configuration.set_option(&options::EXECUTION_TARGET, &Some(target.clone()));
+    }
+    check_target(&configuration)?;
+    Ok(configuration)
+}
+
+/// Checks that there is a target of this name.
+fn check_target(configuration: &Configuration) -> Result<(), Failure> {
+    match configuration.get(&options::EXECUTION_TARGET)?.as_deref() {
+        None | Some(REMOTE | LOCAL) => Ok(()),
+        Some(other) if yarn::TARGETS.contains(&other) => Ok(()),
         Some(other) => Err(Failure::arguments(format!(
-            "Millpond has no target \"{other}\". Expected one of: [remote, local, {}]",
+            "Millpond has no target \"{other}\". Expected one of: [{REMOTE}, {LOCAL}, {}]",
             yarn::TARGETS.join(", ")
         ))),
     }
 }
 
-/// The client for the REST of the job that is meant, or of the leader of a highly available cluster. What
-/// `config.yaml` says about security, YARN and high availability counts too.
-pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
+/// What `config.yaml` and the environment say, and over them what was given now.
+pub(crate) fn over_the_file(given: &Configuration) -> Result<Configuration, Failure> {
     let loaded = millpond::service::configuration();
-    let mut loaded = loaded.map_err(|error| Failure::Action(chain(&error)))?;
-    let given = configuration(matches)?;
-    let mut all = loaded.security();
-    let of_yarn = loaded.iter().filter(|(key, _)| key.starts_with("yarn."));
-    of_yarn.for_each(|(key, value)| all.set(key, value));
+    let mut all = loaded.map_err(|error| Failure::Action(chain(&error)))?;
     all.override_with(given.clone());
+    check_target(&all)?;
+    Ok(all)
+}
+
+/// The client for the REST of the job that is meant, or of the leader of a highly available cluster.
+pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
+    let given = configuration(matches)?;
+    let mut all = over_the_file(&given)?;
     let of_the_server = [&options::REST_PORT.info(), &options::REST_ADDRESS.info()];
     if let Some(target) = yarn::target(matches, &all)? {
         let job_manager = target
@@ -276,15 +298,15 @@ pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
         .iter()
         .all(|info| given.raw(info.key).is_none())
     {
-        loaded.override_with(given);
-        find_leader(&loaded, &mut all)?;
+        find_leader(&mut all)?;
     }
     Ok(RestClient::new(&all)?)
 }
 
 /// If the cluster is highly available, REST is where its leader is.
-fn find_leader(cluster: &Configuration, client: &mut Configuration) -> Result<(), Failure> {
-    let Some(election) = millpond_leadership::election(cluster).map_err(Failure::action)? else {
+fn find_leader(configuration: &mut Configuration) -> Result<(), Failure> {
+    let Some(election) = millpond_leadership::election(configuration).map_err(Failure::action)?
+    else {
         return Ok(());
     };
     let not_found = |why: String| {
@@ -300,8 +322,8 @@ fn find_leader(cluster: &Configuration, client: &mut Configuration) -> Result<()
         let rest = &leader.rest;
         not_found(format!("its REST is at \"{rest}\", expected host:port"))
     })?;
-    client.set_option(&options::REST_ADDRESS, &Some(host.to_owned()));
-    client.set_option(&options::REST_PORT, &port);
+    configuration.set_option(&options::REST_ADDRESS, &Some(host.to_owned()));
+    configuration.set_option(&options::REST_PORT, &port);
     Ok(())
 }
 

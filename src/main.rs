@@ -192,8 +192,10 @@ fn print_help() {
     printer::line("");
     printer::line("The following actions are available:");
     printer::line("");
+    let longest = ACTIONS.iter().map(|action| action.name.len()).max();
+    let width = longest.unwrap_or(0) + 2;
     for Action { name, about, .. } in ACTIONS {
-        printer::line(format!("  {name:<12}{about}"));
+        printer::line(format!("  {name:<width$}{about}"));
     }
     printer::line("");
     printer::line("\"millpond <ACTION> -h\" tells the options of an action.");

@@ -16,9 +16,12 @@ use crate::{arguments, printer, program};
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Whether a cluster was named.
-pub(crate) fn is_wanted(matches: &ArgMatches) -> bool {
-    let target = matches.get_one::<String>("target");
-    matches.contains_id("jobmanager") || target.is_some_and(|target| target == "remote")
+pub(crate) fn is_wanted(
+    matches: &ArgMatches,
+    configuration: &Configuration,
+) -> Result<bool, Failure> {
+    let target = configuration.get(&options::EXECUTION_TARGET)?;
+    Ok(matches.contains_id("jobmanager") || target.as_deref() == Some(arguments::REMOTE))
 }
 
 /// How a job has ended.
@@ -56,7 +59,11 @@ pub(crate) fn submit(
     let mut handed_on = configuration.clone();
     // Files of this machine.
     handed_on.take_security_of(&Configuration::new());
-    for of_the_client in [&options::REST_PORT.info(), &options::REST_ADDRESS.info()] {
+    for of_the_client in [
+        options::REST_PORT.info(),
+        options::REST_ADDRESS.info(),
+        options::EXECUTION_TARGET.info(),
+    ] {
         of_the_client.names().for_each(|name| {
             handed_on.remove(name);
         });

@@ -73,14 +73,15 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
             Decision::Refuse(code) => return Ok(ExitCode::from(code)),
         }
     }
-    match yarn::target(&matches, &configuration)? {
-        Some(Target::New) if !yarn::is_session(&matches) => {
+    let all = arguments::over_the_file(&configuration)?;
+    match yarn::target(&matches, &all)? {
+        Some(Target::New) if !yarn::is_session(&all)? => {
             return yarn::run(&matches, started, &configuration);
         }
         Some(_) => return remote_run::run(&matches, started, &configuration),
         None => {}
     }
-    if remote_run::is_wanted(&matches) {
+    if remote_run::is_wanted(&matches, &all)? {
         return remote_run::run(&matches, started, &configuration);
     }
     let directory = tempfile::Builder::new()

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use clap::ArgMatches;
 use millpond_types::config::{Configuration, format_duration, options};
 
-use crate::failure::{Failure, chain};
+use crate::failure::Failure;
 use crate::remote_run::{self, Ended};
 use crate::rest_client::RestClient;
-use crate::{printer, program};
+use crate::{arguments, printer, program};
 
 use super::application_id::ApplicationId;
 use super::descriptor;
@@ -38,9 +38,7 @@ pub(crate) fn run(
     configuration: &Configuration,
 ) -> Result<ExitCode, Failure> {
     let (path, arguments) = program::to_upload(given)?;
-    let loaded = millpond::service::configuration();
-    let mut all = loaded.map_err(|error| Failure::Action(chain(&error)))?;
-    all.override_with(configuration.clone());
+    let all = arguments::over_the_file(configuration)?;
     all.check()?;
     let deployed = deploy(&all, path)
         .map_err(|failure| failure.during("Could not deploy Yarn job cluster."))?;

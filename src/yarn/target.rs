@@ -2,7 +2,7 @@
 //! the other options with `y`; or `-t yarn-application` and `-D`.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use millpond_types::config::{ConfigOption, Configuration, options as keys};
+use millpond_types::config::{Configuration, options as keys};
 
 use crate::arguments::value;
 use crate::failure::Failure;
@@ -109,35 +109,42 @@ fn memory(text: &str) -> String {
 }
 
 /// Whether a cluster is meant that takes any number of jobs.
-pub(crate) fn is_session(matches: &ArgMatches) -> bool {
-    let target = matches.get_one::<String>("target");
-    target.is_some_and(|target| target == "yarn-session")
+pub(crate) fn is_session(configuration: &Configuration) -> Result<bool, Failure> {
+    let target = configuration.get(&keys::EXECUTION_TARGET)?;
+    Ok(target.as_deref() == Some("yarn-session"))
 }
 
-/// Which cluster of YARN is meant, if one is.
+/// Which cluster of YARN is meant, if one is. What is given now goes before what a file says.
 pub(crate) fn target(
     matches: &ArgMatches,
     configuration: &Configuration,
 ) -> Result<Option<Target>, Failure> {
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten();
-    let address = given("jobmanager").map(String::as_str);
-    let on_yarn = address == Some(CLUSTER)
-        || given("target").is_some_and(|target| TARGETS.contains(&target.as_str()));
-    let key: &ConfigOption<Option<String>> = &keys::YARN_APPLICATION_ID;
-    let Some(id) = configuration.get(key)? else {
-        return Ok(on_yarn.then_some(Target::New));
-    };
-    if let Some(address) = address.filter(|address| *address != CLUSTER) {
-        // What a configuration file says gives way to an address that was given now.
-        if given("yarnapplicationId").is_none() {
-            return Ok(None);
-        }
-        return Err(Failure::arguments(format!(
-            "The options -m {address} and -yid {id} name two clusters. Leave out one of them."
-        )));
+    let by_id = given("yarnapplicationId");
+    let by_address = given("jobmanager").map(String::as_str);
+    if let Some(address) = by_address.filter(|address| *address != CLUSTER) {
+        return match by_id {
+            None => Ok(None),
+            Some(id) => Err(Failure::arguments(format!(
+                "The options -m {address} and -yid {id} name two clusters. Leave out one of them."
+            ))),
+        };
     }
-    let id = id.parse().map_err(Failure::arguments)?;
-    Ok(Some(Target::Application(id)))
+    let target = configuration.get(&keys::EXECUTION_TARGET)?;
+    let on_yarn = target.map(|target| TARGETS.contains(&target.as_str()));
+    let is_named = by_address.is_some() || by_id.is_some();
+    if on_yarn == Some(false) && !is_named {
+        return Ok(None);
+    }
+    let id: Option<String> = configuration.get(&keys::YARN_APPLICATION_ID)?;
+    match id {
+        Some(id) => {
+            let id = id.parse().map_err(Failure::arguments)?;
+            Ok(Some(Target::Application(id)))
+        }
+        None if by_address.is_some() || on_yarn == Some(true) => Ok(Some(Target::New)),
+        None => Ok(None),
+    }
 }
 
 impl Target {

@@ -12,6 +12,14 @@ fn no_action_is_a_failure_with_help() {
         "{}",
         ended.stdout
     );
+    // Each name is a word by itself, and what it does is in one column.
+    for action in ["run", "capabilities", "standalone-job"] {
+        assert!(
+            ended.stdout.contains(&format!("\n  {action} ")),
+            "{}",
+            ended.stdout
+        );
+    }
 }
 
 #[test]

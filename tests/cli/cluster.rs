@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use millpond_exactness::job_process::{ask_to_end, wait_for};
 
-use super::{command, millpond};
+use super::{Ended, command, millpond};
 
 /// A service; it ends with the test.
 pub(super) struct Service {
@@ -173,6 +173,57 @@ fn a_program_is_uploaded_to_a_cluster_and_runs_there() {
         "20000",
     ]);
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+}
+
+#[test]
+fn config_yaml_says_where_the_cluster_is() {
+    let place = tempfile::tempdir().expect("room");
+    let mut manager = Service::start(&["jobmanager", "-Drest.port=0", "-Djobmanager.rpc.port=0"]);
+    manager.says("Job manager listening at ");
+    let rest = manager.says("Web interface listening at http://");
+    let (host, port) = rest.rsplit_once(':').expect("host:port");
+    let configure = |target: &str| {
+        let text =
+            format!("rest:\n  address: {host}\n  port: {port}\nexecution.target: {target}\n");
+        std::fs::write(place.path().join("config.yaml"), text).expect("room");
+    };
+    let with_file = |arguments: &[&str]| -> Ended {
+        let mut command = command(arguments);
+        command.env("MILLPOND_CONF_DIR", place.path());
+        command.output().expect("starts").into()
+    };
+    configure("remote");
+    let program = example("keyed_count").display().to_string();
+    let ended = with_file(&["run", "-d", &program, "--keys", "9"]);
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    let job = ended.stdout.trim_end();
+    let job = job.strip_prefix("Job has been submitted with JobID ");
+    let job = job.unwrap_or_else(|| panic!("{}", ended.stdout));
+    let listed = with_file(&["list", "-a"]).stdout;
+    assert!(listed.contains(job), "{listed}");
+    // What is given now goes before the file.
+    let elsewhere = ["-m", "127.0.0.1:1", "-Drest.retry.max-attempts=1"];
+    with_file(&[&["list"], &elsewhere[..]].concat()).failed(&["no answer from http://127.0.0.1:1"]);
+    let here = ["run", "-t", "local", "-Drest.port=0", &program];
+    let ended = with_file(&[&here[..], &["--records", "9", "-Drest.linger=0 s"]].concat());
+    assert!(
+        ended.code == 0 && ended.stdout.contains("Web interface"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    configure("remtoe");
+    with_file(&["list"]).refused(
+        "Millpond has no target \"remtoe\". Expected one of: [remote, local, yarn-application, yarn-per-job, yarn-session]",
+    );
+}
+
+#[test]
+fn an_address_is_host_and_port_without_scheme() {
+    millpond(&["list", "-m", "https://localhost:8081"]).refused(
+        "The given host:port ('https://localhost:8081') has a scheme, expected host:port alone. TLS is what \
+         security.ssl.rest.enabled says",
+    );
 }
 
 #[test]

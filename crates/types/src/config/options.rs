@@ -265,6 +265,9 @@ options! {
     EXPONENTIAL_ATTEMPTS: Option<u32> =
         "restart-strategy.exponential-delay.attempts-before-reset-backoff", [];
 
+    /// Where `run` has programs run: local, remote (in the cluster whose REST is named), or a cluster of YARN:
+    /// yarn-application, yarn-per-job or yarn-session. Not set: here; in Flink a cluster.
+    EXECUTION_TARGET: Option<String> = "execution.target", [];
     /// The address that clients use.
     REST_ADDRESS: Option<String> =
         "rest.address", ["web.address", "jobmanager.rpc.address"];
