@@ -4,10 +4,12 @@
 //! than one letter may have a single dash (`-detached`, `-cm claim`). Its refusals are told in the
 //! words of Flink's library (Commons CLI).
 
+use std::time::Duration;
+
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use millpond_types::JobId;
-use millpond_types::config::{Configuration, options};
+use millpond_types::config::{Configuration, HighAvailability, options};
 
 use crate::failure::{Failure, chain};
 use crate::printer;
@@ -301,6 +303,16 @@ pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
         find_leader(&mut all)?;
     }
     Ok(RestClient::new(&all)?)
+}
+
+/// For how long a leader may be missed: not at all if the cluster has no elections, or was named by `-m`.
+pub(crate) fn patience_with_leaders(matches: &ArgMatches) -> Result<Duration, Failure> {
+    let all = over_the_file(&configuration(matches)?)?;
+    let has_elections = all.get(&options::HIGH_AVAILABILITY)? != HighAvailability::None;
+    match has_elections && !matches.contains_id("jobmanager") {
+        true => Ok(all.get(&options::CLIENT_TIMEOUT)?),
+        false => Ok(Duration::ZERO),
+    }
 }
 
 /// If the cluster is highly available, REST is where its leader is.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ArgMatches;
 use millpond_types::JobId;
@@ -43,7 +43,7 @@ pub(crate) fn run(
     let job = submit(&client, path, arguments, configuration)?;
     match matches.get_flag("detached") {
         true => Ok(ExitCode::SUCCESS),
-        false => tell(job, wait(&client, job)?),
+        false => tell(job, wait_across_leaders(matches, client, job)?),
     }
 }
 
@@ -75,21 +75,62 @@ pub(crate) fn submit(
     Ok(job)
 }
 
+/// How a job has ended, if it has.
+fn look(client: &RestClient, job: JobId) -> Result<Option<Ended>, Failure> {
+    let text = job.to_string();
+    let jobs = client.jobs()?;
+    let row: Option<&JobRow> = jobs.iter().find(|row| row.jid == text);
+    let Some(row) = row else {
+        return Err(Failure::action(format!("Could not find Flink job ({job})")));
+    };
+    match row.state.as_str() {
+        "FINISHED" => Ok(Some(Ended::Finished)),
+        "CANCELED" => Ok(Some(Ended::Canceled)),
+        "FAILED" => client
+            .root_exception(job)
+            .map(|why| Some(Ended::Failed(why))),
+        _ => Ok(None),
+    }
+}
+
 /// Waits for the end of a job.
 pub(crate) fn wait(client: &RestClient, job: JobId) -> Result<Ended, Failure> {
-    let text = job.to_string();
     loop {
-        let jobs = client.jobs()?;
-        let row: Option<&JobRow> = jobs.iter().find(|row| row.jid == text);
-        let Some(row) = row else {
-            return Err(Failure::action(format!("Could not find Flink job ({job})")));
-        };
-        match row.state.as_str() {
-            "FINISHED" => return Ok(Ended::Finished),
-            "CANCELED" => return Ok(Ended::Canceled),
-            "FAILED" => return client.root_exception(job).map(Ended::Failed),
-            _ => std::thread::sleep(LOOK),
+        if let Some(ended) = look(client, job)? {
+            return Ok(ended);
         }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The same in a cluster whose leader may change meanwhile: the next one is looked for, and has as long as any
+/// answer to know of the job.
+fn wait_across_leaders(
+    matches: &ArgMatches,
+    client: RestClient,
+    job: JobId,
+) -> Result<Ended, Failure> {
+    let mut client = client;
+    let patience = arguments::patience_with_leaders(matches)?;
+    let mut lost: Option<Instant> = None;
+    loop {
+        match look(&client, job) {
+            Ok(Some(ended)) => return Ok(ended),
+            Ok(None) => lost = None,
+            Err(failure) => {
+                let since = *lost.get_or_insert_with(Instant::now);
+                if since.elapsed() >= patience {
+                    return Err(failure.during(format!(
+                        "Job {job} cannot be watched any more. It may go on: see \"millpond list -a\" \
+                         before you start it again."
+                    )));
+                }
+                if let Ok(leaders) = arguments::client(matches) {
+                    client = leaders;
+                }
+            }
+        }
+        std::thread::sleep(LOOK);
     }
 }
 

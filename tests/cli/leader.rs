@@ -77,11 +77,25 @@ impl Cluster {
 
     /// Runs a job that takes checkpoints.
     fn run(&self) -> String {
+        let ran = self.run_command(&["-d"]).output().expect("starts").into();
+        let job = last_line(&ran, "Job has been submitted with JobID ");
+        self.wait_until_it_runs(&job);
+        job
+    }
+
+    /// Runs such a job, and waits for its end.
+    fn run_attached(&self) -> (String, Service) {
+        let mut run = Service::start_as(self.run_command(&[]));
+        let job = run.says("Job has been submitted with JobID ");
+        self.wait_until_it_runs(&job);
+        (job, run)
+    }
+
+    fn run_command(&self, more: &[&str]) -> Command {
         let program = example("keyed_count").display().to_string();
         let directory = self.path("checkpoints");
         let checkpoints = format!("-Dexecution.checkpointing.dir={directory}");
         let run = [
-            "-d",
             "-t",
             "remote",
             &checkpoints,
@@ -92,10 +106,7 @@ impl Cluster {
             "--rate",
             "1000",
         ];
-        let ran = self.millpond("run", &run);
-        let job = last_line(&ran, "Job has been submitted with JobID ");
-        self.wait_until_it_runs(&job);
-        job
+        self.command("run", &[more, &run].concat())
     }
 
     fn path(&self, name: &str) -> String {
@@ -148,11 +159,11 @@ fn last_line(ended: &Ended, begin: &str) -> String {
     rest.unwrap_or_else(|| panic!("{begin}: {line}")).to_owned()
 }
 
-/// A job is submitted, listed and saved by the leader, then by the next one; nobody is told where they are.
+/// A job is submitted, watched, listed and saved by the leader, then by the next one; nobody is told where they are.
 fn actions_find_the_leader(election: &[&str]) {
     let mut cluster = Cluster::start(election);
     let _worker = cluster.task_manager();
-    let job = cluster.run();
+    let (job, mut run) = cluster.run_attached();
     let savepoints = cluster.path("savepoints");
     let saved = cluster.millpond("savepoint", &[&job, &savepoints]);
     assert_eq!(saved.code, 0, "{}{}", saved.stdout, saved.stderr);
@@ -162,6 +173,9 @@ fn actions_find_the_leader(election: &[&str]) {
     cluster.wait_until_it_runs(&job);
     let stopped = cluster.millpond("stop", &["-p", &savepoints, &job]);
     last_line(&stopped, "Savepoint completed. Path: ");
+    run.says("Program execution finished");
+    run.says(&format!("Job with JobID {job} has finished"));
+    assert_eq!(run.ended(), Some(0));
 }
 
 /// The leader is asked to end. It ends the master of the job, which does not do so by itself as it stands still,

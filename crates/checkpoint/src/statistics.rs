@@ -65,6 +65,7 @@ impl Statistics {
             id: options.id,
             status: CheckpointStatus::InProgress,
             is_savepoint: options.is_savepoint,
+            format: options.format,
             is_synchronous: options.stop.is_some(),
             trigger_timestamp_ms: options.triggered_at_ms,
             latest_ack_timestamp_ms: None,

@@ -15,6 +15,7 @@ use millpond_job::resources::SlotRequest;
 use millpond_job::{JobStatus, ToWorker};
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
 use millpond_security::{Connection, Internal};
+use millpond_types::config::{ConfigValue, PortRange};
 
 use crate::deployment::Deployment;
 use crate::door::{self, Unknown};
@@ -208,6 +209,8 @@ pub struct Host {
     pub bind: String,
     /// Its name or address for others.
     pub advertised: String,
+    /// The ports that it may listen on, as an option says.
+    pub ports: PortRange,
 }
 
 impl Host {
@@ -216,16 +219,40 @@ impl Host {
         Host {
             bind: "127.0.0.1".to_owned(),
             advertised: "127.0.0.1".to_owned(),
+            ports: PortRange::single(0),
         }
     }
 
-    /// Listens on a port that the system chooses; returns its address for others as well.
+    /// As text, for [`from_environment`](Self::from_environment).
+    pub fn to_environment(&self) -> String {
+        format!("{}|{}|{}", self.bind, self.advertised, self.ports)
+    }
+
+    pub(crate) fn from_environment(text: &str) -> Option<Self> {
+        let mut parts = text.split('|');
+        let host = Host {
+            bind: parts.next()?.to_owned(),
+            advertised: parts.next()?.to_owned(),
+            ports: PortRange::parse(parts.next()?).ok()?,
+        };
+        parts.next().is_none().then_some(host)
+    }
+
+    /// Listens on the first of its ports that is free; returns its address for others as well.
     ///
     /// # Errors
     ///
-    /// The address is none of this machine's.
+    /// The address is none of this machine's, or no port is free.
     pub fn listen(&self) -> std::io::Result<(TcpListener, String)> {
-        let listener = TcpListener::bind((self.bind.as_str(), 0))?;
+        let mut last = std::io::Error::other("there is none");
+        let listener = self.ports.ports().find_map(|port| {
+            let bound = TcpListener::bind((self.bind.as_str(), port));
+            bound.map_err(|error| last = error).ok()
+        });
+        let listener = listener.ok_or_else(|| {
+            let what = format!("no port of {} is free at {}: {last}", self.ports, self.bind);
+            std::io::Error::new(last.kind(), what)
+        })?;
         let port = listener.local_addr()?.port();
         let host = match self.advertised.contains(':') {
             true => format!("[{}]", self.advertised),

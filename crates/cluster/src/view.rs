@@ -222,6 +222,8 @@ impl State {
             parallelism: self.graph.max_vertex_parallelism(),
             restart_strategy: self.restart_strategy.clone(),
             counted_at_ms: self.counters.heard_ms(),
+            // The job manager of a cluster knows.
+            task_managers: Vec::new(),
         }
     }
 }

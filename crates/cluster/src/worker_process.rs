@@ -12,7 +12,7 @@ use millpond_runtime::barrier::Mode;
 use millpond_runtime::{AttemptHandle, AttemptOptions, Program, start_attempt};
 use millpond_security::{Connection, Internal};
 use millpond_types::SystemClock;
-use millpond_types::config::{WORKER_HOST_VARIABLE, WORKER_VARIABLE};
+use millpond_types::config::{WORKER_HOST_VARIABLE, WORKER_VARIABLE, options};
 
 use crate::data_connections::DataConnections;
 use crate::deployment::Deployment;
@@ -59,9 +59,10 @@ pub fn run_worker_process(program: Program, security: Internal) -> Result<(), St
     if std::env::var_os(WORKER_HOST_VARIABLE).is_some() {
         std::thread::spawn(end_with_task_manager);
     }
-    let (listener, data_address) = host
-        .listen()
-        .map_err(|error| format!("cannot listen for other workers at {}: {error}", host.bind))?;
+    let (listener, data_address) = host.listen().map_err(|error| {
+        let key = options::TASK_MANAGER_DATA_PORT.key();
+        format!("cannot listen for other workers: {error}; see {key}")
+    })?;
     let mut master = security
         .connect(address, heartbeat.timeout)
         .map_err(|error| format!("cannot reach the job master at {address}: {error}"))?;
@@ -113,12 +114,8 @@ fn own_host() -> Result<Host, String> {
     let Ok(text) = std::env::var(WORKER_HOST_VARIABLE) else {
         return Ok(Host::loopback());
     };
-    let (bind, advertised) = text.split_once('|').ok_or_else(|| {
-        format!("{WORKER_HOST_VARIABLE} is \"{text}\", expected address to bind|address for others")
-    })?;
-    Ok(Host {
-        bind: bind.to_owned(),
-        advertised: advertised.to_owned(),
+    Host::from_environment(&text).ok_or_else(|| {
+        format!("{WORKER_HOST_VARIABLE} is \"{text}\", expected address to bind|address for others|ports")
     })
 }
 

@@ -567,6 +567,19 @@ impl<'a> Cluster<'a> {
         serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON")
     }
 
+    /// Deletes; the status and the answer.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub fn delete(&mut self, path: &str) -> (u16, Value) {
+        let url = format!("{}{path}", self.rest());
+        let answer = agent().delete(&url).call();
+        let mut answer = answer.expect("the job manager answers");
+        let body = serde_json::from_reader(answer.body_mut().as_reader()).expect("JSON");
+        (answer.status().as_u16(), body)
+    }
+
     /// What the job manager has logged.
     pub fn log(&self) -> String {
         self.job_manager.log()

@@ -1,7 +1,8 @@
 //! Jobs in the slots of a cluster: a job manager, task managers, and what happens when one of them dies.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
 use millpond_certificates::Authority;
@@ -325,6 +326,159 @@ fn what_cannot_run_is_refused_with_a_reason() {
         cluster.plan()
     };
     assert!(plan["plan"]["nodes"].is_array(), "{plan}");
+    cluster.end();
+}
+
+/// A program that is gone when its job starts again ends that for good.
+#[test]
+fn a_program_is_deleted_unless_a_job_needs_it() {
+    let bench = bench(2_000);
+    let mut cluster = Cluster::start(&bench, &HEARTBEAT);
+    let worker = cluster.add_task_manager(2);
+    let job = cluster.run(&[]);
+    let uploaded = |cluster: &mut Cluster<'_>| {
+        let files = cluster.get("/jars")["files"].clone();
+        let files = files.as_array().expect("a list").clone();
+        let ids = files
+            .iter()
+            .map(|file| file["id"].as_str().expect("an id").to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    let all = uploaded(&mut cluster);
+    assert_eq!(all.len(), 1);
+    let program = format!("/jars/{}", all[0]);
+    let (status, answer) = cluster.delete(&program);
+    let answer = answer.to_string();
+    assert_eq!(status, 400, "{answer}");
+    assert!(
+        answer.contains("Could not delete the program") && answer.contains(&job.id),
+        "{answer}"
+    );
+    // What is uploaded again is the same program.
+    assert_eq!(
+        cluster.upload(Path::new(env!("CARGO_BIN_EXE_exactness-job"))),
+        all[0]
+    );
+    job.wait_for_checkpoints(1);
+    kill_process(worker_of(&cluster, worker));
+    job.wait_for("FINISHED");
+    bench.assert_exact(&WORKLOAD);
+    assert_eq!(cluster.delete(&program), (200, serde_json::json!({})));
+    assert_eq!(uploaded(&mut cluster), Vec::<String>::new());
+    assert_eq!(cluster.delete(&program).0, 404);
+    cluster.end();
+}
+
+/// Where a subtask runs is what a user looks for when one of many is slow.
+#[test]
+fn rest_says_which_task_manager_runs_a_subtask() {
+    let bench = bench(6_000);
+    let mut cluster = Cluster::start(&bench, &PATIENT);
+    cluster.add_task_manager(1);
+    cluster.add_task_manager(1);
+    let job = cluster.run(&[("parallelism.default", "2")]);
+    let rows = cluster.get("/taskmanagers")["taskmanagers"].clone();
+    let mut known: Vec<String> = rows
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|row| row["id"].as_str().expect("an id").to_owned())
+        .collect();
+    known.sort();
+    wait_for("both subtasks to be seen at their task managers", || {
+        let vertices = job.try_get("")?["vertices"].clone();
+        let id = vertices[0]["id"].as_str()?.to_owned();
+        let vertex = job.try_get(&format!("/vertices/{id}"))?;
+        let subtasks = vertex["subtasks"].as_array()?.clone();
+        let places = subtasks
+            .iter()
+            .map(|subtask| subtask["taskmanager-id"].as_str());
+        let mut places: Vec<String> = places.flatten().map(str::to_owned).collect();
+        places.sort();
+        let hosts = subtasks
+            .iter()
+            .all(|subtask| subtask["endpoint"] == "127.0.0.1");
+        (places == known && hosts).then_some(())
+    });
+    job.wait_for("FINISHED");
+    cluster.end();
+}
+
+#[test]
+fn a_job_that_fails_too_often_for_its_cluster_is_failed() {
+    let bench = bench(2_000);
+    let strategy = [
+        "restart-strategy.type=failure-rate",
+        "restart-strategy.failure-rate.max-failures-per-interval=2",
+        "restart-strategy.failure-rate.failure-rate-interval=1 h",
+        "restart-strategy.failure-rate.delay=10 ms",
+    ];
+    let options = [&HEARTBEAT[..], &strategy].concat();
+    let mut cluster = Cluster::start(&bench, &options);
+    let worker = cluster.add_task_manager(2);
+    let job = cluster.run(&[]);
+    for failures in 1..=3 {
+        job.wait_for("RUNNING");
+        kill_process(worker_of(&cluster, worker));
+        match failures {
+            3 => job.wait_for("FAILED"),
+            _ => wait_for("the job to start again", || {
+                (job.failed_attempts() == failures).then_some(())
+            }),
+        }
+    }
+    let why = job.try_get("/exceptions").expect("an answer").to_string();
+    assert!(why.contains("FailureRate"), "{why}");
+    cluster.end();
+}
+
+/// So many free ports in a row, of those that nobody gets who asks for any.
+fn ports(count: u16) -> (u16, u16) {
+    let mut random = Random::new(u64::from(std::process::id()) ^ u64::from(count));
+    wait_for("free ports", || {
+        let first = 20_000 + random.below(10_000) as u16;
+        let mut all = first..first + count;
+        let free = all.all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+        free.then_some((first, first + count - 1))
+    })
+}
+
+/// A firewall between hosts lets a few ports through.
+#[test]
+fn masters_and_workers_listen_on_the_ports_that_they_are_given() {
+    let bench = bench(6_000);
+    let ((master, last), (worker, other)) = (ports(3), ports(2));
+    let of_masters = format!("jobmanager.master.port={master}-{last}");
+    let of_workers = format!("taskmanager.data.port={worker},{other}");
+    let options = [&PATIENT[..], &[&of_masters, &of_workers]].concat();
+    let mut cluster = Cluster::start(&bench, &options);
+    let first = cluster.add_task_manager(1);
+    let second = cluster.add_task_manager(1);
+    let two = [
+        ("parallelism.default", "2"),
+        ("restart-strategy.type", "none"),
+    ];
+    let job = cluster.run(&two);
+    job.wait_for("RUNNING");
+    for port in [master, worker, other] {
+        TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+    }
+    job.wait_for("FINISHED");
+    bench.assert_exact(&WORKLOAD);
+    let taken = wait_for("its workers to end", || {
+        TcpListener::bind(("127.0.0.1", other)).ok()
+    });
+    let job = cluster.run(&two);
+    job.wait_for("FAILED");
+    let logs = [first, second]
+        .map(|pid| cluster.log_of_task_manager(pid))
+        .concat();
+    let why = format!("no port of {worker},{other} is free at 127.0.0.1");
+    assert!(
+        logs.contains(&why) && logs.contains("see taskmanager.data.port"),
+        "{logs}"
+    );
+    drop(taken);
     cluster.end();
 }
 

@@ -155,6 +155,52 @@ fn a_checkpoint_with(ask: Ask<'_>, field: &str, part: &str) -> (u64, u64) {
     })
 }
 
+/// The longest alignment of any subtask in the newest complete checkpoint, in ms.
+fn longest_alignment(ask: Ask<'_>) -> Option<u64> {
+    let vertices = vertices(ask)?;
+    let id = ask("/checkpoints")?["latest"]["completed"]["id"].as_i64()?;
+    let mut all = Vec::new();
+    for vertex in &vertices {
+        let path = format!("/checkpoints/details/{id}/subtasks/{}", vertex.id);
+        for subtask in ask(&path)?["subtasks"].as_array()? {
+            all.push(subtask["alignment"]["duration"].as_u64()?);
+        }
+    }
+    all.into_iter().max()
+}
+
+#[test]
+fn barriers_wait_for_each_other_where_records_count_once_and_nowhere_else() {
+    for exactly_once in [true, false] {
+        let mode = match exactly_once {
+            true => "EXACTLY_ONCE",
+            false => "AT_LEAST_ONCE",
+        };
+        let bench = with_slow_sink(false).option("execution.checkpointing.mode", mode);
+        let mut job = bench.start(&[]);
+        job.running();
+        let id = job.ready().job_id;
+        let ask = |path: &str| job.try_get(&format!("/jobs/{id}{path}"));
+        the_sink_is_the_slow_one(&ask);
+        match exactly_once {
+            true => wait_for("a checkpoint that was aligned", || {
+                longest_alignment(&ask).filter(|ms| *ms > 0)
+            }),
+            false => {
+                let before =
+                    ask("/checkpoints").expect("an answer")["counts"]["completed"].as_u64();
+                wait_for("three more checkpoints", || {
+                    assert_eq!(longest_alignment(&ask).unwrap_or(0), 0);
+                    let now = ask("/checkpoints")?["counts"]["completed"].as_u64();
+                    (now >= before.map(|count| count + 3)).then_some(0)
+                })
+            }
+        };
+        job.cancel();
+        job.wait();
+    }
+}
+
 #[test]
 fn a_slow_sink_is_busy_its_sources_are_held_back_and_barriers_tell_what_they_met() {
     for (processes, unaligned) in [("1", false), ("2", true)] {

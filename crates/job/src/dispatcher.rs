@@ -341,6 +341,17 @@ pub struct JobDetails {
     pub restart_strategy: String,
     /// Milliseconds since 1970 at which counters of subtasks last came; `None` before the first.
     pub counted_at_ms: Option<u64>,
+    /// The task manager of each worker process; none if the job has started these by itself.
+    pub task_managers: Vec<WorkerPlace>,
+}
+
+/// Where a worker process runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerPlace {
+    /// The id of the task manager.
+    pub task_manager: String,
+    /// Its host.
+    pub host: String,
 }
 
 /// One vertex of a job.
@@ -412,6 +423,8 @@ pub struct CheckpointConfig {
     pub aligned_timeout_ms: Option<u64>,
     /// How many may fail in a row.
     pub tolerable_failed: u32,
+    /// Whether there are checkpoints when some sources have ended.
+    pub after_tasks_finish: bool,
     /// Whether completed checkpoints outlive the job.
     pub externalized: bool,
     /// Whether they are deleted when the job is cancelled.
@@ -475,6 +488,8 @@ pub struct CheckpointRecord {
     pub status: CheckpointStatus,
     /// Whether the user asked for it.
     pub is_savepoint: bool,
+    /// The format of its keyed state.
+    pub format: SavepointFormat,
     /// Whether the job stops behind it.
     pub is_synchronous: bool,
     /// Milliseconds since 1970.

@@ -42,6 +42,15 @@ impl Partitioner {
         self == Partitioner::Forward
     }
 
+    /// Whether an unaligned barrier may overtake its records: those that any subtask may get, so that they
+    /// have a place at another parallelism.
+    pub fn may_be_overtaken(self) -> bool {
+        match self {
+            Partitioner::Hash | Partitioner::Rebalance | Partitioner::Global => true,
+            Partitioner::Forward | Partitioner::Broadcast => false,
+        }
+    }
+
     /// Flink's name, as in `ship_strategy` of the REST API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -230,3 +239,17 @@ impl fmt::Display for GraphError {
 }
 
 impl std::error::Error for GraphError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record that was on its way to one subtask, or to each, would have no place at another parallelism.
+    #[test]
+    fn what_any_subtask_may_get_may_be_overtaken_and_nothing_else() {
+        use Partitioner::{Broadcast, Forward, Global, Hash, Rebalance};
+        let all = [Forward, Hash, Rebalance, Broadcast, Global];
+        let overtaken = all.into_iter().filter(|one| one.may_be_overtaken());
+        assert_eq!(overtaken.collect::<Vec<_>>(), [Hash, Rebalance, Global]);
+    }
+}

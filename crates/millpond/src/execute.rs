@@ -80,6 +80,9 @@ fn start_as_master(
                 advertised: configuration
                     .get(&options::JOB_MANAGER_RPC_ADDRESS)
                     .map_err(bad)?,
+                ports: configuration
+                    .get(&options::JOB_MANAGER_MASTER_PORT)
+                    .map_err(bad)?,
             },
         });
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use millpond_checkpoint::{
-    CoordinatorConfig, ElasticOptions, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY,
-    RestartConfig, Retention, SavepointScheduleConfig,
+    CoordinatorConfig, ElasticOptions, JOB_MANAGER_SCHEME, MAX_STATE_BYTES_IN_MEMORY, Retention,
+    SavepointScheduleConfig,
 };
 use millpond_cluster::{Heartbeat, JobOptions, LocalRecovery, RestoreOptions, random};
 use millpond_fs::Location;
@@ -16,10 +16,11 @@ use millpond_security::Internal;
 use millpond_types::JobId;
 use millpond_types::config::{
     CheckpointStorage, CheckpointingMode, ClaimMode, ConfigError, ConfigOption, Configuration,
-    ExternalizedCheckpointRetention, RestartStrategyType, Scheduler, StateBackendType, options,
+    ExternalizedCheckpointRetention, Scheduler, StateBackendType, options,
 };
 
 use crate::error::{Error, Result};
+use crate::restart_options;
 
 /// Where checkpoints go when they are on and no directory is set.
 const DEFAULT_CHECKPOINT_DIRECTORY: &str = ".millpond/checkpoints";
@@ -104,6 +105,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         max_concurrent: coordinator.max_concurrent,
         aligned_timeout_ms: coordinator.aligned_timeout_ms,
         tolerable_failed: coordinator.tolerable_failed,
+        after_tasks_finish: coordinator.checkpoints_after_tasks_finish,
         externalized: !matches!(retention, Retention::Unset | Retention::NoExternalized),
         delete_on_cancellation: retention != Retention::RetainOnCancellation,
         state_backend: match configuration.get(&options::STATE_BACKEND)? {
@@ -130,7 +132,7 @@ fn read(configuration: &Configuration, name: &str) -> std::result::Result<JobOpt
         security: Internal::from_configuration(configuration)?,
         exactly_once,
         coordinator,
-        restart: restart(configuration)?,
+        restart: restart_options::restart(configuration)?,
         savepoint_schedule: savepoint_schedule(configuration, savepoint_directory.as_deref())?,
         savepoint_directory,
         restore,
@@ -360,36 +362,6 @@ fn aligned_timeout_ms(
     }
     let timeout = configuration.get(&options::ALIGNED_CHECKPOINT_TIMEOUT)?;
     Ok(Some(ms(timeout)))
-}
-
-fn restart(
-    configuration: &Configuration,
-) -> std::result::Result<Option<RestartConfig>, ConfigError> {
-    let Some(strategy) = configuration.get(&options::RESTART_STRATEGY)? else {
-        return Ok(None);
-    };
-    Ok(Some(match strategy {
-        RestartStrategyType::None => RestartConfig::None,
-        RestartStrategyType::FixedDelay => RestartConfig::FixedDelay {
-            attempts: configuration.get(&options::FIXED_DELAY_ATTEMPTS)?,
-            delay_ms: ms(configuration.get(&options::FIXED_DELAY)?),
-        },
-        RestartStrategyType::FailureRate => RestartConfig::FailureRate {
-            max_failures_per_interval: configuration.get(&options::FAILURE_RATE_MAX_FAILURES)?,
-            interval_ms: ms(configuration.get(&options::FAILURE_RATE_INTERVAL)?),
-            delay_ms: ms(configuration.get(&options::FAILURE_RATE_DELAY)?),
-        },
-        RestartStrategyType::ExponentialDelay => RestartConfig::ExponentialDelay {
-            initial_backoff_ms: ms(configuration.get(&options::EXPONENTIAL_INITIAL_BACKOFF)?),
-            max_backoff_ms: ms(configuration.get(&options::EXPONENTIAL_MAX_BACKOFF)?),
-            backoff_multiplier: configuration.get(&options::EXPONENTIAL_MULTIPLIER)?,
-            reset_backoff_threshold_ms: ms(
-                configuration.get(&options::EXPONENTIAL_RESET_THRESHOLD)?
-            ),
-            jitter_factor: configuration.get(&options::EXPONENTIAL_JITTER)?,
-            attempts_before_reset_backoff: configuration.get(&options::EXPONENTIAL_ATTEMPTS)?,
-        },
-    }))
 }
 
 #[cfg(test)]

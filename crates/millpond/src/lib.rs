@@ -56,6 +56,7 @@ mod job_client;
 mod job_options;
 mod plan;
 pub mod prelude;
+mod restart_options;
 pub mod service;
 mod state_backends;
 mod stream;

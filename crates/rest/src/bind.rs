@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
+use millpond_security::Rest;
 use millpond_types::config::{ConfigError, Configuration, options};
 
 use crate::error::{Error, ErrorKind};
@@ -41,6 +42,9 @@ pub fn bind(configuration: &Configuration) -> Result<TcpListener, Error> {
             ))
         })?,
     };
+    if !address.is_loopback() {
+        warn(&host, configuration).map_err(bad_option)?;
+    }
     let is_default = !configuration.contains(&options::REST_BIND_PORT);
     let mut tried: Vec<u16> = ports.ports().collect();
     if is_default {
@@ -65,6 +69,28 @@ pub fn bind(configuration: &Configuration) -> Result<TcpListener, Error> {
         format!("REST cannot listen on {host}: port {which} not free; choose another rest.port"),
         error,
     ))
+}
+
+/// Warns of an address that others reach, unless it is asked who they are.
+fn warn(address: &str, configuration: &Configuration) -> Result<(), ConfigError> {
+    let rest = Rest::from_configuration(configuration)?;
+    let asks = configuration.get(&options::SSL_REST_AUTHENTICATION_ENABLED)?;
+    let key = options::REST_BIND_ADDRESS.key();
+    if rest.token.is_none() && !(asks && rest.tls.is_some()) {
+        tracing::warn!(
+            "REST listens on {address} ({key}) and not on this machine alone: whoever reaches it can \
+             cancel jobs, as nothing asks who that is; {} does, or {} = true",
+            options::REST_TOKEN_FILE.key(),
+            options::SSL_REST_AUTHENTICATION_ENABLED.key()
+        );
+    } else if rest.tls.is_none() {
+        tracing::warn!(
+            "REST listens on {address} ({key}) and not on this machine alone: whoever hears the network \
+             has its token; {} = true hides it",
+            options::SSL_REST_ENABLED.key()
+        );
+    }
+    Ok(())
 }
 
 #[cfg(test)]

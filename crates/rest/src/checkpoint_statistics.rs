@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use millpond_job::acknowledgement::AcknowledgeMetrics;
 use millpond_job::dispatcher::{
-    CheckpointRecord, CheckpointStatistics, CheckpointStatus, RestoredCheckpoint, StateRead,
-    SubtaskCheckpoint, VertexCheckpoint,
+    CheckpointRecord, CheckpointStatistics, CheckpointStatus, RestoredCheckpoint, SavepointFormat,
+    StateRead, SubtaskCheckpoint, VertexCheckpoint,
 };
 use millpond_types::{CheckpointId, JobId};
 use serde::Serialize;
@@ -200,7 +200,10 @@ impl Checkpoint {
             id: record.id,
             status: status_name(record.status),
             is_savepoint: record.is_savepoint,
-            savepoint_format: record.is_savepoint.then_some("CANONICAL"),
+            savepoint_format: record.is_savepoint.then_some(match record.format {
+                SavepointFormat::Canonical => "CANONICAL",
+                SavepointFormat::Native => "NATIVE",
+            }),
             trigger_timestamp: record.trigger_timestamp_ms,
             latest_ack_timestamp: record
                 .latest_ack_timestamp_ms

@@ -169,7 +169,7 @@ pub(crate) async fn config(State(api): State<Arc<Api>>, ids: PathIds) -> Answer 
         unaligned_checkpoints: config.aligned_timeout_ms.is_some(),
         tolerable_failed_checkpoints: config.tolerable_failed,
         aligned_checkpoint_timeout: config.aligned_timeout_ms.unwrap_or(0),
-        checkpoints_after_tasks_finish: true,
+        checkpoints_after_tasks_finish: config.after_tasks_finish,
         state_changelog_enabled: false,
         changelog_periodic_materialization_interval: 600_000,
         changelog_storage: "memory",

@@ -180,6 +180,7 @@ impl FakeDispatcher {
             parallelism: 2,
             restart_strategy: "Cluster level default restart strategy".to_owned(),
             counted_at_ms: Some(start_time_ms + 2000),
+            task_managers: Vec::new(),
         };
         let config = CheckpointConfig {
             exactly_once: true,
@@ -189,6 +190,7 @@ impl FakeDispatcher {
             max_concurrent: 1,
             aligned_timeout_ms: None,
             tolerable_failed: 0,
+            after_tasks_finish: true,
             externalized: false,
             delete_on_cancellation: true,
             state_backend: "HashMapStateBackend".to_owned(),

@@ -105,21 +105,24 @@ fn attempt(
     let duration = vertex.start_time_ms.map_or(-1, |start| {
         duration_ms(start, vertex.end_time_ms, now) as i64
     });
-    let worker = subtask.map_or_else(
-        || UNASSIGNED.to_owned(),
-        |subtask| format!("worker-{}", subtask.metrics.process),
-    );
+    let (task_manager, host) = match subtask.map(|subtask| subtask.metrics.process) {
+        None => (UNASSIGNED.to_owned(), UNASSIGNED.to_owned()),
+        Some(process) => match job.task_managers.get(process as usize) {
+            Some(place) => (place.task_manager.clone(), place.host.clone()),
+            None => (format!("worker-{process}"), format!("worker-{process}")),
+        },
+    };
     Attempt {
         subtask: index,
         status: vertex.status.as_str(),
         attempt: job.restarts,
-        endpoint: worker.clone(),
+        endpoint: host,
         start_time: time_or_none(vertex.start_time_ms),
         start_time_once_more: time_or_none(vertex.start_time_ms),
         end_time: time_or_none(vertex.end_time_ms),
         duration,
         metrics: io_metrics(subtask),
-        taskmanager_id: worker,
+        taskmanager_id: task_manager,
         status_duration: BTreeMap::from([(vertex.status.as_str(), duration)]),
     }
 }

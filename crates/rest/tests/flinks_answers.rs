@@ -678,6 +678,7 @@ fn record(id: i64) -> CheckpointRecord {
         id,
         status: CheckpointStatus::Completed,
         is_savepoint: false,
+        format: SavepointFormat::Canonical,
         is_synchronous: false,
         trigger_timestamp_ms: 1_795_246_820_752,
         latest_ack_timestamp_ms: Some(1_795_246_820_788),
@@ -749,6 +750,8 @@ fn the_statistics_of_checkpoints_are_flinks() {
         failure_timestamp_ms: Some(7),
         failure_message: Some("Checkpoint expired before completing.".to_owned()),
         external_path: None,
+        is_savepoint: true,
+        format: SavepointFormat::Native,
         ..record(5)
     };
     cluster.dispatcher.set_checkpoints(
@@ -813,10 +816,9 @@ fn the_statistics_of_checkpoints_are_flinks() {
     assert_eq!(savepoint["records_per_second_during"], 9_000.0);
     assert_eq!(savepoint["records_per_second_ratio"], 0.75);
     assert_eq!(savepoint["created_files"], 3);
-    assert_eq!(
-        statistics["latest"]["savepoint"]["savepointFormat"],
-        "CANONICAL"
-    );
+    assert_eq!(savepoint["savepointFormat"], "CANONICAL");
+    let failed = &statistics["latest"]["failed"];
+    assert_eq!(failed["savepointFormat"], "NATIVE");
     assert_eq!(
         statistics["latest"]["savepoint"]["checkpoint_type"],
         "SYNC_SAVEPOINT"

@@ -264,13 +264,9 @@ impl<'scope> Builder<'_, 'scope> {
         Ok(Task::new(parts, Rc::clone(self.board)))
     }
 
-    /// Whether an unaligned barrier may overtake the records of an edge: those that any subtask may
-    /// get, so that they have a place at another parallelism.
+    /// Whether an unaligned barrier may overtake the records of an edge.
     fn may_overtake(&self, edge: usize) -> bool {
-        match self.graph().edges[edge].edge.partitioner {
-            Partitioner::Hash | Partitioner::Rebalance | Partitioner::Global => true,
-            Partitioner::Forward | Partitioner::Broadcast => false,
-        }
+        self.graph().edges[edge].edge.partitioner.may_be_overtaken()
     }
 
     /// What an edge is called in a checkpoint.

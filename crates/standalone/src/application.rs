@@ -16,6 +16,7 @@ use millpond_types::JobId;
 
 use crate::job_manager::Mode;
 use crate::job_store::{JobStore, StoredJob};
+use crate::program_store::ProgramStore;
 use crate::registry::Registry;
 
 /// A program that is to be run once.
@@ -175,7 +176,7 @@ impl Preparation {
 }
 
 /// Removes what nobody needs behind the end of the job: the program, and if that is wanted how it has ended.
-pub(crate) fn tidy(programs: &dyn Programs, store: Option<&JobStore>, forgets_result: bool) {
+pub(crate) fn tidy(programs: &ProgramStore, store: Option<&JobStore>, forgets_result: bool) {
     if let Some(store) = store {
         // A job that is still kept is the next leader's to end, who may want its program.
         let is_settled = store.all().is_ok_and(|jobs| jobs.is_empty());

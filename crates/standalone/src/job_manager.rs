@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millpond_cluster::{Disposals, Heartbeat, JobManagerAddress, Outbox, random};
-use millpond_job::dispatcher::{Dispatcher, TaskManagerOverview};
+use millpond_job::dispatcher::{DispatchError, Dispatcher, TaskManagerOverview, WorkerPlace};
 use millpond_job::gateway::Attempt;
 use millpond_job::programs::Programs;
 use millpond_job::resources::{
@@ -148,6 +148,11 @@ pub(crate) enum Event {
         interval_ms: u64,
         reply: Sender<Result<(), String>>,
     },
+    /// A user wants a program to be deleted.
+    DeleteProgram {
+        program: String,
+        reply: Sender<Result<(), DispatchError>>,
+    },
     /// A user wants something of a job.
     ForJobMaster {
         job: JobId,
@@ -168,6 +173,7 @@ pub(crate) struct JobManager {
     dispatcher: Arc<SessionDispatcher>,
     events: Mutex<Sender<Event>>,
     address: String,
+    programs: ProgramStore,
     store: Option<JobStore>,
     /// The jobs that it goes on with.
     going_on: Vec<JobId>,
@@ -185,7 +191,7 @@ impl JobManager {
     pub(crate) fn start(options: JobManagerOptions) -> Result<Self, String> {
         let directory = &options.directory;
         let in_directory = |error: std::io::Error| format!("\"{}\": {error}", directory.display());
-        let programs = ProgramStore::open(directory).map_err(in_directory)?;
+        let programs = ProgramStore::open(directory, options.term.clone()).map_err(in_directory)?;
         std::fs::create_dir_all(directory.join("logs")).map_err(in_directory)?;
         let at = (options.bind_host.as_str(), options.port);
         let listener = std::net::TcpListener::bind(at).map_err(|error| {
@@ -246,6 +252,7 @@ impl JobManager {
             task_managers: BTreeMap::new(),
             jobs: BTreeMap::new(),
         };
+        let programs = programs.clone();
         for (job, stored) in left.jobs {
             tracing::info!("job {job} goes on");
             manager.recover(job, stored, Duration::ZERO);
@@ -259,6 +266,7 @@ impl JobManager {
             dispatcher,
             events: Mutex::new(of_owner),
             address,
+            programs,
             store,
             going_on,
             not_begun: left.not_begun,
@@ -282,6 +290,11 @@ impl JobManager {
     /// What the REST API may run.
     pub(crate) fn programs(&self) -> Arc<dyn Programs> {
         Arc::clone(&self.dispatcher) as Arc<dyn Programs>
+    }
+
+    /// Where programs are kept.
+    pub(crate) fn program_store(&self) -> &ProgramStore {
+        &self.programs
     }
 
     /// Where jobs are kept, if they are.
@@ -480,6 +493,9 @@ impl Manager {
                 reply,
             } => {
                 let _ = reply.send(self.set_checkpoint_interval(job, interval_ms));
+            }
+            Event::DeleteProgram { program, reply } => {
+                let _ = reply.send(self.delete_program(&program));
             }
             Event::ForJobMaster { job, message } => {
                 match message == ToJobMaster::Cancel && self.recovering.contains_key(&job) {
@@ -709,7 +725,23 @@ impl Manager {
         }
     }
 
+    /// The task manager of each worker process of a job.
+    fn places(&self, job: JobId) -> Vec<WorkerPlace> {
+        let allocation = self.pool.of(job);
+        let ids = allocation.iter().flat_map(|known| &known.task_managers);
+        ids.map(|id| WorkerPlace {
+            task_manager: id.clone(),
+            host: match self.task_managers.get(id) {
+                Some(known) => known.info.host.clone(),
+                None => String::new(),
+            },
+        })
+        .collect()
+    }
+
     fn on_report(&mut self, job: JobId, report: JobReport) {
+        let mut report = report;
+        report.details.task_managers = self.places(job);
         let status = report.details.overview.status;
         self.note_checkpoints(job, &report);
         if report.statistics.latest_completed.is_some() {

@@ -2,17 +2,19 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use millpond_cluster::JobManagerAddress;
 use millpond_types::config::{
     CONFIGURATION_VARIABLE, Configuration, INFO_VARIABLE, JOB_MANAGER_VARIABLE,
 };
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::worker_child::spawn;
 
@@ -21,6 +23,12 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How much of its output is told when it fails to start, in lines.
 const LINES_TOLD: usize = 20;
+
+/// How long a program has to tell its plan.
+const PLAN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How much of it is taken.
+const MAX_PLAN_BYTES: u64 = 16 << 20;
 
 /// A program with what it is to run with.
 #[derive(Clone, Debug)]
@@ -51,19 +59,62 @@ impl Program {
     ///
     /// It cannot be started, or fails; what it said.
     pub(crate) fn plan(&self) -> Result<String, String> {
+        self.plan_within(PLAN_TIMEOUT)
+    }
+
+    /// A program may have no plan and go on: then it is ended.
+    fn plan_within(&self, timeout: Duration) -> Result<String, String> {
         let mut command = self.command();
-        command.env(INFO_VARIABLE, "1");
-        let piped = command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = spawn(piped).and_then(Child::wait_with_output);
-        let output = output.map_err(|error| format!("it cannot be started: {error}"))?;
-        match output.status.success() {
-            true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-            false => {
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                Err(format!("it ended with {}: {said}", output.status))
+        command
+            .env(INFO_VARIABLE, "1")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
+        let not_started = |error: io::Error| format!("it cannot be started: {error}");
+        let mut child = spawn(&mut command).map_err(not_started)?;
+        let plan = read_some(child.stdout.take());
+        let said = read_some(child.stderr.take());
+        let deadline = Instant::now() + timeout;
+        let status = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break Ok(status),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK),
+                Ok(None) => {
+                    break Err(format!(
+                        "it has not told it within {timeout:?} and was ended"
+                    ));
+                }
+                Err(error) => break Err(error.to_string()),
             }
+        };
+        // Whatever it has started holds its output open.
+        if let Some(group) = Pid::from_raw(child.id() as i32) {
+            // All may have ended already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+        // It has ended.
+        let _ = child.wait();
+        let text = |reader: JoinHandle<Vec<u8>>| {
+            let bytes = reader.join().unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let (plan, said) = (text(plan), text(said));
+        match status? {
+            status if status.success() => Ok(plan),
+            status => Err(format!("it ended with {status}: {said}")),
         }
     }
+}
+
+/// Reads the begin of what comes; the rest is not taken.
+fn read_some(output: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let output = output.map(|output| output.take(MAX_PLAN_BYTES));
+        // What has come is told.
+        let _ = output.map(|mut output| output.read_to_end(&mut bytes));
+        bytes
+    })
 }
 
 /// How the process of a master has ended.
@@ -163,5 +214,43 @@ impl JobProcess {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LINES_TOLD)..].join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn plan_of(script: &str) -> Result<String, String> {
+        let place = tempfile::tempdir().expect("room");
+        let path = place.path().join("program");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("room");
+        let mode = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).expect("its owner");
+        let program = Program {
+            id: "program".to_owned(),
+            path,
+            arguments: Vec::new(),
+            configuration: Configuration::new(),
+        };
+        program.plan_within(Duration::from_millis(500))
+    }
+
+    #[test]
+    fn a_program_that_has_no_plan_is_ended() {
+        assert_eq!(plan_of("echo plan"), Ok("plan\n".to_owned()));
+        let failed = plan_of("echo no >&2; exit 3").expect_err("failed");
+        assert_eq!(failed, "it ended with exit status: 3: no\n");
+        // Nor does it stay by way of a process that it has started.
+        for endless in ["sleep 1000", "sleep 1000 & wait"] {
+            let ended = plan_of(endless).expect_err("no plan");
+            assert_eq!(ended, "it has not told it within 500ms and was ended");
+        }
+        // It tells more than anybody wants to read, and is cut off.
+        let cut_off = plan_of("yes").expect_err("no plan");
+        assert!(cut_off.starts_with("it "), "{cut_off}");
+        assert_eq!(plan_of("sleep 1000 & echo plan"), Ok("plan\n".to_owned()));
     }
 }

@@ -11,9 +11,10 @@ use crate::job_store::StoredJob;
 
 /// What options begin with that, beside security, tell about the machine of a job manager and not about
 /// its jobs.
-const OF_THE_MACHINE: [&str; 4] = [
+const OF_THE_MACHINE: [&str; 5] = [
     "io.tmp.dirs",
     "jobmanager.bind-host",
+    "jobmanager.master.port",
     "jobmanager.rpc.",
     "rest.",
 ];

@@ -11,6 +11,9 @@ use millpond_types::{JobId, TriggerId};
 /// How many jobs that have ended are remembered.
 const MAX_ENDED_JOBS: usize = 1000;
 
+/// From how many operations on those are forgotten that were asked of jobs which are not there.
+const MANY_TRIGGERED: usize = 10_000;
+
 /// All that is known.
 #[derive(Default)]
 pub(crate) struct Registry {
@@ -27,7 +30,7 @@ pub(crate) struct State {
     /// How jobs have ended of which no master has told this job manager.
     pub(crate) ended: BTreeMap<JobId, JobStatus>,
     /// Operations that were handed on, and that the master may not have told of yet.
-    pub(crate) triggered: BTreeSet<(JobId, TriggerId)>,
+    triggered: BTreeSet<(JobId, TriggerId)>,
     /// One row each, by name.
     pub(crate) task_managers: BTreeMap<String, TaskManagerOverview>,
 }
@@ -47,6 +50,10 @@ impl State {
     /// What the master of a job tells. What an earlier master of it has told of operations stays.
     pub(crate) fn put(&mut self, job: JobId, mut report: JobReport) {
         if let Some(earlier) = self.jobs.remove(&job) {
+            if report.details.task_managers.is_empty() {
+                // It has given them back.
+                report.details.task_managers = earlier.details.task_managers;
+            }
             for (trigger, operation) in earlier.savepoints {
                 report.savepoints.entry(trigger).or_insert(operation);
             }
@@ -59,6 +66,14 @@ impl State {
         if has_ended {
             self.forget_the_oldest();
         }
+    }
+
+    /// Notes that an operation was asked for; whether it is a new one.
+    pub(crate) fn trigger(&mut self, job: JobId, trigger: TriggerId) -> bool {
+        if self.triggered.len() >= MANY_TRIGGERED {
+            self.triggered.retain(|(of, _)| self.jobs.contains_key(of));
+        }
+        self.triggered.insert((job, trigger))
     }
 
     /// Of jobs that have ended the newest are remembered.
@@ -110,6 +125,11 @@ impl State {
         }
     }
 
+    /// Whether an operation was asked for, as far as is remembered.
+    pub(crate) fn was_triggered(&self, job: JobId, trigger: TriggerId) -> bool {
+        self.triggered.contains(&(job, trigger))
+    }
+
     /// Whether a job runs, or is about to.
     pub(crate) fn is_alive(&self, job: JobId) -> bool {
         let report = self.jobs.get(&job);
@@ -152,6 +172,7 @@ pub(crate) mod tests {
                 parallelism: 1,
                 restart_strategy: String::new(),
                 counted_at_ms: None,
+                task_managers: Vec::new(),
             },
             statistics: Default::default(),
             exceptions: Vec::new(),
@@ -168,6 +189,7 @@ pub(crate) mod tests {
                 max_concurrent: 1,
                 aligned_timeout_ms: None,
                 tolerable_failed: 0,
+                after_tasks_finish: true,
                 externalized: false,
                 delete_on_cancellation: true,
                 state_backend: String::new(),
@@ -191,6 +213,22 @@ pub(crate) mod tests {
         assert!(state.is_alive(running));
         assert!(!state.jobs.contains_key(&report(5, None).0));
         assert!(state.jobs.contains_key(&report(6, None).0));
+    }
+
+    #[test]
+    fn operations_of_jobs_that_are_not_there_are_forgotten_when_they_are_many() {
+        let registry = Registry::default();
+        let mut state = registry.lock();
+        let (running, there) = report(0, None);
+        state.put(running, there);
+        let trigger = |n: usize| TriggerId((n as u128).to_be_bytes());
+        assert!(state.trigger(running, trigger(1)) && !state.trigger(running, trigger(1)));
+        let nobody = report(1, None).0;
+        for n in 0..3 * MANY_TRIGGERED {
+            assert!(state.trigger(nobody, trigger(n)));
+            assert!(state.triggered.len() <= MANY_TRIGGERED);
+        }
+        assert!(state.was_triggered(running, trigger(1)));
     }
 
     #[test]

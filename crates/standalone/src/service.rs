@@ -10,7 +10,7 @@ use millpond_fs::ScratchDirectory;
 use millpond_job::JobStatus;
 use millpond_leadership::{Leader, Leadership, Term, election, storage_directory};
 use millpond_rest::{RestOptions, RestServer};
-use millpond_security::{Internal, Rest};
+use millpond_security::Internal;
 use millpond_types::config::{ConfigError, Configuration, options};
 
 use crate::application::{self, Application, Preparation};
@@ -92,10 +92,8 @@ impl JobManagerService {
             None => directory(configuration, configured)?,
         };
         let bind_host = get(configuration.get(&options::JOB_MANAGER_BIND_HOST))?;
-        let rest_address = get(configuration.get(&options::REST_BIND_ADDRESS))?;
         let security = get(Internal::from_configuration(configuration))?;
-        let of_rest = get(Rest::from_configuration(configuration))?;
-        warn_of_rest(&rest_address, &of_rest, configuration)?;
+        let has_token = get(configuration.get(&options::REST_TOKEN_FILE))?.is_some();
         let key = options::JOB_MANAGER_BIND_HOST.key();
         warn_if_open("the job manager", key, &bind_host, &security);
         let manager = JobManager::start(JobManagerOptions {
@@ -113,7 +111,6 @@ impl JobManagerService {
             security,
             configuration: configuration.clone(),
         })?;
-        let has_token = of_rest.token.is_some();
         let server = Self::serve(configuration, listener, &manager, has_token);
         let shown = server.and_then(|server| {
             if let Some(leadership) = leadership {
@@ -224,8 +221,8 @@ impl JobManagerService {
         self.server.shutdown();
         let have_ended = self.manager.end();
         if self.mode == Mode::Application && outcome.is_some() {
-            let programs = self.manager.programs();
-            application::tidy(&*programs, self.manager.store(), self.forgets_results);
+            let programs = self.manager.program_store();
+            application::tidy(programs, self.manager.store(), self.forgets_results);
         }
         if let (true, Some(leadership)) = (have_ended, self.leadership) {
             leadership.give_up();
@@ -268,6 +265,7 @@ impl TaskManagerService {
         let host = Host {
             bind: get(configuration.get(&options::TASK_MANAGER_BIND_HOST))?,
             advertised: get(configuration.get(&options::TASK_MANAGER_HOST))?,
+            ports: get(configuration.get(&options::TASK_MANAGER_DATA_PORT))?,
         };
         let security = get(Internal::from_configuration(configuration))?;
         let key = options::TASK_MANAGER_BIND_HOST.key();
@@ -389,29 +387,6 @@ fn warn_if_open(what: &str, key: &str, address: &str, security: &Internal) {
             options::SSL_INTERNAL_ENABLED.key()
         );
     }
-}
-
-fn warn_of_rest(address: &str, rest: &Rest, configuration: &Configuration) -> Result<(), String> {
-    let asks = get(configuration.get(&options::SSL_REST_AUTHENTICATION_ENABLED))?;
-    let key = options::REST_BIND_ADDRESS.key();
-    if is_loopback(address) {
-        return Ok(());
-    }
-    if rest.token.is_none() && !(asks && rest.tls.is_some()) {
-        tracing::warn!(
-            "REST listens on {address} ({key}) and not on this machine alone: whoever reaches it can \
-             cancel jobs, as nothing asks who that is; {} does, or {} = true",
-            options::REST_TOKEN_FILE.key(),
-            options::SSL_REST_AUTHENTICATION_ENABLED.key()
-        );
-    } else if rest.tls.is_none() {
-        tracing::warn!(
-            "REST listens on {address} ({key}) and not on this machine alone: whoever hears the network \
-             has its token; {} = true hides it",
-            options::SSL_REST_ENABLED.key()
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -46,8 +46,7 @@ impl SessionDispatcher {
     fn trigger(&self, job: JobId, trigger: TriggerId, message: ToJobMaster) {
         let is_new = {
             let mut state = self.registry.lock();
-            let alive = state.is_alive(job);
-            state.triggered.insert((job, trigger)) && alive
+            state.trigger(job, trigger) && state.is_alive(job)
         };
         if is_new {
             self.tell(Event::ForJobMaster { job, message });
@@ -65,7 +64,7 @@ impl SessionDispatcher {
         if let Some(operation) = state.jobs.get(&job).and_then(find) {
             return Some(operation);
         }
-        if !state.triggered.contains(&(job, trigger)) {
+        if !state.was_triggered(job, trigger) {
             return None;
         }
         Some(match state.is_alive(job) {
@@ -101,13 +100,17 @@ impl SessionDispatcher {
         &self,
         event: impl FnOnce(Sender<Result<(), String>>) -> Event,
     ) -> Result<(), DispatchError> {
-        let (reply, done) = channel();
+        self.ask(event)?.map_err(DispatchError::Refused)
+    }
+
+    /// What the job manager says to an event, which carries where the answer goes.
+    fn ask<T>(&self, event: impl FnOnce(Sender<T>) -> Event) -> Result<T, DispatchError> {
+        let (reply, answer) = channel();
         let ended = || DispatchError::Refused("The job manager ends.".to_owned());
         if !self.tell(event(reply)) {
             return Err(ended());
         }
-        let result = done.recv().map_err(|_| ended())?;
-        result.map_err(DispatchError::Refused)
+        answer.recv().map_err(|_| ended())
     }
 }
 
@@ -273,23 +276,19 @@ impl Programs for SessionDispatcher {
     }
 
     fn delete(&self, id: &str) -> Result<(), DispatchError> {
-        self.programs.delete(id)
+        let program = id.to_owned();
+        self.ask(|reply| Event::DeleteProgram { program, reply })?
     }
 
     fn run(&self, id: &str, request: RunRequest) -> Result<JobId, DispatchError> {
         let (program, job) = self.program(id, request)?;
-        let (reply, accepted) = channel();
         let program = Box::new(program);
-        let ended = || DispatchError::Refused("The job manager ends.".to_owned());
-        if !self.tell(Event::Submit {
+        let accepted = self.ask(|reply| Event::Submit {
             program,
             job,
             reply,
-        }) {
-            return Err(ended());
-        }
-        let result = accepted.recv().map_err(|_| ended())?;
-        result
+        })?;
+        accepted
             .map_err(|why| DispatchError::Refused(format!("Could not execute application: {why}")))
     }
 

@@ -83,10 +83,7 @@ impl WorkerChildren {
             .env(CONFIGURATION_VARIABLE, &start.configuration)
             .env(WORKER_VARIABLE, &start.orders)
             .env(WORKER_COPIES_VARIABLE, place)
-            .env(
-                WORKER_HOST_VARIABLE,
-                format!("{}|{}", host.bind, host.advertised),
-            )
+            .env(WORKER_HOST_VARIABLE, host.to_environment())
             // It ends when this end is closed: with this process, however that ends.
             .stdin(Stdio::piped());
         let child = spawn(&mut command)?;

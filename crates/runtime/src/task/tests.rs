@@ -98,6 +98,7 @@ struct Bench {
     task: Task,
     control: Arc<Control>,
     messages: Receiver<FromWorker>,
+    clock: Arc<ManualClock>,
     directory: tempfile::TempDir,
 }
 
@@ -108,9 +109,10 @@ impl Bench {
         let control = Arc::new(Control::new(ATTEMPT, 1));
         let (to_master, messages) = channel();
         let (pool, _) = SnapshotPool::start(1, None).expect("a thread");
+        let clock = Arc::new(ManualClock::at(1_000));
         let board = Board::new(
             Arc::clone(&control),
-            Arc::new(ManualClock::at(1_000)),
+            Arc::<ManualClock>::clone(&clock),
             pool,
             to_master,
             0,
@@ -172,6 +174,7 @@ impl Bench {
             task: Task::new(parts, Rc::new(board)),
             control,
             messages,
+            clock,
             directory: tempfile::tempdir().expect("a directory"),
         }
     }
@@ -325,6 +328,55 @@ fn an_unaligned_checkpoint_tells_what_it_has_overtaken_and_what_was_processed_un
     assert!(metrics.persisted_bytes > volume(&[100, 3]).0);
     assert_eq!(processed(&metrics), volume(&[100, 3, 1]));
     assert_eq!(buffered(&metrics), (0, 0));
+}
+
+/// It was triggered 100 ms ago, and 500 ms are there for it to align.
+#[test]
+fn a_checkpoint_overtakes_once_its_time_to_align_is_over_and_not_before() {
+    let slow_to_align = || {
+        let mut bench = Bench::new(Role::Relay, Mode::ExactlyOnce);
+        bench.announce(Some(500));
+        // Sender 0 is behind the barrier, sender 1 is not.
+        bench.arrive(0, 1, 7);
+        bench.arrive(1, 0, 100);
+        bench
+    };
+    let mut bench = slow_to_align();
+    bench.clock.advance(Duration::from_millis(399));
+    bench.run(0);
+    bench.arrive(1, 0, 20);
+    bench.run(0);
+    bench.run(1);
+    let metrics = bench.acknowledged();
+    assert!(!metrics.unaligned, "{metrics:?}");
+    assert_eq!(processed(&metrics), volume(&[100, 20]));
+    assert_eq!(
+        (metrics.persisted_records, metrics.buffered_records),
+        (0, 7)
+    );
+
+    let mut bench = slow_to_align();
+    bench.clock.advance(Duration::from_millis(400));
+    bench.run(0);
+    bench.arrive(1, 0, 20);
+    bench.run(0);
+    bench.run(1);
+    let metrics = bench.acknowledged();
+    assert!(metrics.unaligned, "{metrics:?}");
+    assert_eq!(metrics.persisted_records, 120);
+
+    // What was aligned in time stays so, whatever the clock says then.
+    let mut bench = slow_to_align();
+    bench.run(0);
+    bench.run(1);
+    bench.clock.advance(Duration::from_secs(1));
+    bench.arrive(1, 1, 3);
+    bench.run(1);
+    let metrics = bench.acknowledged();
+    assert!(
+        !metrics.unaligned && metrics.persisted_records == 0,
+        "{metrics:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! What users change of a job while it runs. It holds for all masters of the job to come.
+//! What users change while jobs run. What is changed of a job holds for all its masters to come.
 
+use millpond_job::dispatcher::DispatchError;
 use millpond_job::requirements::RequirementsBody;
 use millpond_job::resources::ToJobMaster;
 use millpond_job::{JobReport, JobRequirements};
@@ -37,6 +38,25 @@ impl Manager {
         )?;
         self.tell_if_there(job, ToJobMaster::CheckpointInterval { interval_ms });
         Ok(())
+    }
+
+    /// Deletes a program that no job needs.
+    pub(super) fn delete_program(&self, program: &str) -> Result<(), DispatchError> {
+        let state = self.registry.lock();
+        let running = self.jobs.iter();
+        // A master may stay for a while behind the end of its job.
+        let running = running.filter(|(job, known)| !known.has_reported || state.is_alive(**job));
+        let user = running
+            .map(|(job, known)| (job, &known.stored))
+            .chain(&self.recovering)
+            .find(|(_, stored)| stored.program == program);
+        if let Some((job, _)) = user {
+            return Err(DispatchError::Refused(format!(
+                "Could not delete the program {program}: job {job} runs it, and needs it when it starts again. \
+                 Stop or cancel the job first"
+            )));
+        }
+        self.programs.delete(program)
     }
 
     /// Notes a change, and shows it.

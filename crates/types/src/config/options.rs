@@ -344,11 +344,16 @@ options! {
     /// The address that the job manager and the masters of jobs bind to. In Millpond only this
     /// machine by default.
     JOB_MANAGER_BIND_HOST: String = "jobmanager.bind-host", [], "127.0.0.1";
+    /// The ports on which the masters of jobs listen for their workers, one each; 0: any. Millpond's own.
+    JOB_MANAGER_MASTER_PORT: PortRange = "jobmanager.master.port", [], "0";
     /// The name or address of a task manager's machine for other processes.
     TASK_MANAGER_HOST: String = "taskmanager.host", [], "127.0.0.1";
     /// The address that worker processes of a task manager bind to. In Millpond only this machine by
     /// default.
     TASK_MANAGER_BIND_HOST: String = "taskmanager.bind-host", [], "127.0.0.1";
+    /// The ports on which worker processes of a task manager listen for each other, one each; 0: any. In
+    /// Flink one port.
+    TASK_MANAGER_DATA_PORT: PortRange = "taskmanager.data.port", [], "0";
     /// The name of a task manager, unique in its cluster; not set: one is drawn.
     TASK_MANAGER_RESOURCE_ID: Option<String> = "taskmanager.resource-id", [];
     /// How many subtasks of each vertex a task manager runs: worker threads of all its processes.
