@@ -124,6 +124,12 @@ fn a_reactive_job_uses_all_slots_that_there_are() {
     let vertices = details["vertices"].as_array().expect("a list").iter();
     let of_one = vertices.filter(|vertex| vertex["parallelism"] == 1).count();
     assert_eq!(of_one, 2, "those of the program: {details}");
+    let (status, answer) = job.try_require(1, 2);
+    let answer = answer.to_string();
+    assert!(
+        status == 400 && answer.contains("reactive mode"),
+        "{answer}"
+    );
     cluster.kill_task_manager(first);
     job.wait_for_parallelism(3);
     cluster.restart_job_manager();

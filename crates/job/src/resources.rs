@@ -14,7 +14,7 @@ use crate::report::JobReport;
 use crate::requirements::JobRequirements;
 
 /// The version of these messages; both ends of a connection must have the same.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// The first message to a job manager.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

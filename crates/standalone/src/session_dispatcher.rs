@@ -13,7 +13,7 @@ use millpond_job::programs::{ProgramInfo, Programs, RunRequest, Upload};
 use millpond_job::report::JobReport;
 use millpond_job::resources::ToJobMaster;
 use millpond_job::{JobRequirements, JobStatus};
-use millpond_types::config::Configuration;
+use millpond_types::config::{Configuration, options};
 use millpond_types::{CheckpointId, JobId, TriggerId};
 
 use crate::job_manager::{Event, Mode};
@@ -233,6 +233,11 @@ impl Dispatcher for SessionDispatcher {
     fn require(&self, job: JobId, requirements: JobRequirements) -> Result<(), DispatchError> {
         self.of(job, |report| report.may_require(&requirements))
             .ok_or(DispatchError::UnknownJob(job))??;
+        if self.configuration.contains(&options::SCHEDULER_MODE) {
+            return Err(DispatchError::Refused(
+                "Cannot change the parallelism of a job running in reactive mode.".to_owned(),
+            ));
+        }
         self.change(|reply| Event::Require {
             job,
             requirements,

@@ -151,7 +151,11 @@ impl Master {
             return;
         };
         tracing::warn!("attempt {} failed: {text}", self.lifecycle.attempt());
-        self.record_exception(task, &text);
+        match &restart {
+            // Whoever looks for the reason wants to know why there is no other attempt.
+            Restart::Fail { reason } => self.record_exception(task, &format!("{reason}: {text}")),
+            Restart::After { .. } => self.record_exception(task, &text),
+        }
         self.tell(Event::AttemptFailed { reason: text });
         if let Some(elastic) = &mut self.elastic {
             elastic.ended(false);
