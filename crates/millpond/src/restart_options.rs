@@ -117,7 +117,7 @@ mod tests {
         let mut configuration = Configuration::new();
         configuration.set("restart-strategy.type", strategy);
         for (key, value) in more {
-            configuration.set(&format!("restart-strategy.{strategy}.{key}"), *value);
+            configuration.set(format!("restart-strategy.{strategy}.{key}"), *value);
         }
         restart(&configuration)
     }
