@@ -28,7 +28,8 @@ case $? in
     # None, or not readable at present: of the second there is no JSON. Nothing starts on a guess.
     *) [ -n "$("$millpond" latest --json "${kept[@]}" 2>/dev/null)" ] || exit 1 ;;
 esac
-"$millpond" run -Dexecution.checkpointing.dir="${kept[0]}" \
+# Here, whatever config.yaml says about clusters: this process is to end with the job.
+"$millpond" run -Dexecution.target=local -Dexecution.checkpointing.dir="${kept[0]}" \
     -Dexecution.checkpointing.savepoint-dir="${kept[1]}" ${from[@]+"${from[@]}"} "$@" &
 job=$!
 # A signal ends the job as a crash would; it goes on from here at the next start.

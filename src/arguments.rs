@@ -265,12 +265,13 @@ pub(crate) fn configuration(matches: &ArgMatches) -> Result<Configuration, Failu
 }
 
 /// Checks that there is a target of this name.
-fn check_target(configuration: &Configuration) -> Result<(), Failure> {
+pub(crate) fn check_target(configuration: &Configuration) -> Result<(), Failure> {
     match configuration.get(&options::EXECUTION_TARGET)?.as_deref() {
         None | Some(REMOTE | LOCAL) => Ok(()),
         Some(other) if yarn::TARGETS.contains(&other) => Ok(()),
         Some(other) => Err(Failure::arguments(format!(
-            "Millpond has no target \"{other}\". Expected one of: [{REMOTE}, {LOCAL}, {}]",
+            "Millpond has no target \"{other}\" ({}). Expected one of: [{REMOTE}, {LOCAL}, {}]",
+            options::EXECUTION_TARGET.key(),
             yarn::TARGETS.join(", ")
         ))),
     }
@@ -281,7 +282,6 @@ pub(crate) fn over_the_file(given: &Configuration) -> Result<Configuration, Fail
     let loaded = millpond::service::configuration();
     let mut all = loaded.map_err(|error| Failure::Action(chain(&error)))?;
     all.override_with(given.clone());
-    check_target(&all)?;
     Ok(all)
 }
 
@@ -289,27 +289,44 @@ pub(crate) fn over_the_file(given: &Configuration) -> Result<Configuration, Fail
 pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
     let given = configuration(matches)?;
     let mut all = over_the_file(&given)?;
-    let of_the_server = [&options::REST_PORT.info(), &options::REST_ADDRESS.info()];
-    if let Some(target) = yarn::target(matches, &all)? {
+    if let Some(target) = yarn::target(matches, &given, &all)? {
         let job_manager = target
             .job_manager(&all)
             .map_err(|failure| failure.during("Couldn't retrieve Yarn cluster."))?;
         all.set_option(&options::REST_ADDRESS, &Some(job_manager.host));
         all.set_option(&options::REST_PORT, &job_manager.port);
-    } else if of_the_server
-        .iter()
-        .all(|info| given.raw(info.key).is_none())
-    {
+    } else if !names_rest(&given) {
+        rest_of_this_machine(&mut all)?;
         find_leader(&mut all)?;
     }
     Ok(RestClient::new(&all)?)
 }
 
-/// For how long a leader may be missed: not at all if the cluster has no elections, or was named by `-m`.
+/// Whether these options say where REST is.
+fn names_rest(given: &Configuration) -> bool {
+    let of_the_server = [options::REST_PORT.info(), options::REST_ADDRESS.info()];
+    let mut of_the_server = of_the_server.into_iter();
+    of_the_server.any(|info| given.raw(info.key).is_some())
+}
+
+/// Without an address of its own REST is where the job manager is, if it listens there: by default it does on this
+/// machine alone.
+fn rest_of_this_machine(all: &mut Configuration) -> Result<(), Failure> {
+    let is_named = ["rest.address", "web.address"].map(|key| all.raw(key).is_some());
+    let bound = all.get(&options::REST_BIND_ADDRESS)?;
+    let is_here = bound == "localhost" || bound.starts_with("127.") || bound == "::1";
+    if is_here && is_named == [false; 2] {
+        all.set_option(&options::REST_ADDRESS, &Some("127.0.0.1".to_owned()));
+    }
+    Ok(())
+}
+
+/// For how long a leader may be missed: not at all if the cluster has no elections, or it was said where REST is.
 pub(crate) fn patience_with_leaders(matches: &ArgMatches) -> Result<Duration, Failure> {
-    let all = over_the_file(&configuration(matches)?)?;
+    let given = configuration(matches)?;
+    let all = over_the_file(&given)?;
     let has_elections = all.get(&options::HIGH_AVAILABILITY)? != HighAvailability::None;
-    match has_elections && !matches.contains_id("jobmanager") {
+    match has_elections && !names_rest(&given) {
         true => Ok(all.get(&options::CLIENT_TIMEOUT)?),
         false => Ok(Duration::ZERO),
     }

@@ -35,6 +35,14 @@ impl Failure {
         }
     }
 
+    /// Whether this is said of it somewhere.
+    pub(crate) fn says(&self, what: &str) -> bool {
+        match self {
+            Failure::Arguments(text) => text.contains(what),
+            Failure::Action(causes) => causes.iter().any(|cause| cause.contains(what)),
+        }
+    }
+
     /// What happened, the nearest last.
     pub(crate) fn causes(self) -> Vec<String> {
         match self {

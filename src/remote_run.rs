@@ -68,9 +68,16 @@ pub(crate) fn submit(
             handed_on.remove(name);
         });
     }
-    let job = client
-        .run_program(&id, arguments, &handed_on)
-        .map_err(not_submitted)?;
+    let run = |id: &str| client.run_program(id, arguments, &handed_on);
+    let job = match run(&id) {
+        // Somebody has deleted it, to whom it is the same program.
+        Err(failure) if failure.says(&format!("Program {id} does not exist")) => {
+            let again = client.upload(path).map_err(not_submitted)?;
+            run(&again)
+        }
+        run => run,
+    };
+    let job = job.map_err(not_submitted)?;
     printer::line(format!("Job has been submitted with JobID {job}"));
     Ok(job)
 }

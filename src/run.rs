@@ -74,8 +74,11 @@ pub(crate) fn run(given: &[String]) -> Result<ExitCode, Failure> {
         }
     }
     let all = arguments::over_the_file(&configuration)?;
-    match yarn::target(&matches, &all)? {
-        Some(Target::New) if !yarn::is_session(&all)? => {
+    if !matches.contains_id("jobmanager") {
+        arguments::check_target(&all)?;
+    }
+    match yarn::target(&matches, &configuration, &all)? {
+        Some(Target::New) if !yarn::is_session(&matches, &all)? => {
             return yarn::run(&matches, started, &configuration);
         }
         Some(_) => return remote_run::run(&matches, started, &configuration),

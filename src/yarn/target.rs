@@ -108,20 +108,35 @@ fn memory(text: &str) -> String {
     }
 }
 
-/// Whether a cluster is meant that takes any number of jobs.
-pub(crate) fn is_session(configuration: &Configuration) -> Result<bool, Failure> {
+/// Whether a cluster is meant that takes any number of jobs. What is given now goes before what a file says.
+pub(crate) fn is_session(
+    matches: &ArgMatches,
+    configuration: &Configuration,
+) -> Result<bool, Failure> {
+    let given = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    if given("jobmanager") == Some(CLUSTER) && given("target").is_none() {
+        return Ok(false);
+    }
     let target = configuration.get(&keys::EXECUTION_TARGET)?;
     Ok(target.as_deref() == Some("yarn-session"))
 }
 
-/// Which cluster of YARN is meant, if one is. What is given now goes before what a file says.
+/// Whether the target is a cluster of YARN, if there is one.
+fn is_on_yarn(configuration: &Configuration) -> Result<Option<bool>, Failure> {
+    let target = configuration.get(&keys::EXECUTION_TARGET)?;
+    Ok(target.map(|target| TARGETS.contains(&target.as_str())))
+}
+
+/// Which cluster of YARN is meant, if one is: by the command line, its options (`given`), and what these do not
+/// say by a file as well (`all`).
 pub(crate) fn target(
     matches: &ArgMatches,
-    configuration: &Configuration,
+    given: &Configuration,
+    all: &Configuration,
 ) -> Result<Option<Target>, Failure> {
-    let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten();
-    let by_id = given("yarnapplicationId");
-    let by_address = given("jobmanager").map(String::as_str);
+    let value = |name: &str| matches.try_get_one::<String>(name).ok().flatten();
+    let by_id = value("yarnapplicationId");
+    let by_address = value("jobmanager").map(String::as_str);
     if let Some(address) = by_address.filter(|address| *address != CLUSTER) {
         return match by_id {
             None => Ok(None),
@@ -130,13 +145,14 @@ pub(crate) fn target(
             ))),
         };
     }
-    let target = configuration.get(&keys::EXECUTION_TARGET)?;
-    let on_yarn = target.map(|target| TARGETS.contains(&target.as_str()));
-    let is_named = by_address.is_some() || by_id.is_some();
+    let id_is_given =
+        given.contains(&keys::YARN_APPLICATION_ID) && is_on_yarn(given)? != Some(false);
+    let is_named = by_address.is_some() || by_id.is_some() || id_is_given;
+    let on_yarn = is_on_yarn(all)?;
     if on_yarn == Some(false) && !is_named {
         return Ok(None);
     }
-    let id: Option<String> = configuration.get(&keys::YARN_APPLICATION_ID)?;
+    let id: Option<String> = all.get(&keys::YARN_APPLICATION_ID)?;
     match id {
         Some(id) => {
             let id = id.parse().map_err(Failure::arguments)?;
@@ -169,6 +185,60 @@ impl Target {
                 }));
                 Err(Failure::Action(causes))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arguments::{self, Parsed};
+
+    /// What is meant, shown: `None`, `new` or the id; with a file that says `execution.target` and an application.
+    fn meant(arguments: &[&str], file: &[(&str, &str)]) -> Option<String> {
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let parsed = arguments::parse(arguments::action("list", ""), &arguments);
+        let Ok(Parsed::Matches(matches)) = parsed else {
+            panic!("{arguments:?}");
+        };
+        let given = arguments::configuration(&matches).expect("usable");
+        let mut all = Configuration::from_pairs(file.iter().copied());
+        all.override_with(given.clone());
+        let session = is_session(&matches, &all).expect("usable");
+        let target = target(&matches, &given, &all).expect("usable")?;
+        Some(match target {
+            Target::New if session => "new session".to_owned(),
+            Target::New => "new".to_owned(),
+            Target::Application(id) => id.to_string(),
+        })
+    }
+
+    #[test]
+    fn what_is_given_now_goes_before_what_a_file_says() {
+        const ID: &str = "application_1_0001";
+        const OF_FILE: &str = "application_1_0002";
+        let by_option = format!("-Dyarn.application.id={ID}");
+        let by_option = by_option.as_str();
+        let key = "yarn.application.id";
+        let remote = [("execution.target", "remote"), (key, OF_FILE)];
+        let session = [("execution.target", "yarn-session")];
+        let application = [(key, OF_FILE)];
+        let cases: [(&[&str], &[(&str, &str)], Option<&str>); 11] = [
+            (&[], &[], None),
+            (&[], &remote, None),
+            (&["-yid", ID], &remote, Some(ID)),
+            (&[by_option], &remote, Some(ID)),
+            (&[by_option, "-t", "remote"], &[], None),
+            (&[], &application, Some(OF_FILE)),
+            (&["-t", "local"], &application, None),
+            (&["-m", "host:8081"], &application, None),
+            (&[], &session, Some("new session")),
+            (&["-m", CLUSTER], &session, Some("new")),
+            (&["-m", "host:8081"], &session, None),
+        ];
+        for (arguments, file, expected) in cases {
+            let found = meant(arguments, file);
+            assert_eq!(found.as_deref(), expected, "{arguments:?} {file:?}");
         }
     }
 }

@@ -213,8 +213,13 @@ fn config_yaml_says_where_the_cluster_is() {
         ended.stderr
     );
     configure("remtoe");
-    with_file(&["list"]).refused(
-        "Millpond has no target \"remtoe\". Expected one of: [remote, local, yarn-application, yarn-per-job, yarn-session]",
+    let listed = with_file(&["list", "-a"]).stdout;
+    assert!(
+        listed.contains(job),
+        "where programs run is not asked: {listed}"
+    );
+    with_file(&["run", &program]).refused(
+        "Millpond has no target \"remtoe\" (execution.target). Expected one of: [remote, local, yarn-application, yarn-per-job, yarn-session]",
     );
 }
 

@@ -401,7 +401,7 @@ fn what_contradicts_itself_is_refused() {
          `yarn app -list` shows them",
     );
     millpond(&["list", "-t", "mesos"]).refused(
-        "Millpond has no target \"mesos\". Expected one of: [remote, local, yarn-application, \
+        "Millpond has no target \"mesos\" (execution.target). Expected one of: [remote, local, yarn-application, \
          yarn-per-job, yarn-session]",
     );
     millpond(&["run", "-m", "yarn-cluster", "-yat", "Flink", "/nowhere"]).refused(

@@ -5,6 +5,7 @@
 //! for the next attempt; when the master dies they end by themselves, as their connection ends.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use millpond_job::resources::SlotRequest;
 use millpond_job::{JobStatus, ToWorker};
 use millpond_runtime::{AttemptHandle, Program, start_attempt};
 use millpond_security::{Connection, Internal};
-use millpond_types::config::{ConfigValue, PortRange};
+use millpond_types::config::{ConfigValue, PortRange, options};
 
 use crate::deployment::Deployment;
 use crate::door::{self, Unknown};
@@ -244,15 +245,21 @@ impl Host {
     ///
     /// The address is none of this machine's, or no port is free.
     pub fn listen(&self) -> std::io::Result<(TcpListener, String)> {
-        let mut last = std::io::Error::other("there is none");
-        let listener = self.ports.ports().find_map(|port| {
-            let bound = TcpListener::bind((self.bind.as_str(), port));
-            bound.map_err(|error| last = error).ok()
-        });
-        let listener = listener.ok_or_else(|| {
-            let what = format!("no port of {} is free at {}: {last}", self.ports, self.bind);
-            std::io::Error::new(last.kind(), what)
-        })?;
+        let mut ports = self.ports.ports();
+        let listener = loop {
+            let Some(port) = ports.next() else {
+                let what = format!("no port of {} is free at {}", self.ports, self.bind);
+                return Err(std::io::Error::new(ErrorKind::AddrInUse, what));
+            };
+            match TcpListener::bind((self.bind.as_str(), port)) {
+                Ok(listener) => break listener,
+                Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+                Err(error) => {
+                    let what = format!("cannot listen at {}: {error}", self.bind);
+                    return Err(std::io::Error::new(error.kind(), what));
+                }
+            }
+        };
         let port = listener.local_addr()?.port();
         let host = match self.advertised.contains(':') {
             true => format!("[{}]", self.advertised),
@@ -281,7 +288,13 @@ impl Launched {
         events: Sender<MasterEvent>,
         heartbeat: Heartbeat,
     ) -> std::io::Result<Self> {
-        let (listener, address) = host.listen()?;
+        let (listener, address) = host.listen().map_err(|error| {
+            let (bind, ports) = (
+                options::JOB_MANAGER_BIND_HOST.key(),
+                options::JOB_MANAGER_MASTER_PORT.key(),
+            );
+            std::io::Error::new(error.kind(), format!("{error}; see {bind} and {ports}"))
+        })?;
         let token = Arc::new(Mutex::new(crate::random::hex(16)));
         let connected = Arc::new(Mutex::default());
         let acceptor = Acceptor {

@@ -60,8 +60,9 @@ pub fn run_worker_process(program: Program, security: Internal) -> Result<(), St
         std::thread::spawn(end_with_task_manager);
     }
     let (listener, data_address) = host.listen().map_err(|error| {
-        let key = options::TASK_MANAGER_DATA_PORT.key();
-        format!("cannot listen for other workers: {error}; see {key}")
+        let bind = options::TASK_MANAGER_BIND_HOST.key();
+        let ports = options::TASK_MANAGER_DATA_PORT.key();
+        format!("no other worker can come: {error}; see {bind} and {ports}")
     })?;
     let mut master = security
         .connect(address, heartbeat.timeout)

@@ -420,7 +420,8 @@ fn a_job_that_fails_too_often_is_failed() {
     let worker = cluster.add_task_manager(2);
     let job = cluster.run(&strategy);
     for failures in 1..=3 {
-        job.wait_for("RUNNING");
+        // Of the attempt that is there now.
+        job.wait_for_checkpoints(1);
         kill_process(worker_of(&cluster, worker));
         match failures {
             3 => job.wait_for("FAILED"),
@@ -450,7 +451,9 @@ fn ports(count: u16) -> (u16, u16) {
 #[test]
 fn masters_and_workers_listen_on_the_ports_that_they_are_given() {
     let bench = bench(6_000);
-    let ((master, last), (worker, other)) = (ports(3), ports(2));
+    let (master, last) = ports(5);
+    let (worker, other) = (last - 1, last);
+    let last = master + 2;
     let of_masters = format!("jobmanager.master.port={master}-{last}");
     let of_workers = format!("taskmanager.data.port={worker},{other}");
     let options = [&PATIENT[..], &[&of_masters, &of_workers]].concat();

@@ -727,16 +727,27 @@ impl Manager {
 
     /// The task manager of each worker process of a job.
     fn places(&self, job: JobId) -> Vec<WorkerPlace> {
+        let state = self.registry.lock();
+        let told = state.jobs.get(&job);
+        let told = told.map_or(&[][..], |report| &report.details.task_managers);
+        let place = |id: &String| match self.task_managers.get(id) {
+            Some(known) => WorkerPlace {
+                task_manager: id.clone(),
+                host: known.info.host.clone(),
+            },
+            // It is lost, and whoever looks wants to know where it was.
+            None => {
+                let earlier = told.iter().find(|place| place.task_manager == *id);
+                let unknown = || WorkerPlace {
+                    task_manager: id.clone(),
+                    host: id.clone(),
+                };
+                earlier.cloned().unwrap_or_else(unknown)
+            }
+        };
         let allocation = self.pool.of(job);
         let ids = allocation.iter().flat_map(|known| &known.task_managers);
-        ids.map(|id| WorkerPlace {
-            task_manager: id.clone(),
-            host: match self.task_managers.get(id) {
-                Some(known) => known.info.host.clone(),
-                None => String::new(),
-            },
-        })
-        .collect()
+        ids.map(place).collect()
     }
 
     fn on_report(&mut self, job: JobId, report: JobReport) {

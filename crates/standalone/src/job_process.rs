@@ -6,15 +6,16 @@ use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use millpond_cluster::JobManagerAddress;
 use millpond_types::config::{
     CONFIGURATION_VARIABLE, Configuration, INFO_VARIABLE, JOB_MANAGER_VARIABLE,
 };
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use crate::worker_child::spawn;
 
@@ -26,6 +27,9 @@ const LINES_TOLD: usize = 20;
 
 /// How long a program has to tell its plan.
 const PLAN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the last of its output may take behind its end.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How much of it is taken.
 const MAX_PLAN_BYTES: u64 = 16 << 20;
@@ -74,47 +78,54 @@ impl Program {
         let mut child = spawn(&mut command).map_err(not_started)?;
         let plan = read_some(child.stdout.take());
         let said = read_some(child.stderr.take());
-        let deadline = Instant::now() + timeout;
-        let status = loop {
-            match child.try_wait() {
-                Ok(Some(status)) => break Ok(status),
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(LOOK),
-                Ok(None) => {
-                    break Err(format!(
-                        "it has not told it within {timeout:?} and was ended"
-                    ));
-                }
-                Err(error) => break Err(error.to_string()),
-            }
-        };
-        // Whatever it has started holds its output open.
-        if let Some(group) = Pid::from_raw(child.id() as i32) {
-            // All may have ended already.
-            let _ = kill_process_group(group, Signal::KILL);
+        let ended = ends_within(&child, timeout);
+        // Whatever it has started holds its output open. It is not waited for yet: its id is that of no other one.
+        // All but it may have ended already.
+        let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+        let status = child.wait().map_err(|error| error.to_string())?;
+        if !ended {
+            return Err(format!(
+                "it has not told it within {timeout:?} and was ended"
+            ));
         }
-        // It has ended.
-        let _ = child.wait();
-        let text = |reader: JoinHandle<Vec<u8>>| {
-            let bytes = reader.join().unwrap_or_default();
+        let text = |reader: Receiver<Vec<u8>>| {
+            // Who has left the group may hold it open still.
+            let bytes = reader.recv_timeout(OUTPUT_TIMEOUT).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         let (plan, said) = (text(plan), text(said));
-        match status? {
-            status if status.success() => Ok(plan),
-            status => Err(format!("it ended with {status}: {said}")),
+        match status.success() {
+            true => Ok(plan),
+            false => Err(format!("it ended with {status}: {said}")),
+        }
+    }
+}
+
+/// Whether a process ends within this time. It stays to be waited for.
+fn ends_within(child: &Child, timeout: Duration) -> bool {
+    let deadline = Instant::now() + timeout;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    let pid = Pid::from_child(child);
+    loop {
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(Some(_)) => return true,
+            Ok(None) | Err(Errno::INTR) if Instant::now() < deadline => std::thread::sleep(LOOK),
+            Ok(None) | Err(_) => return false,
         }
     }
 }
 
 /// Reads the begin of what comes; the rest is not taken.
-fn read_some(output: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+fn read_some(output: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
+    let (sender, bytes) = channel();
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
         let output = output.map(|output| output.take(MAX_PLAN_BYTES));
-        // What has come is told.
+        // What has come is told, if somebody still waits for it.
         let _ = output.map(|mut output| output.read_to_end(&mut bytes));
-        bytes
-    })
+        let _ = sender.send(bytes);
+    });
+    bytes
 }
 
 /// How the process of a master has ended.
@@ -223,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    fn plan_of(script: &str) -> Result<String, String> {
+    fn plan_of(script: &str, timeout: Duration) -> Result<String, String> {
         let place = tempfile::tempdir().expect("room");
         let path = place.path().join("program");
         std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("room");
@@ -235,22 +246,37 @@ mod tests {
             arguments: Vec::new(),
             configuration: Configuration::new(),
         };
-        program.plan_within(Duration::from_millis(500))
+        program.plan_within(timeout)
     }
 
     #[test]
     fn a_program_that_has_no_plan_is_ended() {
-        assert_eq!(plan_of("echo plan"), Ok("plan\n".to_owned()));
-        let failed = plan_of("echo no >&2; exit 3").expect_err("failed");
+        let patience = Duration::from_secs(60);
+        assert_eq!(plan_of("echo plan", patience), Ok("plan\n".to_owned()));
+        let failed = plan_of("echo no >&2; exit 3", patience).expect_err("failed");
         assert_eq!(failed, "it ended with exit status: 3: no\n");
         // Nor does it stay by way of a process that it has started.
+        let short = Duration::from_millis(500);
         for endless in ["sleep 1000", "sleep 1000 & wait"] {
-            let ended = plan_of(endless).expect_err("no plan");
+            let ended = plan_of(endless, short).expect_err("no plan");
             assert_eq!(ended, "it has not told it within 500ms and was ended");
         }
         // It tells more than anybody wants to read, and is cut off.
-        let cut_off = plan_of("yes").expect_err("no plan");
-        assert!(cut_off.starts_with("it "), "{cut_off}");
-        assert_eq!(plan_of("sleep 1000 & echo plan"), Ok("plan\n".to_owned()));
+        let cut_off = plan_of("yes", patience).expect_err("no plan");
+        assert!(cut_off.starts_with("it ended with"), "{cut_off}");
+        let left = plan_of("sleep 1000 & echo plan", patience);
+        assert_eq!(left, Ok("plan\n".to_owned()));
+    }
+
+    /// It holds the output open for 20 s.
+    #[test]
+    fn what_has_left_the_group_of_a_program_is_not_waited_for() {
+        let begin = Instant::now();
+        let script = "setsid sleep 20 & sleep 0.2; echo plan";
+        let plan = plan_of(script, Duration::from_secs(60));
+        assert!(
+            plan.is_ok() && begin.elapsed() < Duration::from_secs(20),
+            "{plan:?}"
+        );
     }
 }

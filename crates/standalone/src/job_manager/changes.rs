@@ -56,6 +56,7 @@ impl Manager {
                  Stop or cancel the job first"
             )));
         }
+        drop(state);
         self.programs.delete(program)
     }
 
