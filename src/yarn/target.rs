@@ -223,22 +223,20 @@ mod tests {
         let remote = [("execution.target", "remote"), (key, OF_FILE)];
         let session = [("execution.target", "yarn-session")];
         let application = [(key, OF_FILE)];
-        let cases: [(&[&str], &[(&str, &str)], Option<&str>); 11] = [
-            (&[], &[], None),
-            (&[], &remote, None),
-            (&["-yid", ID], &remote, Some(ID)),
-            (&[by_option], &remote, Some(ID)),
-            (&[by_option, "-t", "remote"], &[], None),
-            (&[], &application, Some(OF_FILE)),
-            (&["-t", "local"], &application, None),
-            (&["-m", "host:8081"], &application, None),
-            (&[], &session, Some("new session")),
-            (&["-m", CLUSTER], &session, Some("new")),
-            (&["-m", "host:8081"], &session, None),
-        ];
-        for (arguments, file, expected) in cases {
+        let is = |arguments: &[&str], file: &[(&str, &str)], expected: Option<&str>| {
             let found = meant(arguments, file);
             assert_eq!(found.as_deref(), expected, "{arguments:?} {file:?}");
-        }
+        };
+        is(&[], &[], None);
+        is(&[], &remote, None);
+        is(&["-yid", ID], &remote, Some(ID));
+        is(&[by_option], &remote, Some(ID));
+        is(&[by_option, "-t", "remote"], &[], None);
+        is(&[], &application, Some(OF_FILE));
+        is(&["-t", "local"], &application, None);
+        is(&["-m", "host:8081"], &application, None);
+        is(&[], &session, Some("new session"));
+        is(&["-m", CLUSTER], &session, Some("new"));
+        is(&["-m", "host:8081"], &session, None);
     }
 }
