@@ -121,6 +121,8 @@ struct Shared {
     /// The newest request for slots.
     requested: u64,
     allocation: u64,
+    /// Where its processes are.
+    task_managers: Vec<String>,
     /// Processes of that allocation that have ended, and how.
     ended: Vec<(u32, String)>,
 }
@@ -324,9 +326,11 @@ impl Listener {
                 }
                 shared.allocation = allocation;
                 shared.ended.clear();
+                let processes = task_managers.len() as u32;
+                shared.task_managers = task_managers;
                 MasterEvent::Allocated(Room {
                     parallelism,
-                    processes: task_managers.len() as u32,
+                    processes,
                     workers,
                 })
             }
@@ -395,6 +399,12 @@ impl Launcher for Slots {
         };
         self.tell(FromJobMaster::Allocate(SlotRequest { number, ..request }));
         None
+    }
+
+    fn place(&self, process: u32) -> Option<String> {
+        let shared = lock(&self.shared);
+        let id = shared.task_managers.get(process as usize)?;
+        Some(format!("task manager {id}"))
     }
 
     fn start(&mut self, process: u32, orders: &str) -> Result<(), String> {

@@ -43,6 +43,11 @@ pub(crate) trait Launcher: Send {
     /// It cannot be started, for people.
     fn start(&mut self, process: u32, orders: &str) -> Result<(), String>;
 
+    /// Where a process is, for people, if that is not here.
+    fn place(&self, _process: u32) -> Option<String> {
+        None
+    }
+
     /// A process that has ended, and how, if one has since the last call.
     fn ended(&mut self) -> Option<(u32, String)>;
 

@@ -190,7 +190,8 @@ impl Master {
                 let lost = self.processes.forget(process, generation);
                 // Between two attempts the next deployment starts it again.
                 if lost && self.lifecycle.is_under_way() {
-                    self.fail_attempt(None, format!("worker process {process} {what}"));
+                    let process = self.processes.shown(process);
+                    self.fail_attempt(None, format!("{process} {what}"));
                 }
             }
             MasterEvent::Allocated(room) => {

@@ -130,6 +130,14 @@ impl Processes {
         }
     }
 
+    /// A process, for people, with where it is.
+    pub(crate) fn shown(&self, process: u32) -> String {
+        match self {
+            Processes::Local(_) => format!("worker process {process}"),
+            Processes::Launched(launched) => launched.shown(process),
+        }
+    }
+
     /// The job has ended, and nothing of it is deleted yet.
     pub(crate) fn job_ends(&mut self, status: JobStatus) {
         match self {
@@ -224,11 +232,12 @@ impl Host {
         }
     }
 
-    /// As text, for [`from_environment`](Self::from_environment).
+    /// As text, for the environment of a worker process.
     pub fn to_environment(&self) -> String {
         format!("{}|{}|{}", self.bind, self.advertised, self.ports)
     }
 
+    /// What [`to_environment`](Self::to_environment) has made.
     pub(crate) fn from_environment(text: &str) -> Option<Self> {
         let mut parts = text.split('|');
         let host = Host {
@@ -369,18 +378,23 @@ impl Launched {
         let message = MasterMessage::Deploy(Box::new(deployment));
         for (process, connected) in connected.iter_mut() {
             send(&mut connected.stream, &message)
-                .map_err(|error| format!("cannot reach worker process {process}: {error}"))?;
+                .map_err(|error| format!("cannot reach {}: {error}", self.shown(*process)))?;
         }
         Ok(())
+    }
+
+    fn shown(&self, process: u32) -> String {
+        match self.launcher.place(process) {
+            Some(place) => format!("worker process {process} ({place})"),
+            None => format!("worker process {process}"),
+        }
     }
 
     fn wait_until_connected(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + START_TIMEOUT;
         while (lock(&self.connected).len() as u32) < self.count() {
             if let Some((process, how)) = self.launcher.ended() {
-                return Err(format!(
-                    "worker process {process} ended at its start: {how}"
-                ));
+                return Err(format!("{} ended at its start: {how}", self.shown(process)));
             }
             if Instant::now() >= deadline {
                 return Err(format!(

@@ -433,6 +433,13 @@ fn a_job_that_fails_too_often_is_failed() {
     let why = job.try_get("/exceptions").expect("an answer").to_string();
     let suppressed = "Recovery is suppressed by FailureRateRestartBackoffTimeStrategy";
     assert!(why.contains(suppressed), "{why}");
+    // The only one that there is.
+    let place = cluster.get("/taskmanagers")["taskmanagers"][0]["id"].clone();
+    let place = format!(
+        "worker process 0 (task manager {}) died",
+        place.as_str().expect("an id")
+    );
+    assert!(why.contains(&place), "{place}: {why}");
     cluster.end();
 }
 
