@@ -488,7 +488,7 @@ fn masters_and_workers_listen_on_the_ports_that_they_are_given() {
         .concat();
     let why = format!("no port of {worker},{other} is free at 127.0.0.1");
     assert!(
-        logs.contains(&why) && logs.contains("see taskmanager.data.port"),
+        logs.contains(&why) && logs.contains("taskmanager.data.port"),
         "{logs}"
     );
     drop(taken);
