@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use millpond_standalone::is_loopback;
 use millpond_types::JobId;
 use millpond_types::config::{Configuration, HighAvailability, options};
 
@@ -295,9 +296,11 @@ pub(crate) fn client(matches: &ArgMatches) -> Result<RestClient, Failure> {
             .map_err(|failure| failure.during("Couldn't retrieve Yarn cluster."))?;
         all.set_option(&options::REST_ADDRESS, &Some(job_manager.host));
         all.set_option(&options::REST_PORT, &job_manager.port);
-    } else if !names_rest(&given) {
-        rest_of_this_machine(&mut all)?;
-        find_leader(&mut all)?;
+    } else {
+        rest_of_this_machine(&given, &mut all)?;
+        if !names_rest(&given) {
+            find_leader(&mut all)?;
+        }
     }
     Ok(RestClient::new(&all)?)
 }
@@ -309,13 +312,14 @@ fn names_rest(given: &Configuration) -> bool {
     of_the_server.any(|info| given.raw(info.key).is_some())
 }
 
-/// Without an address of its own REST is where the job manager is, if it listens there: by default it does on this
-/// machine alone.
-fn rest_of_this_machine(all: &mut Configuration) -> Result<(), Failure> {
-    let is_named = ["rest.address", "web.address"].map(|key| all.raw(key).is_some());
-    let bound = all.get(&options::REST_BIND_ADDRESS)?;
-    let is_here = bound == "localhost" || bound.starts_with("127.") || bound == "::1";
-    if is_here && is_named == [false; 2] {
+/// Where a file names the job manager and not REST, that is there if it listens for others; by default it listens on
+/// this machine alone.
+fn rest_of_this_machine(given: &Configuration, all: &mut Configuration) -> Result<(), Failure> {
+    let is_named = given.contains(&options::REST_ADDRESS)
+        || ["rest.address", "web.address"]
+            .iter()
+            .any(|key| all.raw(key).is_some());
+    if !is_named && is_loopback(&all.get(&options::REST_BIND_ADDRESS)?) {
         all.set_option(&options::REST_ADDRESS, &Some("127.0.0.1".to_owned()));
     }
     Ok(())

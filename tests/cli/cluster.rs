@@ -212,6 +212,12 @@ fn config_yaml_says_where_the_cluster_is() {
         ended.stdout,
         ended.stderr
     );
+    // The name of the job manager is no address of REST, which by default listens on this machine alone.
+    let text = "jobmanager.rpc.address: nowhere.invalid\n";
+    std::fs::write(place.path().join("config.yaml"), text).expect("room");
+    let by_port = format!("-Drest.port={port}");
+    let listed = with_file(&["list", "-a", &by_port]).stdout;
+    assert!(listed.contains(job), "{listed}");
     configure("remtoe");
     let listed = with_file(&["list", "-a"]).stdout;
     assert!(

@@ -32,4 +32,4 @@ mod worker_child;
 
 pub use application::{Application, Begun, Preparation};
 pub use job_manager::Mode;
-pub use service::{JobManagerService, Outcome, TaskManagerService};
+pub use service::{JobManagerService, Outcome, TaskManagerService, is_loopback};

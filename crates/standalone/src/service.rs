@@ -374,7 +374,8 @@ fn may_submit(
     Ok(allowed && (said || has_token || is_loopback(rest_address)))
 }
 
-fn is_loopback(address: &str) -> bool {
+/// Whether an address to bind to is reached from this machine alone.
+pub fn is_loopback(address: &str) -> bool {
     let parsed = address.parse::<IpAddr>();
     address == "localhost" || parsed.is_ok_and(|address| address.is_loopback())
 }
