@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use millpond_job::JobStatus;
-use millpond_job::dispatcher::Dispatcher;
+use millpond_job::dispatcher::{Dispatcher, WorkerPlace};
 use millpond_job::gateway::Attempt;
 use millpond_job::report::JobReport;
 use millpond_job::resources::{
@@ -122,7 +122,7 @@ struct Shared {
     requested: u64,
     allocation: u64,
     /// Where its processes are.
-    task_managers: Vec<String>,
+    places: Vec<WorkerPlace>,
     /// Processes of that allocation that have ended, and how.
     ended: Vec<(u32, String)>,
 }
@@ -318,7 +318,7 @@ impl Listener {
                 allocation,
                 parallelism,
                 workers,
-                task_managers,
+                places,
             } => {
                 let mut shared = lock(&self.shared);
                 if number != shared.requested {
@@ -326,8 +326,8 @@ impl Listener {
                 }
                 shared.allocation = allocation;
                 shared.ended.clear();
-                let processes = task_managers.len() as u32;
-                shared.task_managers = task_managers;
+                let processes = places.len() as u32;
+                shared.places = places;
                 MasterEvent::Allocated(Room {
                     parallelism,
                     processes,
@@ -401,10 +401,8 @@ impl Launcher for Slots {
         None
     }
 
-    fn place(&self, process: u32) -> Option<String> {
-        let shared = lock(&self.shared);
-        let id = shared.task_managers.get(process as usize)?;
-        Some(format!("task manager {id}"))
+    fn places(&self) -> Vec<WorkerPlace> {
+        lock(&self.shared).places.clone()
     }
 
     fn start(&mut self, process: u32, orders: &str) -> Result<(), String> {

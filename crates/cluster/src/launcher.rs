@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::{Child, Command, Stdio};
 
 use millpond_job::JobStatus;
+use millpond_job::dispatcher::WorkerPlace;
 use millpond_job::resources::SlotRequest;
 use millpond_types::config::WORKER_VARIABLE;
 
@@ -43,9 +44,9 @@ pub(crate) trait Launcher: Send {
     /// It cannot be started, for people.
     fn start(&mut self, process: u32, orders: &str) -> Result<(), String>;
 
-    /// Where a process is, for people, if that is not here.
-    fn place(&self, _process: u32) -> Option<String> {
-        None
+    /// Where each process is, if they are not children.
+    fn places(&self) -> Vec<WorkerPlace> {
+        Vec::new()
     }
 
     /// A process that has ended, and how, if one has since the last call.

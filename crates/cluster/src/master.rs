@@ -196,6 +196,7 @@ impl Master {
             }
             MasterEvent::Allocated(room) => {
                 self.processes.allocated(room);
+                self.view.lock().places = self.processes.places();
                 if self.lifecycle.is_allocating() {
                     self.begin_attempt(self.clock.now_ms(), room);
                 }

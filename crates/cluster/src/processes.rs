@@ -11,6 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use millpond_job::dispatcher::WorkerPlace;
 use millpond_job::gateway::Attempt;
 use millpond_job::resources::SlotRequest;
 use millpond_job::{JobStatus, ToWorker};
@@ -132,9 +133,14 @@ impl Processes {
 
     /// A process, for people, with where it is.
     pub(crate) fn shown(&self, process: u32) -> String {
+        shown(process, &self.places())
+    }
+
+    /// Where each process is, if they are not on this machine.
+    pub(crate) fn places(&self) -> Vec<WorkerPlace> {
         match self {
-            Processes::Local(_) => format!("worker process {process}"),
-            Processes::Launched(launched) => launched.shown(process),
+            Processes::Local(_) => Vec::new(),
+            Processes::Launched(launched) => launched.launcher.places(),
         }
     }
 
@@ -377,24 +383,24 @@ impl Launched {
             .collect();
         let message = MasterMessage::Deploy(Box::new(deployment));
         for (process, connected) in connected.iter_mut() {
-            send(&mut connected.stream, &message)
-                .map_err(|error| format!("cannot reach {}: {error}", self.shown(*process)))?;
+            send(&mut connected.stream, &message).map_err(|error| {
+                format!(
+                    "cannot reach {}: {error}",
+                    shown(*process, &self.launcher.places())
+                )
+            })?;
         }
         Ok(())
-    }
-
-    fn shown(&self, process: u32) -> String {
-        match self.launcher.place(process) {
-            Some(place) => format!("worker process {process} ({place})"),
-            None => format!("worker process {process}"),
-        }
     }
 
     fn wait_until_connected(&mut self) -> Result<(), String> {
         let deadline = Instant::now() + START_TIMEOUT;
         while (lock(&self.connected).len() as u32) < self.count() {
             if let Some((process, how)) = self.launcher.ended() {
-                return Err(format!("{} ended at its start: {how}", self.shown(process)));
+                return Err(format!(
+                    "{} ended at its start: {how}",
+                    shown(process, &self.launcher.places())
+                ));
             }
             if Instant::now() >= deadline {
                 return Err(format!(
@@ -517,6 +523,17 @@ impl Acceptor {
             what,
         });
         Ok(())
+    }
+}
+
+/// A process that is in one of these places, for people.
+fn shown(process: u32, places: &[WorkerPlace]) -> String {
+    match places.get(process as usize) {
+        Some(place) => format!(
+            "worker process {process} (task manager {})",
+            place.task_manager
+        ),
+        None => format!("worker process {process}"),
     }
 }
 

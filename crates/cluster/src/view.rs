@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use millpond_job::dispatcher::{
     CheckpointStatistics, ExceptionEntry, JobDetails, JobOverview, Operation, OperationFailure,
-    VertexDetails, VertexInput,
+    VertexDetails, VertexInput, WorkerPlace,
 };
 use millpond_job::{
     ExecutionState, JobGraph, JobRequirements, JobStatus, JobVertex, SubtaskMetrics,
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) restarts: u32,
     pub(crate) restored_from: Option<String>,
     pub(crate) restart_strategy: String,
+    /// Where worker processes are, if these are not children.
+    pub(crate) places: Vec<WorkerPlace>,
     /// In elastic mode.
     pub(crate) requirements: Option<JobRequirements>,
     pub(crate) statistics: CheckpointStatistics,
@@ -64,6 +66,7 @@ impl View {
             restarts: 0,
             restored_from: None,
             restart_strategy: String::new(),
+            places: Vec::new(),
             requirements: None,
             statistics: CheckpointStatistics::default(),
             exceptions: Vec::new(),
@@ -222,8 +225,7 @@ impl State {
             parallelism: self.graph.max_vertex_parallelism(),
             restart_strategy: self.restart_strategy.clone(),
             counted_at_ms: self.counters.heard_ms(),
-            // The job manager of a cluster knows.
-            task_managers: Vec::new(),
+            places: self.places.clone(),
         }
     }
 }

@@ -341,8 +341,8 @@ pub struct JobDetails {
     pub restart_strategy: String,
     /// Milliseconds since 1970 at which counters of subtasks last came; `None` before the first.
     pub counted_at_ms: Option<u64>,
-    /// The task manager of each worker process; none if the job has started these by itself.
-    pub task_managers: Vec<WorkerPlace>,
+    /// Where each worker process runs, or has run; none if the job has started these by itself.
+    pub places: Vec<WorkerPlace>,
 }
 
 /// Where a worker process runs.

@@ -9,7 +9,7 @@
 use millpond_types::{JobId, TriggerId};
 use serde::{Deserialize, Serialize};
 
-use crate::dispatcher::{CheckpointKind, SavepointRequest};
+use crate::dispatcher::{CheckpointKind, SavepointRequest, WorkerPlace};
 use crate::report::JobReport;
 use crate::requirements::JobRequirements;
 
@@ -170,8 +170,8 @@ pub enum ToJobMaster {
         parallelism: u32,
         /// Worker threads, and slots, of each process; at least 1.
         workers: u32,
-        /// One task manager for each process.
-        task_managers: Vec<String>,
+        /// Where each process is to run.
+        places: Vec<WorkerPlace>,
     },
     /// They could not be had in time.
     NoSlots {

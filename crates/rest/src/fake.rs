@@ -180,7 +180,7 @@ impl FakeDispatcher {
             parallelism: 2,
             restart_strategy: "Cluster level default restart strategy".to_owned(),
             counted_at_ms: Some(start_time_ms + 2000),
-            task_managers: Vec::new(),
+            places: Vec::new(),
         };
         let config = CheckpointConfig {
             exactly_once: true,

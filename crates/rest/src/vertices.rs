@@ -107,7 +107,7 @@ fn attempt(
     });
     let (task_manager, host) = match subtask.map(|subtask| subtask.metrics.process) {
         None => (UNASSIGNED.to_owned(), UNASSIGNED.to_owned()),
-        Some(process) => match job.task_managers.get(process as usize) {
+        Some(process) => match job.places.get(process as usize) {
             Some(place) => (place.task_manager.clone(), place.host.clone()),
             None => (format!("worker-{process}"), format!("worker-{process}")),
         },

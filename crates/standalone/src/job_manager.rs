@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use millpond_cluster::{Disposals, Heartbeat, JobManagerAddress, Outbox, random};
-use millpond_job::dispatcher::{DispatchError, Dispatcher, TaskManagerOverview, WorkerPlace};
+use millpond_job::dispatcher::{DispatchError, Dispatcher, TaskManagerOverview};
 use millpond_job::gateway::Attempt;
 use millpond_job::programs::Programs;
 use millpond_job::resources::{
@@ -725,34 +725,7 @@ impl Manager {
         }
     }
 
-    /// The task manager of each worker process of a job.
-    fn places(&self, job: JobId) -> Vec<WorkerPlace> {
-        let state = self.registry.lock();
-        let told = state.jobs.get(&job);
-        let told = told.map_or(&[][..], |report| &report.details.task_managers);
-        let place = |id: &String| match self.task_managers.get(id) {
-            Some(known) => WorkerPlace {
-                task_manager: id.clone(),
-                host: known.info.host.clone(),
-            },
-            // It is lost, and whoever looks wants to know where it was.
-            None => {
-                let earlier = told.iter().find(|place| place.task_manager == *id);
-                let unknown = || WorkerPlace {
-                    task_manager: id.clone(),
-                    host: id.clone(),
-                };
-                earlier.cloned().unwrap_or_else(unknown)
-            }
-        };
-        let allocation = self.pool.of(job);
-        let ids = allocation.iter().flat_map(|known| &known.task_managers);
-        ids.map(place).collect()
-    }
-
     fn on_report(&mut self, job: JobId, report: JobReport) {
-        let mut report = report;
-        report.details.task_managers = self.places(job);
         let status = report.details.overview.status;
         self.note_checkpoints(job, &report);
         if report.statistics.latest_completed.is_some() {

@@ -50,10 +50,6 @@ impl State {
     /// What the master of a job tells. What an earlier master of it has told of operations stays.
     pub(crate) fn put(&mut self, job: JobId, mut report: JobReport) {
         if let Some(earlier) = self.jobs.remove(&job) {
-            if report.details.task_managers.is_empty() {
-                // It has given them back.
-                report.details.task_managers = earlier.details.task_managers;
-            }
             for (trigger, operation) in earlier.savepoints {
                 report.savepoints.entry(trigger).or_insert(operation);
             }
@@ -172,7 +168,7 @@ pub(crate) mod tests {
                 parallelism: 1,
                 restart_strategy: String::new(),
                 counted_at_ms: None,
-                task_managers: Vec::new(),
+                places: Vec::new(),
             },
             statistics: Default::default(),
             exceptions: Vec::new(),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use millpond_job::JobReport;
+use millpond_job::dispatcher::WorkerPlace;
 use millpond_job::resources::{SlotRequest, ToJobMaster};
 use millpond_types::config::{format_duration, options};
 
@@ -26,13 +27,21 @@ fn want(report: &JobReport) -> Want {
 impl Manager {
     /// Gives slots to jobs that wait for them, if there are any now.
     pub(super) fn give_slots(&mut self) {
+        let place = |id: String| WorkerPlace {
+            // Those of the pool are there.
+            host: match self.task_managers.get(&id) {
+                Some(known) => known.info.host.clone(),
+                None => id.clone(),
+            },
+            task_manager: id,
+        };
         for (job, allocation) in self.pool.grant(self.clock.now_ms()) {
             let message = ToJobMaster::Allocated {
                 number: allocation.number,
                 allocation: allocation.id,
                 parallelism: allocation.parallelism,
                 workers: allocation.workers,
-                task_managers: allocation.task_managers,
+                places: allocation.task_managers.into_iter().map(place).collect(),
             };
             self.tell_job_master(job, message);
         }
